@@ -1,0 +1,55 @@
+"""What people see of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from ernie_cmtl.evaluation.heldout import HeadScore
+
+
+class RunView:
+    """A run on a terminal: a bar while it trains, a table at each held-out evaluation."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console, self._progress = console, progress
+        self._bar = TaskID(0)
+
+    def started(self, steps: int, done: int, workers: int, precision: str) -> None:
+        """Open the bar."""
+        where = f"goes on at step {done}" if done else "starts"
+        self._console.print(f"run {where}: {steps} steps, {workers} worker(s), {precision}")
+        self._bar = self._progress.add_task("", total=steps, completed=done, rate="")
+
+    def logged(self, stage: str, line: dict[str, Any]) -> None:
+        """Move the bar and say how each task does."""
+        scores = "  ".join(f"{name} {_score(score)}" for name, score in line["tasks"].items())
+        rate = f"{line['real_tokens_per_second']:,.0f} tokens/s"
+        self._progress.update(self._bar, completed=line["step"], description=f"[bold]{stage}[/] {line['step']}", rate=rate)
+        self._progress.console.print(
+            f"[dim]{line['step']:>7}[/] loss {line['loss']:.4f}  {scores}  [dim]{rate}[/]", highlight=False
+        )
+
+    def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
+        """Show held-out scores."""
+        self._console.print(score_table(f"held out, step {step}, stage {stage}", scores))
+
+    def stopped(self, step: int) -> None:
+        """Say how to go on."""
+        self._console.print(f"stopped; step {step} is saved: the same command goes on from there")
+
+
+def _score(score: HeadScore) -> str:
+    accuracy = "" if score["accuracy"] is None else f" {score['accuracy']:.1%}"
+    return f"{score['loss']:.3f}{accuracy}"
+
+
+def score_table(title: str, scores: Mapping[str, HeadScore]) -> Table:
+    """Return held-out scores as a table."""
+    table = Table("task / head", "loss", "accuracy", "labels", title=title)
+    for name, score in scores.items():
+        accuracy = "-" if score["accuracy"] is None else f"{score['accuracy']:.2%}"
+        table.add_row(name, f"{score['loss']:.4f}", accuracy, f"{score['labels']:,}")
+    return table

@@ -1,0 +1,61 @@
+"""What people see of a task: examples in colour."""
+
+from itertools import pairwise
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example
+
+
+def show_example(console: Console, corpus: Corpus, stream: SampleStream, number: int) -> dict[str, Any]:
+    """Print one sample: its sentences, its input, its labels; return the same as plain values."""
+    place, example = stream.source(number), stream.example(number)
+    text = stream.corpus.passage(*place, tuple(corpus.manifest.layers))
+    tokens = [str(token) for token in corpus.tokenizer.convert_ids_to_tokens(text.token_ids.tolist())]
+    bounds = text.sentence_offsets
+    sentences = [" ".join(tokens[a:b]) for a, b in pairwise(bounds)]
+    console.rule(f"sample {number}: tokens {place[0]}-{place[1]}")
+    for sentence in sentences:
+        console.print(Text(sentence, style="dim"))
+    console.print(_units(text, tokens))
+    if example is None:
+        console.print("[yellow]nothing to predict here[/]")
+        return {"sentences": sentences, "input": [], "targets": {}}
+    shown = corpus.tokenizer.convert_ids_to_tokens(example.token_ids.tolist())
+    labels = _labels(corpus, stream, example)
+    at = {place for rows in labels.values() for place, _ in rows}
+    line = Text("input: ", style="bold")
+    for number_, token in enumerate(shown):
+        line.append(token + " ", style="bold green" if number_ in at else "white")
+    console.print(line)
+    for head, rows in labels.items():
+        console.print(f"[bold]{head}[/] " + "  ".join(f"{shown[p]}[dim]@{p}[/]=[cyan]{label}[/]" for p, label in rows))
+    return {"sentences": sentences, "input": shown, "targets": labels}
+
+
+def _units(text: AnnotatedText, tokens: list[str]) -> Text:
+    """Show the knowledge units: collocations underlined."""
+    line = Text("units: ", style="bold")
+    style = ""
+    for kind, token in zip(text.layers["unit_starts"], tokens, strict=True):
+        style = "underline magenta" if kind == 2 else "dim" if kind == 1 else style
+        line.append(token + " ", style=style)
+    return line
+
+
+def _labels(corpus: Corpus, stream: SampleStream, example: Example) -> dict[str, list[tuple[int, str]]]:
+    found: dict[str, list[tuple[int, str]]] = {}
+    for spec in stream.instance.task.heads:
+        if targets := example.targets.get(spec.name):
+            values = targets.labels.tolist()
+            if spec.name == MASKED_TOKEN:
+                values = corpus.tokenizer.convert_ids_to_tokens(values)
+            elif spec.class_names and not spec.multi_label:
+                values = [spec.class_names[value] for value in values]
+            positions = targets.positions.reshape(len(values), -1)[:, 0].tolist()
+            found[spec.name] = list(zip(positions, map(str, values), strict=True))
+    return found

@@ -1,0 +1,225 @@
+"""The verbs. Each exits with 0, with 2 on a mistake of the user's, with 1 on a fault, with 130 when a run was stopped."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, cast, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Language
+
+# What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays without torch.
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+console = Console(stderr=True)
+Parameters = ParamSpec("Parameters")
+
+STOPPED = 130
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on standard output.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.sub=value.", show_default=False)]
+CorpusFolder = Annotated[Path | None, typer.Option("--corpus", help="Use this corpus in place of the config's.")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file of a run.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
+
+
+def verb(epilog: str) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+    """Register a function as a verb; a mistake of the user's becomes one message and exit code 2."""
+
+    def register(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
+        @app.command(epilog=epilog)
+        @wraps(function)
+        def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+            try:
+                function(*arguments, **options)
+            except UserError as error:
+                console.print(f"error: {error}", style="red", markup=False, highlight=False)
+                raise typer.Exit(2) from None
+
+        return checked
+
+    return register
+
+
+def _print_result(result: Any, as_json: bool, shown: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        shown()
+
+
+@verb("Example: ernie-cmtl prepare --input text/ more.jsonl.gz --output corpus --language en")
+def prepare(
+    output: Annotated[Path, typer.Option("--output", help="Folder for the corpus; empty or new.")],
+    language: Annotated[str, typer.Option("--language", help="en or zh.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="Files, folders or globs; the rest of the words too.")
+    ] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(help="More inputs, and settings as key.sub=value.", show_default=False)
+    ] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="A fast tokenizer of transformers; default: train one.")] = None,
+    vocabulary_size: Annotated[int | None, typer.Option(help="Size of the trained vocabulary; default 30,522.")] = None,
+    documents: Annotated[str | None, typer.Option(help="In .txt: file (default) or blank_line separates documents.")] = None,
+    processes: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one a core.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make an annotated corpus out of raw text (.txt, .jsonl, also .gz)."""
+    from ernie_cmtl.cli.show_corpus import BuildBar, corpus_table, progress_bar
+    from ernie_cmtl.corpus.build import PrepareConfig
+    from ernie_cmtl.corpus.build import prepare as build
+    from ernie_cmtl.settings import validate
+
+    known = get_args(Language)
+    if language not in known:
+        raise UserError(f"unknown language {language!r}; accepted: {', '.join(known)}")
+    words = [*(inputs or []), *(more or [])]
+    paths = [word for word in words if "=" not in word or Path(word).exists()]
+    if not paths:
+        raise UserError("no input: name at least one file, folder or glob with --input")
+    overrides = [word for word in words if word not in paths]
+    flags = {
+        "tokenizer.name_or_path": tokenizer,
+        "tokenizer.vocabulary_size": vocabulary_size,
+        "reader.text_documents": documents,
+    }
+    overrides += [f"{key}={value}" for key, value in flags.items() if value is not None]
+    config = validate(PrepareConfig, {}, overrides, "prepare")
+    with progress_bar(console) as progress:
+        result = build(paths, output, cast(Language, language), config, processes or os.cpu_count() or 1, BuildBar(progress))
+    _print_result(result, as_json, lambda: console.print(corpus_table(result)))
+
+
+@verb("Example: ernie-cmtl tasks")
+def tasks(as_json: Json = False) -> None:
+    """List the registered pretraining tasks."""
+    from ernie_cmtl.registry import describe_task, task_names
+
+    rows = [describe_task(name) for name in task_names()]
+
+    def show() -> None:
+        table = Table("task", "family", "layers", "heads", "languages", "source")
+        for row in rows:
+            heads = ", ".join(f"{head['name']} ({head['kind']})" for head in row["heads"])
+            table.add_row(row["name"], row["family"], ", ".join(row["layers"]), heads, ", ".join(row["languages"]), row["source"])
+        console.print(table)
+
+    _print_result(rows, as_json, show)
+
+
+@verb("Example: ernie-cmtl inspect sentence_reordering --corpus corpus segments=4")
+def inspect(
+    task: Annotated[str, typer.Argument(help="Name of a task.", show_default=False)],
+    corpus: Annotated[Path, typer.Option(help="Folder of a corpus.")],
+    options: Annotated[list[str] | None, typer.Argument(help="Options of the task as key=value.", show_default=False)] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many examples.")] = 3,
+    length: Annotated[int, typer.Option(min=16, help="Row length.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show what a task does to the text: sentences, units, input and labels."""
+    from ernie_cmtl.cli.show_task import show_example
+    from ernie_cmtl.config import TaskConfig
+    from ernie_cmtl.corpus.store import Corpus
+    from ernie_cmtl.data.streams import SampleStream
+    from ernie_cmtl.run.assemble import make_instance
+    from ernie_cmtl.settings import validate
+
+    opened = Corpus(corpus)
+    instance = make_instance(task, 0, validate(TaskConfig, {}, options or [], task), opened)
+    stream = SampleStream(instance, opened.split("train"), length, seed)
+    output = Console(file=sys.stderr if as_json else sys.stdout)
+    shown = [show_example(output, opened, stream, number) for number in range(min(samples, len(stream)))]
+    _print_result(shown, as_json, lambda: None)
+
+
+@verb("Example: ernie-cmtl pretrain configs/quickstart.yaml optimizer.learning_rate=3e-4")
+def pretrain(config: ConfigFile, overrides: Overrides = None, corpus: CorpusFolder = None, as_json: Json = False) -> None:
+    """Train a run; if its folder holds a checkpoint, go on from there."""
+    from ernie_cmtl.cli.show_corpus import progress_bar
+    from ernie_cmtl.cli.show_run import RunView, score_table
+    from ernie_cmtl.config import load_run_config
+    from ernie_cmtl.run.pretrain import pretrain as train
+
+    settings = load_run_config(config, _with_corpus(overrides, corpus))
+    with progress_bar(console) as progress:
+        result = train(settings, RunView(console, progress))
+    if result["worker"] == 0:
+
+        def show() -> None:
+            console.print(score_table(f"{result['run']}: {result['steps']} steps", result["heldout"]))
+
+        _print_result(result, as_json, show)
+    if result["interrupted"]:
+        raise typer.Exit(STOPPED)
+
+
+@verb("Example: ernie-cmtl evaluate runs/quickstart")
+def evaluate(
+    run: RunFolder, step: Annotated[int | None, typer.Option(help="A checkpoint's step.")] = None, as_json: Json = False
+) -> None:
+    """Measure the held-out loss and accuracy of each task of a run."""
+    from ernie_cmtl.cli.show_run import score_table
+    from ernie_cmtl.run.saved import evaluate_run
+
+    result = evaluate_run(run, step)
+    _print_result(result, as_json, lambda: console.print(score_table(f"{run}, step {result['step']}", result["heldout"])))
+
+
+@verb("Example: ernie-cmtl export runs/quickstart --output model")
+def export(
+    run: RunFolder,
+    output: Annotated[Path, typer.Option("--output", help="Folder for the model.")],
+    format: Annotated[str, typer.Option("--format", help="hf: transformers.")] = "hf",
+    step: Annotated[int | None, typer.Option(help="A checkpoint's step; default: the newest.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the encoder for transformers, reload it with the stock classes and compare."""
+    from ernie_cmtl.run.saved import export_run
+
+    if format != "hf":
+        raise UserError(f"unknown format {format!r}; accepted: hf")
+    result = export_run(run, output, step)
+    line = f"exported to {result['path']}; reloaded, largest logit difference {result['max_abs_logit_difference']:g}"
+    _print_result(result, as_json, lambda: console.print(line))
+
+
+@verb("Example: ernie-cmtl bench configs/quickstart.yaml --steps 20")
+def bench(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    corpus: CorpusFolder = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 20,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps before.")] = 3,
+    peak_tflops: Annotated[float | None, typer.Option(help="Peak of the device, for MFU.")] = None,
+    data_only: Annotated[bool, typer.Option("--data-only", help="Only make the batches.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Time the steps of a run without writing anything."""
+    from ernie_cmtl.config import load_run_config
+    from ernie_cmtl.run.bench import bench as measure
+
+    result = measure(load_run_config(config, _with_corpus(overrides, corpus)), steps, warmup, peak_tflops, data_only)
+
+    def show() -> None:
+        table = Table("measure", "value")
+        for name, value in result.items():
+            table.add_row(name, f"{value:,}" if isinstance(value, int | float) else str(value))
+        console.print(table)
+
+    _print_result(result, as_json, show)
+
+
+def _with_corpus(overrides: list[str] | None, corpus: Path | None) -> list[str]:
+    return [*(overrides or []), *([f"corpus={corpus}"] if corpus else [])]
+
+
+def main() -> None:
+    """Run the verb of the command line."""
+    app()

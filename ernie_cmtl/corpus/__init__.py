@@ -1,0 +1,1 @@
+"""Raw text -> annotated corpus on disk. Runs offline and without torch."""

@@ -1,0 +1,294 @@
+"""Raw text -> annotated corpus: scan, tokenizer, annotation in worker processes, collocations, manifest."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from ernie_cmtl.corpus.annotate import Annotator
+from ernie_cmtl.corpus.collocations import CollocationConfig
+from ernie_cmtl.corpus.readers import ReaderConfig, find_files
+from ernie_cmtl.corpus.scan import Scan, SeenTexts, numbered_documents, scan, split_hash, stamp, text_digest
+from ernie_cmtl.corpus.store import Manifest, Shard, ShardWriter
+from ernie_cmtl.corpus.tokenizer import TokenizerConfig, load_tokenizer, train_wordpiece, vocabulary_hash
+from ernie_cmtl.corpus.units import add_units
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import AnnotatedText, Language, Rejection
+
+_BATCH_BYTES = 1 << 20
+_MARKER = "building"
+
+Item = TypeVar("Item")
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+class PrepareConfig(BaseModel):
+    """How a corpus is built from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: ReaderConfig = ReaderConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    collocations: CollocationConfig = CollocationConfig()
+    heldout_fraction: float = Field(0.01, ge=0, lt=1)
+    """Part of the documents that is held out, chosen by the hash of their text."""
+    heldout_minimum: int = Field(16, ge=1)
+    """At least so many documents are held out, but never more than a quarter."""
+    shard_tokens: int = Field(8_000_000, ge=1)
+
+
+@dataclass
+class Progress:
+    """How far a stage is; handed to the reporter after each piece of work."""
+
+    stage: str
+    done: int
+    total: int
+    documents: int = 0
+
+
+Reporter = Callable[[Progress], None]
+
+
+@dataclass
+class _Counts:
+    read: int = 0
+    used: int = 0
+    duplicates: int = 0
+    heldout: int = 0
+    bytes: int = 0
+    rejections: Counter[str] = field(default_factory=Counter)
+
+
+def prepare(
+    inputs: list[str], output: Path, language: Language, config: PrepareConfig, processes: int, report: Reporter
+) -> dict[str, Any]:
+    """Build a corpus and return its counts, sizes, seconds per stage and fingerprint.
+
+    Raises:
+        UserError: A path, folder or tokenizer that cannot be used, no usable text, or an output folder that is not free.
+    """
+    files = find_files(inputs)
+    _claim(output)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "scan"):
+        seen = SeenTexts(output / "seen.sqlite")
+        sample_bytes = None if config.tokenizer.name_or_path else config.tokenizer.sample_bytes
+        report(Progress("scan", 0, 0))
+        found = scan(files, config.reader, seen, config.heldout_fraction, config.heldout_minimum, sample_bytes)
+    with _timed(seconds, "tokenizer"):
+        report(Progress("tokenizer", 0, 0, found.documents))
+        if found.sample:
+            texts = found.sample.texts(found.heldout_below)
+            tokenizer = train_wordpiece(texts, config.tokenizer)
+            found.sample = None
+        else:
+            tokenizer = load_tokenizer(config.tokenizer.name_or_path or "")
+        tokenizer.save_pretrained(str(output / "tokenizer"))
+    with _workers(processes, output / "tokenizer", language) as workers:
+        with _timed(seconds, "annotation"):
+            report(Progress("annotation", 0, found.bytes))
+            shards, counts = _annotate(found, seen, output, len(tokenizer), config, workers, report)
+        with _timed(seconds, "collocations"):
+            report(Progress("collocations", 0, 0, counts.used))
+            collocations = add_units(output, shards, tokenizer, config.collocations, workers.map)
+    seen.close()
+    (output / "seen.sqlite").unlink()
+    manifest = Manifest(
+        language=language,
+        layers=[name for name in shards[0].hashes if name in ("word_starts", "letter_case", "unit_starts")],
+        vocabulary_size=len(tokenizer),
+        vocabulary_hash=vocabulary_hash(tokenizer),
+        hides_letter_case="letter_case" in shards[0].hashes,
+        documents={
+            "read": counts.read,
+            "used": counts.used,
+            "rejected": counts.rejections.total(),
+            "duplicates": counts.duplicates,
+            "heldout": counts.heldout,
+        },
+        rejections=dict(sorted(counts.rejections.items())),
+        bytes=counts.bytes,
+        settings=config.model_dump(mode="json"),
+        collocations=collocations,
+        shards=shards,
+    )
+    (output / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    (output / _MARKER).unlink()
+    return {
+        "documents": manifest.documents,
+        "rejections": manifest.rejections,
+        "sentences": manifest.count("sentences"),
+        "tokens": manifest.count("tokens"),
+        "bytes": manifest.bytes,
+        "vocabulary_size": manifest.vocabulary_size,
+        "collocations": collocations,
+        "seconds": round(sum(seconds.values()), 3),
+        "seconds_by_stage": {name: round(value, 3) for name, value in seconds.items()},
+        "fingerprint": manifest.fingerprint,
+        "corpus": str(output),
+    }
+
+
+def _claim(output: Path) -> None:
+    """Take an output folder that is empty or holds a build that was broken off, which starts again."""
+    if (output / "manifest.json").exists():
+        raise UserError(f"{output} holds a corpus already; choose another --output or remove it first")
+    if output.is_dir() and any(output.iterdir()):
+        if not (output / _MARKER).exists():
+            raise UserError(f"{output} is not empty and no build of a corpus; choose another --output")
+        for name in ("shards", "tokenizer", "lexicon"):
+            shutil.rmtree(output / name, ignore_errors=True)
+        (output / "seen.sqlite").unlink(missing_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / _MARKER).touch()
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+def _annotate(
+    found: Scan, seen: SeenTexts, output: Path, vocabulary_size: int, config: PrepareConfig, workers: "Workers", report: Reporter
+) -> tuple[list[Shard], _Counts]:
+    """Annotate every document that is used, in order, and write the shards of both splits."""
+    token_type: npt.DTypeLike = np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
+    writers = {
+        False: ShardWriter(output / "shards", "train", token_type, config.shard_tokens),
+        True: ShardWriter(output / "shards", "heldout", token_type, config.shard_tokens),
+    }
+    counts = _Counts()
+    done = 0
+    with (output / "rejects.jsonl").open("w", encoding="utf-8") as rejects:
+
+        def reject(path: Path, rejection: Rejection) -> None:
+            counts.rejections[rejection.reason] += 1
+            row = {"file": str(path), "document": rejection.identifier, "reason": rejection.reason, "detail": rejection.detail}
+            rejects.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+        batches = _batches(found, seen, config.reader, counts, reject)
+        for batch, texts in workers.map_with_input(_annotate_batch, batches, _batch_texts):
+            for (path, identifier, size, heldout), text in zip(batch.origins, texts, strict=True):
+                if not len(text.token_ids):
+                    reject(path, Rejection(identifier, "no_tokens"))
+                    continue
+                writers[heldout].add(text)
+                counts.used += 1
+                counts.heldout += heldout
+                counts.bytes += size
+            done += sum(size for _, _, size, _ in batch.origins)
+            report(Progress("annotation", done, found.bytes, counts.used))
+    for path, before in zip(found.files, found.stamps, strict=True):
+        if stamp(path) != before:
+            raise UserError(f"{path} was changed while the corpus was built; start prepare again")
+    for writer in writers.values():
+        writer.flush()
+    if not writers[False].shards:
+        raise UserError("no usable document: not one holds a token of the vocabulary")
+    return writers[False].shards + writers[True].shards, counts
+
+
+@dataclass
+class _TextBatch:
+    texts: list[str] = field(default_factory=list)
+    origins: list[tuple[Path, str, int, bool]] = field(default_factory=list)
+    """File, document, bytes, held out."""
+
+
+def _batch_texts(batch: _TextBatch) -> list[str]:
+    return batch.texts
+
+
+def _batches(
+    found: Scan, seen: SeenTexts, config: ReaderConfig, counts: _Counts, reject: Callable[[Path, Rejection], None]
+) -> Iterator[_TextBatch]:
+    batch, size = _TextBatch(), 0
+    for number, path, item in numbered_documents(found.files, config):
+        counts.read += 1
+        if isinstance(item, Rejection):
+            reject(path, item)
+            continue
+        digest = text_digest(item.text)
+        if not seen.is_first(digest, number):
+            counts.duplicates += 1
+            continue
+        batch.texts.append(item.text)
+        batch.origins.append((path, item.identifier, item.size, split_hash(digest) < found.heldout_below))
+        size += item.size
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = _TextBatch(), 0
+    if batch.texts:
+        yield batch
+
+
+_annotator: Annotator | None = None
+
+
+def _start_worker(tokenizer_folder: Path, language: Language) -> None:
+    # One thread a process: the processes are the parallelism.
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    global _annotator
+    _annotator = Annotator.load(tokenizer_folder, language)
+
+
+def _annotate_batch(texts: list[str]) -> list[AnnotatedText]:
+    assert _annotator is not None
+    # Half the bytes on the way back to the writer.
+    return [replace(text, token_ids=text.token_ids.astype(np.int32)) for text in _annotator.annotate(texts)]
+
+
+@dataclass
+class Workers:
+    """Worker processes that answer in the order of the questions; none means that the work is done here."""
+
+    pool: ProcessPoolExecutor | None
+    processes: int
+
+    def map_with_input(
+        self, function: Callable[[Question], Answer], items: Iterable[Item], question: Callable[[Item], Question]
+    ) -> Iterator[tuple[Item, Answer]]:
+        """Yield each item with the answer to its question, a few ahead and no more, so that memory stays bounded."""
+        if not self.pool:
+            for item in items:
+                yield item, function(question(item))
+            return
+        waiting: deque[tuple[Item, Future[Answer]]] = deque()
+        for item in items:
+            waiting.append((item, self.pool.submit(function, question(item))))
+            if len(waiting) > 2 * self.processes:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+    def map(self, function: Callable[[Question], Answer], items: Iterable[Question]) -> Iterator[Answer]:
+        """Yield the answers in order."""
+        return (answer for _, answer in self.map_with_input(function, items, lambda item: item))
+
+
+@contextmanager
+def _workers(processes: int, tokenizer_folder: Path, language: Language) -> Iterator[Workers]:
+    if processes <= 1:
+        _start_worker(tokenizer_folder, language)
+        yield Workers(None, 1)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language)) as pool:
+        yield Workers(pool, processes)

@@ -1,0 +1,146 @@
+"""Text -> tokens by distinct pieces: each piece of text goes through the tokenizer once and is looked up afterwards.
+
+BERT's pipeline (clean, space ideographs, strip accents, lower, split at white space and punctuation, WordPiece) never looks
+across white space or past an ideograph. So a text is cut there, and text repeats itself: a few pieces make up most of it. A tokenizer of
+another kind gets the whole text as one piece; the result is the same as the tokenizer's own in either case.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from ernie_cmtl.corpus.characters import LOWER, SYMBOL, UPPER, character_classes
+from ernie_cmtl.records import IntArray
+
+_IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
+# One white space may follow its word: it makes no token, and half the pieces.
+_PIECE = re.compile(f"[{_IDEOGRAPHS}]|[^ \\t\\r\\n{_IDEOGRAPHS}]+[ \\n]?|[ \\t\\r\\n]+")
+_CACHED_PIECES = 1 << 19
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """Tokens of a text with what is known of each from its own piece alone; arrays [T]."""
+
+    token_ids: IntArray
+    starts: IntArray
+    """First character of each token in the text."""
+    word_starts: npt.NDArray[np.uint8]
+    """1 where white space or punctuation separates the token from the one before."""
+    letter_case: npt.NDArray[np.uint8]
+    """At word starts: 1 a lower-case letter, 2 a capital; else 0."""
+
+
+@dataclass
+class PieceTokenizer:
+    """Tokenizes texts by their distinct pieces, with bounded memory."""
+
+    tokenizer: Tokenizer
+    _numbers: dict[str, int] = field(default_factory=dict, init=False)
+    _tokens: IntArray = field(init=False)
+    _firsts: IntArray = field(init=False)
+    _fill: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.splits = _is_bert_pipeline(self.tokenizer)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._numbers = {}
+        # Columns: token id, start in the piece, word start, letter case.
+        self._tokens = np.zeros((1 << 16, 4), dtype=np.int64)
+        self._firsts = np.zeros(1 << 16, dtype=np.int64)
+        self._fill = 0
+
+    def __call__(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Tokenize texts without adding special tokens."""
+        if len(self._numbers) > _CACHED_PIECES or not self.splits:
+            self._clear()
+        pieces = [_PIECE.findall(text) if self.splits else [text] for text in texts]
+        known = self._numbers
+        self._add(sorted({piece for row in pieces for piece in row if piece not in known}))
+        return [self._look_up(row) for row in pieces]
+
+    def _look_up(self, pieces: list[str]) -> TokenizedText:
+        numbers = np.fromiter(map(self._numbers.__getitem__, pieces), dtype=np.int64, count=len(pieces))
+        lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+        firsts = self._firsts[numbers]
+        counts = self._firsts[numbers + 1] - firsts
+        before = np.cumsum(counts) - counts
+        rows = self._tokens[np.repeat(firsts - before, counts) + np.arange(counts.sum())]
+        piece_starts = np.repeat(np.cumsum(lengths) - lengths, counts)
+        return TokenizedText(rows[:, 0], rows[:, 1] + piece_starts, rows[:, 2].astype(np.uint8), rows[:, 3].astype(np.uint8))
+
+    def _add(self, pieces: list[str]) -> None:
+        """Tokenize new pieces all at once, a line each, and store what is known of their tokens."""
+        if not pieces:
+            return
+        separator = "\n" if self.splits else ""
+        text = separator.join(pieces)
+        lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)) + len(separator)
+        piece_ends = np.cumsum(lengths)
+        if self.splits:
+            encodings = [self.tokenizer.encode(text, add_special_tokens=False)]
+            bases = [0]
+        else:
+            encodings = self.tokenizer.encode_batch(pieces, add_special_tokens=False)
+            bases = (piece_ends - lengths).tolist()
+        token_ids = np.concatenate([np.array(e.ids, dtype=np.int64) for e in encodings])
+        spans = [np.array(e.offsets, dtype=np.int64).reshape(-1, 2) + base for e, base in zip(encodings, bases, strict=True)]
+        offsets = np.concatenate(spans)
+        piece_of_token = np.searchsorted(piece_ends, offsets[:, 0], side="right")
+        word_starts, letter_case = _word_starts_and_case(text, offsets, piece_of_token)
+        starts = offsets[:, 0] - (piece_ends - lengths)[piece_of_token]
+        rows = np.stack([token_ids, starts, word_starts, letter_case], axis=1)
+        counts = np.bincount(piece_of_token, minlength=len(pieces))
+        self._store(pieces, rows, counts)
+
+    def _store(self, pieces: list[str], rows: IntArray, counts: IntArray) -> None:
+        number = len(self._numbers)
+        self._tokens = _grown(self._tokens, self._fill + len(rows))
+        self._firsts = _grown(self._firsts, number + len(pieces) + 1)
+        self._tokens[self._fill : self._fill + len(rows)] = rows
+        self._firsts[number + 1 : number + 1 + len(pieces)] = self._fill + np.cumsum(counts)
+        self._fill += len(rows)
+        self._numbers.update(zip(pieces, range(number, number + len(pieces)), strict=True))
+
+
+def _grown(array: IntArray, needed: int) -> IntArray:
+    if needed <= len(array):
+        return array
+    larger = np.zeros((max(needed, 2 * len(array)), *array.shape[1:]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def _word_starts_and_case(text: str, offsets: IntArray, piece_of_token: IntArray) -> tuple[IntArray, IntArray]:
+    classes = character_classes(text)
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    symbol = (classes & SYMBOL).astype(bool)
+    begins = np.ones(len(starts), dtype=bool)
+    begins[1:] = (
+        (piece_of_token[1:] != piece_of_token[:-1])
+        | (starts[1:] != ends[:-1])
+        | symbol[starts[1:]]
+        | symbol[np.maximum(ends[:-1] - 1, 0)]
+    )
+    first = classes[starts]
+    case = np.where(first & UPPER, 2, np.where(first & LOWER, 1, 0))
+    return begins.astype(np.int64), np.where(begins, case, 0)
+
+
+def _is_bert_pipeline(tokenizer: Tokenizer) -> bool:
+    settings = json.loads(tokenizer.to_str())
+    normalizer = settings["normalizer"] or {}
+    return (
+        settings["model"]["type"] == "WordPiece"
+        and normalizer.get("type") == "BertNormalizer"
+        and bool(normalizer.get("clean_text"))
+        and bool(normalizer.get("handle_chinese_chars"))
+        and (settings["pre_tokenizer"] or {}).get("type") == "BertPreTokenizer"
+    )

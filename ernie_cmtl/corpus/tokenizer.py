@@ -1,0 +1,115 @@
+"""The tokenizer of a corpus: a WordPiece trained on it, or any fast tokenizer of transformers, kept beside the corpus."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+class TokenizerConfig(BaseModel):
+    """Which tokenizer a corpus gets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name_or_path: str | None = None
+    """A fast tokenizer of transformers; none means that a WordPiece is trained on the corpus."""
+    vocabulary_size: int = Field(30_522, ge=100)
+    """Most entries of a trained vocabulary."""
+    minimum_frequency: int = Field(2, ge=1)
+    """A trained piece occurs at least so often in the sample."""
+    sample_bytes: int = Field(128 << 20, ge=1)
+    """At most so much of the training split is read to train it."""
+
+
+def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "PreTrainedTokenizerBase":
+    """Train an uncased WordPiece like BERT's and return it as a transformers tokenizer; the same texts give the same one."""
+    from transformers import BertTokenizer
+
+    # The trainer numbers inner characters in the order of a hash table and breaks ties by number: number them first, sorted.
+    distinct = sorted({piece for text in texts for piece in text.split()})
+    inner = sorted(token for token in _train(distinct, 1, 1, SPECIAL_TOKENS) if token.startswith("##"))
+    vocabulary = _train(texts, config.vocabulary_size, config.minimum_frequency, SPECIAL_TOKENS + inner)
+    ranked = sorted(vocabulary, key=vocabulary.__getitem__)
+    return BertTokenizer(vocab={token: number for number, token in enumerate(ranked)}, do_lower_case=True)
+
+
+def _train(texts: Sequence[str], size: int, minimum_frequency: int, first_tokens: list[str]) -> dict[str, int]:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        min_frequency=minimum_frequency,
+        special_tokens=first_tokens,
+        show_progress=False,
+        continuing_subword_prefix="##",
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer.get_vocab()
+
+
+def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
+    """Load a fast tokenizer of transformers by name or path.
+
+    Raises:
+        UserError: There is none, it is not a fast one, or it lacks a special token that the tasks need.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"cannot load a tokenizer from {str(name_or_path)!r}: {str(error).splitlines()[0]}") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"tokenizer {str(name_or_path)!r} is not a fast one; annotation needs character offsets")
+    names = ("cls_token", "sep_token", "pad_token", "mask_token")
+    if missing := [name for name in names if getattr(tokenizer, name) is None]:
+        raise UserError(f"tokenizer {str(name_or_path)!r} has no {', '.join(missing)}; needed are {', '.join(names)}")
+    return tokenizer
+
+
+def raw_text_tokenizer(folder: Path) -> Tokenizer:
+    """Return the bare tokenizer of a saved folder, set so that `[MASK]` or `[SEP]` in raw text is ordinary text."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def hides_letter_case(tokenizer: Tokenizer) -> bool:
+    """Tell whether upper and lower case give the same tokens."""
+    samples = ("The House of Lords", "ÄRGER Über Élan", "A B C X Y Z")
+    return all(tokenizer.encode(s).ids == tokenizer.encode(s.lower()).ids for s in samples)
+
+
+def vocabulary_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return the SHA-256 of the token -> id table."""
+    table = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]), ensure_ascii=False)
+    return hashlib.sha256(table.encode()).hexdigest()
+
+
+def vocabulary_of(tokenizer: "PreTrainedTokenizerBase") -> Vocabulary:
+    """Return what tasks need to know of a tokenizer."""
+    size = max(tokenizer.get_vocab().values()) + 1
+    special = np.zeros(size, dtype=bool)
+    special[tokenizer.all_special_ids] = True
+    known = np.zeros(size, dtype=bool)
+    known[list(tokenizer.get_vocab().values())] = True
+    ordinary = np.flatnonzero(known & ~special)
+    return Vocabulary(
+        size, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id, special, ordinary
+    )

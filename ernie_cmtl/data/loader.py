@@ -1,0 +1,127 @@
+"""Steps for one worker: the whole step is planned, only the worker's own groups are made."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from ernie_cmtl.data.batching import PlacedExample, make_batch
+from ernie_cmtl.data.packing import Row, RowSpace, plan_step
+from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Batch, Ledger, StepData
+from ernie_cmtl.task import run_heads
+
+Shares = Callable[[int], tuple[float, ...]]
+"""Step -> share of each task instance."""
+
+
+class DataConfig(BaseModel):
+    """Shape of a step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    row_length: int = Field(128, ge=16)
+    """Tokens of a row; no sequence is longer."""
+    rows: int = Field(32, ge=1)
+    """Rows of a step, over all workers."""
+    rows_per_group: int = Field(32, ge=1)
+    """Rows that go through the encoder at once: a matter of memory and speed, never of data."""
+    loader_workers: int = Field(0, ge=0)
+    """Processes that prepare steps ahead; 0 prepares them in the training process."""
+
+    @model_validator(mode="after")
+    def _rows_divide(self) -> "DataConfig":
+        if self.rows % self.rows_per_group:
+            accepted = [n for n in range(1, self.rows + 1) if self.rows % n == 0]
+            raise ValueError(f"rows_per_group {self.rows_per_group} does not divide rows {self.rows}; accepted: {accepted}")
+        return self
+
+    @property
+    def groups(self) -> int:
+        """Groups of a step."""
+        return self.rows // self.rows_per_group
+
+    def check_workers(self, workers: int) -> None:
+        """Refuse a number of workers that cannot share the groups evenly."""
+        if self.groups % workers:
+            accepted = [n for n in range(1, self.groups + 1) if self.groups % n == 0]
+            raise UserError(f"{workers} workers cannot share {self.groups} groups of rows evenly; accepted: {accepted}")
+
+
+@dataclass
+class StepSource(IterableDataset[StepData]):
+    """Yields the steps first..last-1 for one of several workers."""
+
+    streams: Sequence[SampleStream]
+    shares: Shares
+    config: DataConfig
+    pad_id: int
+    ledger: Ledger
+    """Before the first step."""
+    last: int
+    rank: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        self.instances = [stream.instance for stream in self.streams]
+        self.heads = run_heads(self.instances)
+
+    def __iter__(self) -> Iterator[StepData]:
+        info = get_worker_info()
+        number, count = (info.id, info.num_workers) if info else (0, 1)
+        ledger, first = self.ledger, self.ledger.step
+        for step in range(first, self.last):
+            shares = self.shares(step)
+            plan = plan_step(self.streams, shares, ledger, self.config.rows, self.config.row_length)
+            ledger = plan.ledger
+            # Loader processes take steps in turn, which is the order the loader asks them in.
+            if (step - first) % count == number:
+                yield self._make(step, shares, plan.rows, ledger)
+
+    def _make(self, step: int, shares: tuple[float, ...], rows: list[Row], ledger: Ledger) -> StepData:
+        size = self.config.rows_per_group
+        own = range(self.rank, self.config.groups, self.workers)
+        groups = tuple(self._batch(rows[group * size : (group + 1) * size]) for group in own)
+        real = sum(int(group.sequence_lengths.sum()) for group in groups)
+        return StepData(step, shares, groups, ledger, real, len(own) * size * self.config.row_length)
+
+    def _batch(self, rows: Sequence[Row]) -> Batch:
+        made: list[list[PlacedExample]] = []
+        for row in rows:
+            examples = ((task, self.streams[task].example(number)) for task, number in row)
+            made.append([(task, example) for task, example in examples if example is not None])
+        return make_batch(made, self.config.row_length, self.instances, self.heads, self.pad_id)
+
+
+def load_steps(source: StepSource) -> DataLoader[StepData]:
+    """Return a loader that yields the steps in order, prepared ahead by worker processes if there are any."""
+    workers = source.config.loader_workers
+    return DataLoader(
+        source,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        # Workers share the opened corpus with this process; pickling it would copy the mapped files.
+        multiprocessing_context="fork" if workers else None,
+    )
+
+
+def fixed_batches(stream: SampleStream, samples: int, config: DataConfig, pad_id: int) -> Iterator[tuple[int, Batch]]:
+    """Yield (number, batch) over the first samples of one epoch, packed; the same ones for every model and worker count."""
+    space = RowSpace(0, config.row_length)
+    rows: list[Row] = []
+    for number in range(min(samples, len(stream))):
+        row = space.place(stream.slot(number))
+        if row is None:
+            space.open_row(len(rows))
+            rows.append([])
+            row = space.place(stream.slot(number))
+        assert row is not None
+        rows[row].append((0, number))
+    heads = run_heads([stream.instance])
+    size = config.rows_per_group
+    for first in range(0, len(rows), size):
+        made = [[(0, example) for _, n in row if (example := stream.example(n))] for row in rows[first : first + size]]
+        yield first // size, make_batch(made, config.row_length, [stream.instance], heads, pad_id)

@@ -1,0 +1,54 @@
+"""Masked-token targets: whole units are chosen, their tokens replaced 80/10/10."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ernie_cmtl.records import IntArray, Targets, Vocabulary
+
+_KEEP, _RANDOM = 0.1, 0.1
+
+
+def choose_units(lengths: IntArray, maskable: npt.NDArray[np.bool_], rate: float, rng: np.random.Generator) -> IntArray:
+    """Choose whole units at random until `rate` of the tokens is reached, in the mean exactly; at least one.
+
+    lengths: tokens of each unit, int64 [U]; maskable: bool [U]. Returns the chosen units, sorted; none if none is maskable.
+    """
+    candidates = np.flatnonzero(maskable)
+    if not len(candidates):
+        return candidates
+    order = candidates[rng.permutation(len(candidates))]
+    reached = np.cumsum(lengths[order])
+    budget = rate * reached[-1]
+    whole = int(np.searchsorted(reached, budget, side="right"))
+    # The unit that crosses the budget comes in with the probability that makes the mean exact.
+    if whole < len(order) and rng.random() * lengths[order[whole]] < budget - (reached[whole - 1] if whole else 0):
+        whole += 1
+    return np.sort(order[: max(1, whole)])
+
+
+def mask_units(
+    token_ids: IntArray, unit_starts: npt.NDArray[np.uint8], vocabulary: Vocabulary, rate: float, rng: np.random.Generator
+) -> tuple[IntArray, Targets] | None:
+    """Mask whole units of a text (ERNIE 1.0, section 3): 80 % [MASK], 10 % a random token, 10 % unchanged, drawn a token.
+
+    token_ids: int64 [T]; unit_starts: [T], nonzero where a unit starts. Returns the masked copy and the targets, or None when
+    nothing can be masked. A unit that holds a special token is left alone.
+    """
+    begins = unit_starts.astype(bool)
+    begins[0] = True
+    firsts = np.flatnonzero(begins)
+    lengths = np.diff(np.append(firsts, len(token_ids)))
+    maskable = ~np.logical_or.reduceat(vocabulary.special[token_ids], firsts)
+    units = choose_units(lengths, maskable, rate, rng)
+    if not len(units):
+        return None
+    chosen = lengths[units]
+    positions = np.repeat(firsts[units] - np.cumsum(chosen) + chosen, chosen) + np.arange(chosen.sum())
+    labels = token_ids[positions]
+    draw = rng.random(len(positions))
+    replaced = np.where(draw < 1 - _KEEP - _RANDOM, vocabulary.mask_id, labels)
+    random = np.flatnonzero(draw >= 1 - _RANDOM)
+    replaced[random] = vocabulary.ordinary_ids[rng.integers(len(vocabulary.ordinary_ids), size=len(random))]
+    masked = token_ids.copy()
+    masked[positions] = replaced
+    return masked, Targets(positions, labels)

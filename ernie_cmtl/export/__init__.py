@@ -1,0 +1,1 @@
+"""Trained run -> model files for other programs."""

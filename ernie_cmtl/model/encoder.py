@@ -1,0 +1,152 @@
+"""The encoder: transformers' own ErnieModel with a task embedding whose rows are parameters of their own."""
+
+from typing import Any, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForPreTraining, ErnieConfig, ErnieModel
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model import packed_attention
+from ernie_cmtl.randomness import derive_key
+from ernie_cmtl.records import Vocabulary
+
+TASK_ROWS = 32
+"""Rows of the task embedding; a run fills them in order of introduction."""
+SEGMENT_TYPES = 4
+
+
+class EncoderConfig(BaseModel):
+    """Size of the encoder, or the checkpoint that it starts from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    init_from: str | None = None
+    """A BERT or Ernie checkpoint of transformers; its sizes then replace those below."""
+    layers: int = Field(12, ge=1)
+    hidden_size: int = Field(768, ge=1)
+    attention_heads: int = Field(12, ge=1)
+    intermediate_size: int | None = Field(None, ge=1)
+    """None: four times the hidden size."""
+    activation: str = "gelu"
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Hidden dropout; attention has none."""
+    maximum_positions: int = Field(512, ge=16)
+    initializer_range: float = Field(0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "EncoderConfig":
+        if self.hidden_size % self.attention_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of attention_heads {self.attention_heads}")
+        return self
+
+
+class TaskEmbedding(nn.Module):
+    """A row a task, each its own parameter: a task without labels in a step gets no gradient, so its row does not move."""
+
+    def __init__(self, rows: int, size: int, deviation: float) -> None:
+        super().__init__()
+        self.rows = nn.ParameterList([nn.Parameter(torch.randn(size) * deviation) for _ in range(rows)])
+
+    def table(self) -> Tensor:
+        """Return the rows as one table; [rows, size]."""
+        return torch.stack(list(self.rows))
+
+    def forward(self, task_type_ids: Tensor) -> Tensor:
+        """Look up rows; task_type_ids: int64 [...]; returns [..., size]."""
+        return functional.embedding(task_type_ids, self.table())
+
+
+def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> ErnieModel:
+    """Make a freshly initialised encoder for packed batches; the same seed gives the same weights."""
+    sizes: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.attention_heads,
+        "intermediate_size": config.intermediate_size or 4 * config.hidden_size,
+        "hidden_act": config.activation,
+        "max_position_embeddings": config.maximum_positions,
+        # ERNIE 2.0's own value; the class's default is 1e-12.
+        "layer_norm_eps": 1e-5,
+    }
+    if config.init_from:
+        found = AutoConfig.from_pretrained(config.init_from).to_dict()
+        sizes = {name: found[name] for name in sizes}
+    settings = ErnieConfig(
+        **sizes,
+        vocab_size=vocabulary.size,
+        pad_token_id=vocabulary.pad_id,
+        type_vocab_size=SEGMENT_TYPES,
+        use_task_id=True,
+        task_type_vocab_size=TASK_ROWS,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=config.initializer_range,
+    )
+    settings._attn_implementation = packed_attention.NAME
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_key(seed, "encoder") >> 1)
+        encoder = ErnieModel(settings)
+        rows = TaskEmbedding(TASK_ROWS, settings.hidden_size, config.initializer_range)
+        encoder.embeddings.set_submodule("task_type_embeddings", rows)
+    return encoder
+
+
+def check_checkpoint(init_from: str, vocabulary_hash: str) -> None:
+    """Refuse a checkpoint that is no BERT or Ernie or whose vocabulary is not the corpus's.
+
+    Raises:
+        UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
+    """
+    from ernie_cmtl.corpus.tokenizer import load_tokenizer
+    from ernie_cmtl.corpus.tokenizer import vocabulary_hash as hash_of
+
+    try:
+        kind = AutoConfig.from_pretrained(init_from).model_type
+    except (OSError, ValueError) as error:
+        raise UserError(f"init_from {init_from!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if kind not in ("bert", "ernie"):
+        raise UserError(f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are bert and ernie")
+    if hash_of(load_tokenizer(init_from)) != vocabulary_hash:
+        raise UserError(
+            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus with --tokenizer {init_from}"
+        )
+
+
+def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the names it lacks."""
+    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
+    try:
+        model, report = AutoModelForPreTraining.from_pretrained(init_from, **options)
+    except OSError as error:
+        raise UserError(f"init_from {init_from!r} holds no safetensors weights: {str(error).splitlines()[0]}") from error
+    missing = set(report["missing_keys"])
+    prefix = model.base_model_prefix + "."
+    weights = {k.removeprefix(prefix): v for k, v in model.state_dict().items() if k not in missing}
+    return weights, sorted(missing)
+
+
+def load_encoder_weights(encoder: ErnieModel, weights: dict[str, Tensor]) -> list[str]:
+    """Copy checkpoint weights into an encoder; return the names of the parameters that stay freshly initialised.
+
+    Token types beyond the checkpoint's are copies of its last one. A checkpoint without task embedding gets one of zeros, so
+    the encoder computes at first what the checkpoint did.
+    """
+    own = encoder.state_dict()
+    filled = {name: value for name, value in weights.items() if name in own}
+    types = weights.get("embeddings.token_type_embeddings.weight")
+    if types is not None:
+        types = types[:SEGMENT_TYPES]
+        filler = types[-1:].expand(SEGMENT_TYPES - len(types), -1)
+        filled["embeddings.token_type_embeddings.weight"] = torch.cat([types, filler])
+    table = weights.get("embeddings.task_type_embeddings.weight")
+    for row, parameter in enumerate(cast(TaskEmbedding, encoder.embeddings.task_type_embeddings).rows):
+        name = f"embeddings.task_type_embeddings.rows.{row}"
+        if table is None:
+            filled[name] = torch.zeros_like(parameter)
+        elif row < len(table):
+            filled[name] = table[row]
+    encoder.load_state_dict(filled, strict=False)
+    return sorted(set(own) - set(filled))

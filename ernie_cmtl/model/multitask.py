@@ -1,0 +1,137 @@
+"""Encoder and heads as one module: the only thing that is wrapped for many workers, and it always runs every head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import ErnieModel
+
+from ernie_cmtl.model.encoder import TaskEmbedding
+from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, build_head, losses_and_hits
+from ernie_cmtl.model.packed_attention import PackedLayout
+from ernie_cmtl.records import MASKED_TOKEN, Batch
+from ernie_cmtl.task import HeadSpec
+
+LOSS, HITS, LABELS = range(3)
+"""Columns of the statistics."""
+
+
+@dataclass(frozen=True)
+class TensorTargets:
+    """`BatchTargets` on the device."""
+
+    positions: Tensor
+    labels: Tensor
+    tasks: Tensor
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """`Batch` on the device."""
+
+    token_ids: Tensor
+    token_type_ids: Tensor
+    task_type_ids: Tensor
+    position_ids: Tensor
+    layout: PackedLayout
+    targets: Mapping[str, TensorTargets]
+
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> "TensorBatch":
+        """Move a batch to a device."""
+        arrays = (batch.token_ids, batch.token_type_ids, batch.task_type_ids, batch.position_ids)
+        rows, length = batch.token_ids.shape
+        layout = PackedLayout.of(batch.sequence_starts, batch.sequence_lengths, rows * length, length, device)
+        targets = {
+            name: TensorTargets(*(torch.from_numpy(a).to(device, non_blocking=True) for a in (t.positions, t.labels, t.tasks)))
+            for name, t in batch.targets.items()
+        }
+        moved = [torch.from_numpy(a).to(device, non_blocking=True) for a in arrays]
+        return cls(moved[0], moved[1], moved[2], moved[3], layout, targets)
+
+
+class MultiTaskModel(nn.Module):
+    """An encoder and every head of a run, all there from the first step."""
+
+    def __init__(self, encoder: ErnieModel, heads: Mapping[str, HeadSpec], tasks: int, seed: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.specs = dict(heads)
+        self.tasks = tasks
+        self.heads = nn.ModuleDict({name: build_head(name, spec, encoder.config, seed) for name, spec in heads.items()})
+        self._reads_inner_layers = any(spec.layer != -1 for spec in heads.values())
+
+    def forward(self, batch: TensorBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of a batch and the statistics of each head and task.
+
+        coefficients: what one label of (head, task) weighs, float32 [heads, tasks + 1], the last column zero for idle heads.
+        Statistics: float32 [heads, tasks + 1, 3], sums of losses, hits and labels, detached.
+        """
+        layers, idle = self._encode(batch)
+        loss = idle
+        statistics = []
+        for row, (name, spec) in enumerate(self.specs.items()):
+            targets = batch.targets.get(name)
+            if targets is None:
+                statistics.append(loss.new_zeros((self.tasks + 1, 3)))
+                continue
+            scores = self._scores(name, spec, layers[spec.layer], targets.positions)
+            losses, hits = losses_and_hits(spec, scores, targets.labels)
+            loss = loss + (losses * coefficients[row][targets.tasks]).sum()
+            sums = torch.stack([losses.detach(), hits, torch.ones_like(hits)], dim=1)
+            statistics.append(loss.new_zeros((self.tasks + 1, 3)).index_add(0, targets.tasks % (self.tasks + 1), sums))
+        return loss, torch.stack(statistics)
+
+    def _encode(self, batch: TensorBatch) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the hidden states of the layers that are read, each [slots, hidden], and a zero that holds the pooler."""
+        output = self.encoder(
+            input_ids=batch.token_ids,
+            token_type_ids=batch.token_type_ids,
+            task_type_ids=batch.task_type_ids,
+            position_ids=batch.position_ids,
+            packed_layout=batch.layout,
+            output_hidden_states=self._reads_inner_layers,
+        )
+        layers = output.hidden_states if self._reads_inner_layers else (output.last_hidden_state,)
+        # The pooler stays in the graph when no sequence head has labels, so that workers reduce the same parameters.
+        return tuple(layer.flatten(0, 1) for layer in layers), 0.0 * output.pooler_output.float().sum()
+
+    @property
+    def _pooler(self) -> nn.Module:
+        assert self.encoder.pooler is not None
+        return self.encoder.pooler
+
+    def _scores(self, name: str, spec: HeadSpec, states: Tensor, positions: Tensor) -> Tensor:
+        picked = states.index_select(0, positions.flatten())
+        if spec.kind in SEQUENCE_KINDS:
+            picked = self._pooler(picked.unsqueeze(1))
+        head = self.heads[name]
+        if isinstance(head, VocabularyHead):
+            return cast(Tensor, head(picked, self.encoder.embeddings.word_embeddings.weight))
+        scores: Tensor = head(picked)
+        return scores.view(positions.shape) if spec.kind == "choice" else scores
+
+    def masked_token_scores(self, batch: TensorBatch) -> Tensor:
+        """Return the vocabulary scores of every place of a batch; [slots, vocabulary]."""
+        states = self._encode(batch)[0][-1]
+        return self._scores(MASKED_TOKEN, self.specs[MASKED_TOKEN], states, torch.arange(len(states), device=states.device))
+
+    def idle_parameters(self, labelled: Tensor, rows: list[int]) -> list[nn.Parameter]:
+        """Return the parameters that must not move in a step.
+
+        labelled: does (head, task) have a label in the step on any worker, bool [heads, tasks]; rows: embedding row of each task.
+        """
+        idle: list[nn.Parameter] = []
+        pooled = False
+        for row, (name, spec) in enumerate(self.specs.items()):
+            active = bool(labelled[row].any())
+            pooled |= active and spec.kind in SEQUENCE_KINDS
+            if not active:
+                idle += self.heads[name].parameters()
+        if not pooled:
+            idle += self._pooler.parameters()
+        active_rows = {rows[task] for task in range(self.tasks) if bool(labelled[:, task].any())}
+        table = cast(TaskEmbedding, self.encoder.embeddings.task_type_embeddings)
+        return idle + [parameter for row, parameter in enumerate(table.rows) if row not in active_rows]

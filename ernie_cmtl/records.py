@@ -1,0 +1,160 @@
+"""What flows down the line: Document -> AnnotatedText -> Example -> Batch. Small frozen records; nothing here computes much."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+IntArray = npt.NDArray[np.int64]
+
+Language = Literal["en", "zh"]
+HeadKind = Literal["vocabulary", "token_class", "token_regression", "sequence_class", "sequence_regression", "choice"]
+
+MASKED_TOKEN = "masked_token"
+"""Name of the one vocabulary head, tied to the word embeddings and shared by every task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A piece of raw text that belongs together."""
+
+    identifier: str
+    """Where it came from: `file#line` or `file`, with a part number where a long document was cut."""
+    text: str
+    size: int
+    """Bytes of the text in UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A document that was read and not used, and why."""
+
+    identifier: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What tasks need to know of the tokenizer."""
+
+    size: int
+    cls_id: int
+    sep_id: int
+    pad_id: int
+    mask_id: int
+    special: npt.NDArray[np.bool_]
+    """Is the token one of [CLS], [SEP], [PAD], [MASK], [UNK] or another special one; bool [size]."""
+    ordinary_ids: IntArray
+    """The tokens that may stand for a random token; int64 [size - specials]."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedText:
+    """Tokens of a document, or of a passage of one, with their annotation layers."""
+
+    token_ids: IntArray
+    """int64 [T], no special tokens added."""
+    sentence_offsets: IntArray
+    """Sentence s is tokens offsets[s]:offsets[s+1]; int64 [S + 1], from 0 to T."""
+    layers: Mapping[str, npt.NDArray[np.uint8]]
+    """Layer name -> uint8 [T]: `word_starts` (1 = first token of a word), `letter_case` (0 none, 1 lower, 2 capital; at word
+    starts), `unit_starts` (0 = inside a unit, 1 = a word starts, 2 = a collocation starts)."""
+
+    @property
+    def sentences(self) -> int:
+        """Number of sentences."""
+        return len(self.sentence_offsets) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Labels of one head in one example."""
+
+    positions: IntArray
+    """Token positions that are read: int64 [N]; for a choice, the [CLS] places of the candidates: int64 [N, C]."""
+    labels: Array
+    """int64 [N] classes or token ids; float32 [N] regression; float32 [N, classes] multi-label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a task makes of one sample: one sequence, or a few that stand in one row together."""
+
+    token_ids: IntArray
+    """int64 [T], special tokens included; the sequences one after another."""
+    token_type_ids: IntArray
+    """int64 [T], number of the segment inside its sequence."""
+    targets: Mapping[str, Targets]
+    """Head name -> labels."""
+    sequence_lengths: tuple[int, ...] = ()
+    """Lengths of the sequences, summing to T; empty means a single one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTargets:
+    """Labels of one head in a batch; an idle head has one row of task -1 that counts nothing."""
+
+    positions: IntArray
+    """Places in the flattened batch: int64 [N] or [N, C]."""
+    labels: Array
+    """As in `Targets`."""
+    tasks: IntArray
+    """Which task instance each label belongs to: int64 [N], -1 for an idle head's dummy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One group: M packed rows of L tokens, what a worker runs forward and backward at once."""
+
+    token_ids: IntArray
+    """int64 [M, L]; the tail of a row is [PAD]."""
+    token_type_ids: IntArray
+    """int64 [M, L]."""
+    task_type_ids: IntArray
+    """int64 [M, L], row of the task embedding."""
+    position_ids: IntArray
+    """int64 [M, L], counted from 0 in each sequence."""
+    sequence_starts: IntArray
+    """Start of each sequence in the flattened batch: int64 [S]."""
+    sequence_lengths: IntArray
+    """int64 [S]; sequences do not see each other."""
+    targets: Mapping[str, BatchTargets]
+    """Head name -> labels; every head of the run is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """How far a run has come in its data: all that is needed to compute any later step, and the same on every worker."""
+
+    step: int
+    """Steps completed."""
+    samples: tuple[int, ...]
+    """Samples taken from each task so far, in order of the task instances."""
+    tokens: tuple[int, ...]
+    """Slot tokens taken by each task so far (upper bounds of the sample lengths)."""
+    planned: tuple[float, ...]
+    """Slot tokens that the stage table granted each task so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepData:
+    """One optimizer step as one worker sees it."""
+
+    step: int
+    """Number of the step, from 0."""
+    shares: tuple[float, ...]
+    """Share of the step per task instance, summing to 1."""
+    groups: tuple[Batch, ...]
+    """The groups of this worker."""
+    ledger: Ledger
+    """The ledger after this step."""
+    real_tokens: int
+    """Tokens that are not padding in this worker's groups."""
+    slots: int
+    """Token places in this worker's groups."""
+    wait_seconds: float = field(default=0.0, compare=False)
+    """How long the training loop waited for this step."""

@@ -1,0 +1,1 @@
+"""A configuration becomes a run: put together, trained, timed, opened again."""

@@ -1,0 +1,104 @@
+"""A run put together from its configuration: the whole line, corpus to model, in one place."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import ValidationError
+
+from ernie_cmtl.config import RunConfig, TaskConfig
+from ernie_cmtl.corpus.store import Corpus, Split
+from ernie_cmtl.data.loader import StepSource
+from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder import build_encoder, check_checkpoint, checkpoint_weights, load_encoder_weights
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.records import MASKED_TOKEN, Ledger
+from ernie_cmtl.registry import find_task
+from ernie_cmtl.scheduling.plan import Plan
+from ernie_cmtl.scheduling.stages import StageTable
+from ernie_cmtl.settings import explain
+from ernie_cmtl.task import TaskInstance, require_layers, run_heads
+
+HELDOUT_SEED = 0
+"""Held-out examples are the same for every run on a corpus."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run, opened when they are first asked for."""
+
+    config: RunConfig
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus."""
+        return Corpus(self.config.corpus)
+
+    @cached_property
+    def table(self) -> StageTable:
+        """The stage table."""
+        return StageTable(self.config.stages)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Shares of each step."""
+        return Plan(self.table, self.config.mode, self.config.seed)
+
+    @cached_property
+    def instances(self) -> list[TaskInstance]:
+        """The task instances in order of introduction."""
+        settings = self.config.tasks
+        return [
+            make_instance(name, row, settings.get(name, TaskConfig()), self.corpus) for row, name in enumerate(self.table.tasks)
+        ]
+
+    def streams(self, split: Split) -> list[SampleStream]:
+        """Open the samples of every task of a split."""
+        text = self.corpus.split(split)
+        seed = self.config.seed if split == "train" else HELDOUT_SEED
+        return [SampleStream(instance, text, self.config.data.row_length, seed) for instance in self.instances]
+
+    def source(self, ledger: Ledger, last: int, rank: int, workers: int) -> StepSource:
+        """Return the steps from a ledger on, for one worker."""
+        pad_id = self.corpus.vocabulary.pad_id
+        return StepSource(self.streams("train"), self.plan, self.config.data, pad_id, ledger, last, rank, workers)
+
+    def first_ledger(self) -> Ledger:
+        """Return the ledger before the first step."""
+        tasks = len(self.instances)
+        return Ledger(0, (0,) * tasks, (0,) * tasks, (0.0,) * tasks)
+
+    def new_model(self) -> MultiTaskModel:
+        """Make the model as it is before the first step, from scratch or from `encoder.init_from`."""
+        encoder_config, seed = self.config.encoder, self.config.seed
+        if encoder_config.init_from:
+            check_checkpoint(encoder_config.init_from, self.corpus.manifest.vocabulary_hash)
+        encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
+        positions = encoder.config.max_position_embeddings
+        if self.config.data.row_length > positions:
+            raise UserError(f"data.row_length {self.config.data.row_length} is more than the encoder's {positions} positions")
+        model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
+        if encoder_config.init_from:
+            weights, _ = checkpoint_weights(encoder_config.init_from)
+            load_encoder_weights(encoder, weights)
+            head = model.heads[MASKED_TOKEN]
+            named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
+            own = head.state_dict()
+            head.load_state_dict({name: named.get(name, value) for name, value in own.items()})
+        return model
+
+
+def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> TaskInstance:
+    """Make a task ready for a corpus.
+
+    Raises:
+        UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer or language.
+    """
+    task = find_task(config.type or name)
+    manifest = corpus.manifest
+    require_layers(name, task, manifest.language, manifest.layers, manifest.hides_letter_case)
+    try:
+        options = task.Options.model_validate(config.options)
+    except ValidationError as error:
+        raise UserError(explain(error, task.Options, f"tasks.{name}")) from error
+    return TaskInstance(name, row, task(options, corpus.vocabulary))

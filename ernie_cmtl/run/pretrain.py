@@ -1,0 +1,252 @@
+"""The verb pretrain: a run from its first step, or from its newest checkpoint, to its last."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
+from ernie_cmtl.records import Ledger
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.settings import dump
+from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
+from ernie_cmtl.training.metrics import MetricsLog
+from ernie_cmtl.training.trainer import StepResult, Trainer
+from ernie_cmtl.training.workers import Workers
+
+IDENTITY = ("seed", "tasks", "stages", "mode", "data", "encoder")
+"""Settings that a run may not change when it goes on: they decide the data order or the weights."""
+
+
+@dataclass
+class Window:
+    """Sums since the last line of the log."""
+
+    statistics: torch.Tensor
+    loss: torch.Tensor
+    steps: int = 0
+    real_tokens: int = 0
+    slots: int = 0
+    wait_seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, result: StepResult) -> None:
+        """Take a step in; nothing is read back from the device."""
+        self.statistics += result.statistics
+        self.loss += result.loss
+        self.steps += 1
+        self.real_tokens += result.real_tokens
+        self.slots += result.slots
+        self.wait_seconds += result.wait_seconds
+
+
+class Observer(Protocol):
+    """Shows a run to a person."""
+
+    def started(self, steps: int, done: int, workers: int, precision: str) -> None:
+        """The run begins or goes on."""
+
+    def logged(self, stage: str, line: dict[str, Any]) -> None:
+        """A line of training metrics was written."""
+
+    def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
+        """Held-out scores were measured."""
+
+    def stopped(self, step: int) -> None:
+        """The run was asked to stop and has saved this step."""
+
+
+@dataclass
+class _Session:
+    """One process's stretch of a run."""
+
+    run: Run
+    workers: Workers
+    trainer: Trainer
+    folder: Path
+    observer: Observer
+    fingerprint: str
+    heldout: dict[str, HeadScore] = field(default_factory=dict)
+
+    def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
+        config, model = self.run.config, self.trainer.model
+        pad_id = self.run.corpus.vocabulary.pad_id
+        streams = self.run.streams("heldout")
+        self.heldout = heldout_scores(model, streams, config.training.heldout_samples, config.data, pad_id, self.workers)
+        if log:
+            log.write("heldout", ledger.step, {"stage": stage, "tasks": self.heldout})
+            self.observer.evaluated(stage, ledger.step, self.heldout)
+
+    def save(self, ledger: Ledger) -> None:
+        if self.workers.is_main:
+            config = self.run.config
+            about = {"identity": identity(config), "fingerprint": self.fingerprint, "tasks": self.run.table.tasks}
+            folder, keep = self.folder / "checkpoints", config.training.keep_checkpoints
+            save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep)
+        self.workers.wait()
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that must stay the same over the whole run; how a step is cut into groups is none of them."""
+    found = config.model_dump(mode="json", include=set(IDENTITY))
+    for name in ("loader_workers", "rows_per_group"):
+        del found["data"][name]
+    return found
+
+
+def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
+    """Train a run to its end, or until it is asked to stop, and return what the verb reports.
+
+    Raises:
+        UserError: A setting, task or corpus that does not fit, or a run folder that belongs to another run.
+    """
+    run = Run(config)
+    workers = Workers(config.training.precision)
+    config.data.check_workers(workers.count)
+    fingerprint = run.corpus.manifest.fingerprint
+    ledger = _resume_point(run, fingerprint)
+    model = run.new_model()
+    rows = [instance.row for instance in run.instances]
+    trainer = Trainer(model, rows, config.optimizer, workers, run.table.steps, config.seed)
+    if ledger.step:
+        checkpoint = checkpoints(config.run / "checkpoints")[-1]
+        load_weights(checkpoint, model)
+        load_optimizer(checkpoint, model, trainer.optimizer)
+    session = _Session(run, workers, trainer, config.run, observer, fingerprint)
+    if workers.is_main:
+        config.run.mkdir(parents=True, exist_ok=True)
+        (config.run / "config.yaml").write_text(dump(config), encoding="utf-8")
+        (config.run / "corpus.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
+    try:
+        with _stop_on_signal(trainer):
+            return _train(session, ledger)
+    finally:
+        workers.close()
+
+
+def _resume_point(run: Run, fingerprint: str) -> Ledger:
+    config = run.config
+    found = checkpoints(config.run / "checkpoints")
+    if not found:
+        return run.first_ledger()
+    ledger, about = load_state(found[-1])
+    if about["fingerprint"] != fingerprint:
+        raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
+    now = identity(config)
+    if changed := [key for key in now if now[key] != about["identity"][key]]:
+        raise UserError(
+            f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {', '.join(changed)}; "
+            "restore them or choose another run folder"
+        )
+    return ledger
+
+
+def _train(session: _Session, ledger: Ledger) -> dict[str, Any]:
+    run, trainer, workers = session.run, session.trainer, session.workers
+    config, table = run.config, run.table
+    start, first = time.perf_counter(), ledger.step
+    tokens = 0
+    stopped = False
+    if workers.is_main:
+        session.observer.started(table.steps, first, workers.count, workers.precision)
+    source = run.source(ledger, table.steps, workers.rank, workers.count)
+    with _open_log(session, first) as log:
+        window = _window(trainer)
+        for result in trainer.run(source):
+            ledger, done = result.ledger, result.ledger.step
+            stage = table.stages[table.stage_of(result.step)].name
+            window.add(result)
+            tokens += result.real_tokens
+            stopped = result.stop
+            if done % config.training.log_every == 0 or done == table.steps or stopped:
+                _log(session, log, window, result, stage)
+                window = _window(trainer)
+            every = config.training.heldout_every
+            if done in table.ends or (every and done % every == 0):
+                session.evaluate(log, ledger, stage)
+                window.started = time.perf_counter() if not window.steps else window.started
+            if done % config.training.checkpoint_every == 0 or done == table.steps or stopped:
+                session.save(ledger)
+            if stopped:
+                break
+        if not session.heldout and ledger.step == table.steps:
+            session.evaluate(None, ledger, table.stages[-1].name)
+    if stopped and workers.is_main:
+        session.observer.stopped(ledger.step)
+    seconds = time.perf_counter() - start
+    all_tokens = int(workers.sum(torch.tensor(tokens, device=workers.device)))
+    return {
+        "run": str(config.run),
+        "steps": ledger.step,
+        "stages": [stage.name for stage in table.stages],
+        "consumed": dict(zip(table.tasks, ledger.tokens, strict=True)),
+        "samples": dict(zip(table.tasks, ledger.samples, strict=True)),
+        "losses": {name: score["loss"] for name, score in session.heldout.items()},
+        "heldout": session.heldout,
+        "seconds": round(seconds, 3),
+        "real_tokens_per_second": round(all_tokens / seconds, 1),
+        "worker": workers.rank,
+        "interrupted": stopped and ledger.step < table.steps,
+    }
+
+
+def _window(trainer: Trainer) -> Window:
+    model, device = trainer.model, trainer.workers.device
+    shape = (len(model.specs), model.tasks + 1, 3)
+    return Window(torch.zeros(shape, device=device), torch.zeros((), device=device))
+
+
+@contextmanager
+def _open_log(session: _Session, step: int) -> Iterator[MetricsLog | None]:
+    if not session.workers.is_main:
+        yield None
+        return
+    with MetricsLog(session.folder, session.run.config.training.tensorboard, step) as log:
+        yield log
+
+
+def _log(session: _Session, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
+    workers, run = session.workers, session.run
+    statistics = workers.sum(window.statistics).cpu()
+    loss = float(workers.sum(window.loss)) / window.steps
+    seconds = time.perf_counter() - window.started
+    counts = torch.tensor([window.real_tokens, window.slots], dtype=torch.int64, device=workers.device)
+    real_tokens, slots = (int(value) for value in workers.sum(counts))
+    if log:
+        line = {
+            "stage": stage,
+            "loss": loss,
+            "tasks": scores_by_head(statistics, session.trainer.model, run.instances),
+            "learning_rate": result.learning_rate,
+            "gradient_norm": float(result.gradient_norm),
+            "real_tokens_per_second": round(real_tokens / seconds, 1),
+            "packing_efficiency": round(real_tokens / slots, 4),
+            "data_wait_share": round(window.wait_seconds / seconds, 4),
+            "consumed": dict(zip(run.table.tasks, result.ledger.tokens, strict=True)),
+        }
+        log.write("train", result.ledger.step, line)
+        session.observer.logged(stage, {"step": result.ledger.step, **line})
+
+
+@contextmanager
+def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a stop after the running step; a second one ends at once."""
+
+    def request(number: int, _: object) -> None:
+        trainer.stop_requested = True
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,67 @@
+"""A run folder that was written: its configuration and the model of one of its checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+from ernie_cmtl.config import load_run_config
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
+from ernie_cmtl.export.huggingface import export_huggingface
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.records import Ledger
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.training.checkpoint import checkpoints, load_state, load_weights
+from ernie_cmtl.training.workers import Workers
+
+
+def open_run(folder: Path, step: int | None = None) -> tuple[Run, MultiTaskModel, Ledger]:
+    """Open a run folder with the model of its newest checkpoint, or of the one at a step.
+
+    Raises:
+        UserError: It is no run folder, has no checkpoint (at that step), or its corpus changed since.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain")
+    run = Run(load_run_config(folder / "config.yaml"))
+    found = {int(path.name.removeprefix("step-")): path for path in checkpoints(folder / "checkpoints")}
+    if not found:
+        raise UserError(f"run {folder} has no checkpoint yet")
+    if step is not None and step not in found:
+        raise UserError(f"run {folder} has no checkpoint at step {step}; it has {', '.join(map(str, found))}")
+    checkpoint = found[max(found) if step is None else step]
+    ledger, about = load_state(checkpoint)
+    if about["fingerprint"] != run.corpus.manifest.fingerprint:
+        raise UserError(f"corpus {run.config.corpus} is not the one that run {folder} was trained on")
+    # The weights come from the checkpoint; where the run once started from does not matter any more.
+    model = run.new_model()
+    load_weights(checkpoint, model)
+    return run, model, ledger
+
+
+def evaluate_run(folder: Path, step: int | None) -> dict[str, Any]:
+    """Measure the held-out loss and accuracy of each task of a run."""
+    run, model, ledger = open_run(folder, step)
+    workers = Workers(run.config.training.precision)
+    workers.wrap(model)
+    return {"run": str(folder), "step": ledger.step, "heldout": _heldout(run, model, workers)}
+
+
+def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
+    """Export a run for transformers; returns path, format and the largest logit difference."""
+    run, model, ledger = open_run(folder, step)
+    heads = {f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)} for i in run.instances for s in i.task.heads}
+    scores = _heldout(run, model, Workers("fp32"))
+    about = {
+        "steps": ledger.step,
+        "stages": [stage.name for stage in run.table.stages],
+        "tasks": {instance.name: instance.row for instance in run.instances},
+        "heads": heads,
+        "losses": {name: score["loss"] for name, score in scores.items()},
+    }
+    return export_huggingface(model.cpu(), run.corpus.tokenizer, output, about)
+
+
+def _heldout(run: Run, model: MultiTaskModel, workers: Workers) -> dict[str, HeadScore]:
+    config, pad_id = run.config, run.corpus.vocabulary.pad_id
+    model.to(workers.device)
+    return heldout_scores(model, run.streams("heldout"), config.training.heldout_samples, config.data, pad_id, workers)

@@ -1,0 +1,59 @@
+"""The stage table: a stage is a name and a budget of iterations for each of its tasks, as in the paper's own table."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Stage(BaseModel):
+    """A row of the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    budgets: dict[str, int]
+    """Task instance -> iterations in this stage; an iteration is one step of the whole run."""
+
+    @field_validator("budgets")
+    @classmethod
+    def _positive(cls, budgets: dict[str, int]) -> dict[str, int]:
+        if not budgets:
+            raise ValueError("a stage needs at least one task")
+        for task, budget in budgets.items():
+            if budget <= 0:
+                raise ValueError(f"budget of {task!r} is {budget}; it must be at least 1")
+        return budgets
+
+    @property
+    def steps(self) -> int:
+        """Steps of the stage."""
+        return sum(self.budgets.values())
+
+
+class StageTable:
+    """The stages of a run, in order."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = tuple(stages)
+        self.ends = tuple(accumulate(stage.steps for stage in self.stages))
+        """Step after the last one of each stage."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.ends[-1]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Task instances in order of introduction: the order of their rows in the task embedding."""
+        return tuple(dict.fromkeys(task for stage in self.stages for task in stage.budgets))
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Task instance -> iterations over all stages."""
+        return {task: sum(stage.budgets.get(task, 0) for stage in self.stages) for task in self.tasks}
+
+    def stage_of(self, step: int) -> int:
+        """Return the number of the stage that a step belongs to."""
+        return next(number for number, end in enumerate(self.ends) if step < end)

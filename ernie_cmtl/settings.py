@@ -1,0 +1,67 @@
+"""Settings as people write them -> checked models, with messages that name the bad key or value and the accepted ones."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from ernie_cmtl.errors import UserError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def validate(model: type[Config], base: Any, overrides: Sequence[str], where: str) -> Config:
+    """Merge overrides into settings and validate them against a model.
+
+    Raises:
+        UserError: An override is malformed, a key is unknown (the message lists the accepted ones), or a value is not accepted.
+    """
+    if malformed := [item for item in overrides if "=" not in item or item.startswith("-")]:
+        raise UserError(f"override {malformed[0]!r} is not of the form key.sub=value")
+    try:
+        merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
+        settings = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(explain(error, model, where)) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """Put a validation error into lines that name each bad key or value and what is accepted."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            accepted = _accepted_keys(model, problem["loc"][:-1])
+            close = get_close_matches(str(problem["loc"][-1]), accepted, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            lines.append(f"unknown key {key!r}; {hint}accepted: {', '.join(accepted)}")
+        elif problem["type"] == "missing":
+            lines.append(f"key {key!r} is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            got = "" if problem["type"] == "value_error" else f" (got {problem['input']!r})"
+            lines.append(f"{key}: {message}{got}" if key else message)
+    return f"{where}: " + "; ".join(lines)
+
+
+def _accepted_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Return the keys of the model that stands at a location of nested models."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotations = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
+        model = inner[0] if inner else model
+    return sorted(model.model_fields)
+
+
+def dump(config: BaseModel) -> str:
+    """Return settings as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

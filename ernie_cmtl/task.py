@@ -1,0 +1,163 @@
+"""The contract of a pretraining task: what it reads, what it predicts, and how one sample becomes one Example."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example, HeadKind, IntArray, Language, Vocabulary
+
+Family = Literal["lexical", "syntactic", "semantic"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """One prediction of a task."""
+
+    name: str
+    """Key in `Example.targets`; in a run it becomes `<instance>/<name>`, but `masked_token` is one head for all tasks."""
+    kind: HeadKind
+    classes: int = 1
+    """Number of classes, or of candidates of a choice; 1 for regression; not used by the vocabulary head."""
+    weight: float = 1.0
+    """Factor of this head's loss."""
+    layer: int = -1
+    """Encoder layer that it reads: -1 is the last; 1 is the first layer's output."""
+    multi_label: bool = False
+    """Each class is its own yes or no; labels are float32 [N, classes]."""
+    class_names: tuple[str, ...] = field(default=())
+    """Names of the classes for people, if they have any."""
+
+
+MASKED_TOKEN_HEAD = HeadSpec(MASKED_TOKEN, "vocabulary")
+
+
+@dataclass(frozen=True)
+class SampleIndex:
+    """The samples of a task: passages of the corpus with an upper bound of the example's length."""
+
+    starts: IntArray
+    """First token; int64 [N]."""
+    stops: IntArray
+    """One past the last token, in the same document; int64 [N]."""
+    slots: IntArray
+    """Most tokens that the example can have, special tokens included; int64 [N]."""
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+class TextLayout(Protocol):
+    """Where documents and sentences lie in the text of a split."""
+
+    @property
+    def document_tokens(self) -> IntArray:
+        """First token of each document and the end; int64 [documents + 1]."""
+
+    @property
+    def document_offsets(self) -> IntArray:
+        """First sentence of each document and the end; int64 [documents + 1]."""
+
+    @property
+    def sentence_offsets(self) -> IntArray:
+        """First token of each sentence and the end; int64 [sentences + 1]."""
+
+
+class TaskCorpus(TextLayout, Protocol):
+    """The read-only corpus that a task may look into beyond its own sample."""
+
+    def passage(self, start: int, stop: int, layers: tuple[str, ...]) -> AnnotatedText:
+        """Return tokens start:stop, which lie in one document, with their sentences and layers."""
+
+
+class TaskOptions(BaseModel):
+    """Options that every task has; a task adds its own by subclassing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    maximum_length: int | None = Field(None, ge=8)
+    """Longest example in tokens; none means the row length."""
+
+
+class PretrainTask(ABC):
+    """One way to make labelled examples out of annotated text."""
+
+    family: ClassVar[Family]
+    source: ClassVar[str]
+    """Where the objective comes from: paper and section."""
+    layers: ClassVar[tuple[str, ...]] = ()
+    """Annotation layers that it reads, beyond tokens and sentences."""
+    languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+
+    def __init__(self, options: TaskOptions, vocabulary: Vocabulary) -> None:
+        self.options = options
+        self.vocabulary = vocabulary
+
+    @property
+    def minimum_sentences(self) -> int:
+        """Fewest sentences that a sample needs; shorter documents are left to other tasks."""
+        return 1
+
+    @property
+    @abstractmethod
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """What it predicts."""
+
+    @abstractmethod
+    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+        """Cut the text into samples whose examples are at most `length` tokens long."""
+
+    @abstractmethod
+    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+        """Make the example of one sample; all randomness comes from rng. None when it holds nothing to predict."""
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """A task as one run uses it."""
+
+    name: str
+    """Instance name: key in the config, prefix of heads and metrics."""
+    row: int
+    """Row of the task embedding, in order of introduction."""
+    task: PretrainTask
+
+    @property
+    def heads(self) -> dict[str, HeadSpec]:
+        """Run-wide head name -> what it predicts."""
+        return {self.head_name(spec): spec for spec in self.task.heads}
+
+    def head_name(self, spec: HeadSpec) -> str:
+        """Return the run-wide name of a head."""
+        return spec.name if spec.kind == "vocabulary" else f"{self.name}/{spec.name}"
+
+
+def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:
+    """Return every head of a run by its name, sorted: the same on all workers, the vocabulary head always among them."""
+    heads = {MASKED_TOKEN: MASKED_TOKEN_HEAD}
+    for instance in instances:
+        heads |= instance.heads
+    return {name: heads[name] for name in sorted(heads)}
+
+
+def require_layers(name: str, task: type[PretrainTask], language: Language, layers: Sequence[str], letter_case: bool) -> None:
+    """Refuse a corpus that lacks what a task reads; letter_case tells whether the tokens hide it.
+
+    Raises:
+        UserError: The language is not supported or an annotation layer is missing.
+    """
+    if language not in task.languages:
+        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {language!r}")
+    for layer in task.layers:
+        if layer not in layers:
+            why = (
+                " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
+                if layer == "letter_case" and not letter_case
+                else ""
+            )
+            raise UserError(f"task {name!r} needs layer {layer!r}, which the corpus lacks{why}; it has {', '.join(layers)}")

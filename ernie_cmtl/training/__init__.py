@@ -1,0 +1,1 @@
+"""Batches -> weights: the step, its workers, its checkpoints."""

@@ -1,0 +1,115 @@
+"""The step: groups of rows forward and backward, one reduction, one update."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from ernie_cmtl.data.loader import StepSource, load_steps
+from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.randomness import derive_key
+from ernie_cmtl.records import Ledger, StepData
+from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, learning_rate
+from ernie_cmtl.training.workers import Workers
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did, the same on every worker except where said."""
+
+    step: int
+    ledger: Ledger
+    """After the step."""
+    loss: Tensor
+    """Of this worker's groups; sums over the workers to the loss of the step."""
+    statistics: Tensor
+    """Of this worker's groups: float32 [heads, tasks + 1, 3], sums of losses, hits and labels."""
+    gradient_norm: Tensor
+    learning_rate: float
+    real_tokens: int
+    """In this worker's groups."""
+    slots: int
+    wait_seconds: float
+    """How long the step waited for its data."""
+    stop: bool
+    """Some worker was asked to stop."""
+
+
+class Trainer:
+    """Model, optimizer and workers of a run."""
+
+    def __init__(
+        self, model: MultiTaskModel, rows: list[int], config: OptimizerConfig, workers: Workers, steps: int, seed: int
+    ) -> None:
+        """rows: task embedding row of each task instance; steps: of the whole run."""
+        self.workers, self.config, self.steps, self.seed, self.rows = workers, config, steps, seed, rows
+        self.model = model
+        self.wrapped = workers.wrap(model)
+        self.optimizer = build_optimizer(model, config)
+        self.weights = torch.tensor([spec.weight for spec in model.specs.values()], dtype=torch.float64)
+        self.stop_requested = False
+
+    def run(self, source: StepSource) -> Iterator[StepResult]:
+        """Take the steps of a source, yielding after each; the caller logs, evaluates and saves in between."""
+        self.wrapped.train()
+        steps = iter(load_steps(source))
+        while True:
+            start = time.perf_counter()
+            data = next(steps, None)
+            if data is None:
+                return
+            yield self.step(replace(data, wait_seconds=time.perf_counter() - start))
+
+    def step(self, data: StepData) -> StepResult:
+        """Take one step on this worker's groups."""
+        labels, stop = self._count_labels(data)
+        coefficients = self._coefficients(labels, data.shares)
+        loss = torch.zeros((), device=self.workers.device)
+        statistics = torch.zeros((*labels.shape[:1], labels.shape[1] + 1, 3), device=self.workers.device)
+        for number, group in enumerate(data.groups):
+            # Dropout belongs to the group, not to the worker that happens to run it.
+            global_number = number * self.workers.count + self.workers.rank
+            torch.manual_seed(derive_key(self.seed, "dropout", data.step, global_number) >> 1)
+            with self._synchronised(number == len(data.groups) - 1):
+                batch_loss, sums = self.wrapped(TensorBatch.of(group, self.workers.device), coefficients)
+                # The reduction is a mean over workers; the loss is a sum over them.
+                (batch_loss * self.workers.count).backward()
+            loss += batch_loss.detach()
+            statistics += sums
+        for parameter in self.model.idle_parameters(labels > 0, self.rows):
+            parameter.grad = None
+        norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        rate = learning_rate(data.step, self.steps, self.config)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepResult(
+            data.step, data.ledger, loss, statistics, norm, rate, data.real_tokens, data.slots, data.wait_seconds, stop
+        )
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[None]:
+        return self.workers.gradients(self.wrapped, reduced=last)
+
+    def _count_labels(self, data: StepData) -> tuple[Tensor, bool]:
+        """Return the labels of each head and task over all workers, int64 [heads, tasks], and whether one wants to stop."""
+        tasks = self.model.tasks
+        counts = torch.zeros((len(self.model.specs), tasks), dtype=torch.int64)
+        for group in data.groups:
+            for row, name in enumerate(self.model.specs):
+                numbers = torch.from_numpy(group.targets[name].tasks)
+                counts[row] += torch.bincount(numbers[numbers >= 0], minlength=tasks)
+        message = torch.cat([counts.flatten(), torch.tensor([int(self.stop_requested)])])
+        message = self.workers.sum(message.to(self.workers.device)).cpu() if self.workers.count > 1 else message
+        return message[:-1].view_as(counts), bool(message[-1])
+
+    def _coefficients(self, labels: Tensor, shares: tuple[float, ...]) -> Tensor:
+        """Return what one label weighs: share of its task x weight of its head / labels of both, over all workers."""
+        share = torch.tensor(shares, dtype=torch.float64)
+        weights = self.weights[:, None] * share[None, :] / labels.clamp(min=1)
+        padded = torch.nn.functional.pad(weights, (0, 1))
+        return padded.to(self.workers.device, next(self.model.parameters()).dtype)

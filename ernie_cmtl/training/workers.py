@@ -1,0 +1,62 @@
+"""This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Workers:
+    """Rank, device and the few collective operations that a step needs."""
+
+    def __init__(self, precision: Precision = "auto") -> None:
+        cpu = not torch.cuda.is_available()
+        mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
+        # The only buffers are constant tables of positions.
+        reduction = DistributedDataParallelKwargs(broadcast_buffers=False)
+        self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[reduction])
+        self.device: torch.device = self._accelerator.device
+        self.rank: int = self._accelerator.process_index
+        self.count: int = self._accelerator.num_processes
+        self.precision = "bf16" if mixed == "bf16" else "fp32"
+
+    @property
+    def is_main(self) -> bool:
+        """Is this the worker that writes files and prints."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Move a model to the device and wrap it for autocast and gradient reduction."""
+        return cast(nn.Module, self._accelerator.prepare_model(model))
+
+    @contextmanager
+    def gradients(self, model: nn.Module, reduced: bool) -> Iterator[None]:
+        """Run forward and backward; reduce the gradients over the workers at the end, or only keep them for later."""
+        if reduced:
+            yield
+        else:
+            with self._accelerator.no_sync(model):
+                yield
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum a tensor over the workers."""
+        return cast(Tensor, self._accelerator.reduce(values, "sum")) if self.count > 1 else values
+
+    def wait(self) -> None:
+        """Wait until every worker is here."""
+        self._accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        """Leave the process group."""
+        self._accelerator.end_training()
+
+
+def _has_fast_bf16() -> bool:
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,37 @@
+"""Capital letters: was the word written with a capital? The tokens are uncased, so the text itself does not show it."""
+
+import numpy as np
+
+from ernie_cmtl.data.assemble import assemble
+from ernie_cmtl.data.windows import token_windows
+from ernie_cmtl.records import AnnotatedText, Example, Targets
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TextLayout
+
+_SPECIALS = 2
+
+
+class Capitalization(PretrainTask):
+    """Two classes at the first token of each word that has letters with case."""
+
+    family = "lexical"
+    source = "ERNIE 2.0, section 4.2.1"
+    layers = ("letter_case",)
+    languages = ("en",)
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """One token head."""
+        return (HeadSpec("capital", "token_class", classes=2, class_names=("lower", "capital")),)
+
+    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+        """Windows of the full length."""
+        return token_windows(layout, length - _SPECIALS, _SPECIALS)
+
+    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+        """Label every word of a window; an unknown token shows no word and is left out."""
+        case = np.where(self.vocabulary.special[text.token_ids], 0, text.layers["letter_case"])
+        places = np.flatnonzero(case)
+        if not len(places):
+            return None
+        token_ids, token_type_ids = assemble([text.token_ids], self.vocabulary)
+        return Example(token_ids, token_type_ids, {"capital": Targets(places + 1, case[places].astype(np.int64) - 1)})

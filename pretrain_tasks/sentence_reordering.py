@@ -1,0 +1,59 @@
+"""Sentence reordering: a paragraph is cut into a few segments and shuffled; which order was it?"""
+
+from itertools import permutations
+from math import factorial
+
+import numpy as np
+from pydantic import Field
+
+from ernie_cmtl.data.assemble import assemble
+from ernie_cmtl.data.windows import sentence_windows
+from ernie_cmtl.records import AnnotatedText, Example, Targets
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
+
+
+class SentenceReorderingOptions(TaskOptions):
+    """How finely a paragraph is cut."""
+
+    segments: int = Field(3, ge=2, le=4)
+    """At most so many segments; the classes are all orders of 1, 2, ... segments: 9 for 3, 33 for 4."""
+
+
+class SentenceReordering(PretrainTask):
+    """One class a sequence: the number of segments, drawn uniformly, and their order, drawn uniformly."""
+
+    family = "syntactic"
+    source = "ERNIE 2.0, section 4.2.2"
+    Options = SentenceReorderingOptions
+    options: SentenceReorderingOptions
+
+    @property
+    def minimum_sentences(self) -> int:
+        """A sentence for each segment."""
+        return self.options.segments
+
+    @property
+    def orders(self) -> list[tuple[int, ...]]:
+        """Class -> order: place i of the input shows segment order[i] of the text."""
+        return [order for n in range(1, self.options.segments + 1) for order in permutations(range(n))]
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """One sequence head."""
+        names = tuple("-".join(str(segment + 1) for segment in order) for order in self.orders)
+        return (HeadSpec("order", "sequence_class", classes=len(names), class_names=names),)
+
+    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+        """Runs of whole sentences, enough of them for the most segments."""
+        specials = 1 + self.options.segments
+        return sentence_windows(layout, length - specials, specials, self.minimum_sentences)
+
+    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+        """Cut at sentence borders, shuffle, label with the order."""
+        count = int(rng.integers(1, self.options.segments + 1))
+        cuts = np.sort(rng.permutation(text.sentences - 1)[: count - 1]) + 1
+        segments = np.split(text.token_ids, text.sentence_offsets[cuts])
+        # The orders of n segments stand after those of fewer.
+        label = sum(factorial(n) for n in range(1, count)) + int(rng.integers(factorial(count)))
+        token_ids, token_type_ids = assemble([segments[place] for place in self.orders[label]], self.vocabulary)
+        return Example(token_ids, token_type_ids, {"order": Targets(np.zeros(1, dtype=np.int64), np.array([label]))})
