@@ -1,38 +1,31 @@
 """Raw text -> annotated corpus: scan, tokenizer, annotation in worker processes, collocations, manifest."""
 
 import json
-import multiprocessing
-import os
 import shutil
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from ernie_cmtl.corpus.annotate import Annotator
 from ernie_cmtl.corpus.collocations import CollocationConfig
+from ernie_cmtl.corpus.processes import Processes, annotate_texts, annotation_processes
 from ernie_cmtl.corpus.readers import ReaderConfig, find_files
 from ernie_cmtl.corpus.scan import Scan, SeenTexts, numbered_documents, scan, split_hash, stamp, text_digest
 from ernie_cmtl.corpus.store import Manifest, Shard, ShardWriter
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig, load_tokenizer, train_wordpiece, vocabulary_hash
 from ernie_cmtl.corpus.units import add_units
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import AnnotatedText, Language, Rejection
+from ernie_cmtl.records import Language, Rejection
 
 _BATCH_BYTES = 1 << 20
 _MARKER = "building"
-
-Item = TypeVar("Item")
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
 
 
 class PrepareConfig(BaseModel):
@@ -98,7 +91,7 @@ def prepare(
         else:
             tokenizer = load_tokenizer(config.tokenizer.name_or_path or "")
         tokenizer.save_pretrained(str(output / "tokenizer"))
-    with _workers(processes, output / "tokenizer", language) as workers:
+    with annotation_processes(processes, output / "tokenizer", language) as workers:
         with _timed(seconds, "annotation"):
             report(Progress("annotation", 0, found.bytes))
             shards, counts = _annotate(found, seen, output, len(tokenizer), config, workers, report)
@@ -165,7 +158,7 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _annotate(
-    found: Scan, seen: SeenTexts, output: Path, vocabulary_size: int, config: PrepareConfig, workers: "Workers", report: Reporter
+    found: Scan, seen: SeenTexts, output: Path, vocabulary_size: int, config: PrepareConfig, workers: Processes, report: Reporter
 ) -> tuple[list[Shard], _Counts]:
     """Annotate every document that is used, in order, and write the shards of both splits."""
     token_type: npt.DTypeLike = np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
@@ -183,7 +176,7 @@ def _annotate(
             rejects.write(json.dumps(row, ensure_ascii=False) + "\n")
 
         batches = _batches(found, seen, config.reader, counts, reject)
-        for batch, texts in workers.map_with_input(_annotate_batch, batches, _batch_texts):
+        for batch, texts in workers.map_with_input(annotate_texts, batches, _batch_texts):
             for (path, identifier, size, heldout), text in zip(batch.origins, texts, strict=True):
                 if not len(text.token_ids):
                     reject(path, Rejection(identifier, "no_tokens"))
@@ -236,59 +229,3 @@ def _batches(
             batch, size = _TextBatch(), 0
     if batch.texts:
         yield batch
-
-
-_annotator: Annotator | None = None
-
-
-def _start_worker(tokenizer_folder: Path, language: Language) -> None:
-    # One thread a process: the processes are the parallelism.
-    os.environ["RAYON_NUM_THREADS"] = "1"
-    global _annotator
-    _annotator = Annotator.load(tokenizer_folder, language)
-
-
-def _annotate_batch(texts: list[str]) -> list[AnnotatedText]:
-    assert _annotator is not None
-    # Half the bytes on the way back to the writer.
-    return [replace(text, token_ids=text.token_ids.astype(np.int32)) for text in _annotator.annotate(texts)]
-
-
-@dataclass
-class Workers:
-    """Worker processes that answer in the order of the questions; none means that the work is done here."""
-
-    pool: ProcessPoolExecutor | None
-    processes: int
-
-    def map_with_input(
-        self, function: Callable[[Question], Answer], items: Iterable[Item], question: Callable[[Item], Question]
-    ) -> Iterator[tuple[Item, Answer]]:
-        """Yield each item with the answer to its question, a few ahead and no more, so that memory stays bounded."""
-        if not self.pool:
-            for item in items:
-                yield item, function(question(item))
-            return
-        waiting: deque[tuple[Item, Future[Answer]]] = deque()
-        for item in items:
-            waiting.append((item, self.pool.submit(function, question(item))))
-            if len(waiting) > 2 * self.processes:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-
-    def map(self, function: Callable[[Question], Answer], items: Iterable[Question]) -> Iterator[Answer]:
-        """Yield the answers in order."""
-        return (answer for _, answer in self.map_with_input(function, items, lambda item: item))
-
-
-@contextmanager
-def _workers(processes: int, tokenizer_folder: Path, language: Language) -> Iterator[Workers]:
-    if processes <= 1:
-        _start_worker(tokenizer_folder, language)
-        yield Workers(None, 1)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language)) as pool:
-        yield Workers(pool, processes)

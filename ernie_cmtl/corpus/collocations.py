@@ -96,7 +96,10 @@ class Lexicon:
 
 
 def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
-    """Find the words of a run of tokens; a word counts when its first token is wordlike: has a letter or digit, bool [vocabulary]."""
+    """Find the words of a run of tokens.
+
+    wordlike: does a token hold a letter or digit, bool [vocabulary]; a word counts when its first token does.
+    """
     begins = word_starts.astype(bool)
     begins[sentence_offsets[:-1]] = True
     starts = np.flatnonzero(begins)

@@ -1,8 +1,8 @@
 """Text -> tokens by distinct pieces: each piece of text goes through the tokenizer once and is looked up afterwards.
 
 BERT's pipeline (clean, space ideographs, strip accents, lower, split at white space and punctuation, WordPiece) never looks
-across white space or past an ideograph. So a text is cut there, and text repeats itself: a few pieces make up most of it. A tokenizer of
-another kind gets the whole text as one piece; the result is the same as the tokenizer's own in either case.
+across white space or past an ideograph. So a text is cut there, and text repeats itself: a few pieces make up most of it. A
+tokenizer of another kind gets the whole text as one piece; the result is the same as the tokenizer's own in either case.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The embedded sample text: the Python documentation that comes with the interpreter, and Chinese prose written for the project."""
+"""The embedded sample text: documentation that comes with the Python interpreter, and Chinese prose written for the project."""
 
 import argparse
 import json

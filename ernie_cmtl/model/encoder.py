@@ -94,27 +94,6 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
     return encoder
 
 
-def check_checkpoint(init_from: str, vocabulary_hash: str) -> None:
-    """Refuse a checkpoint that is no BERT or Ernie or whose vocabulary is not the corpus's.
-
-    Raises:
-        UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
-    """
-    from ernie_cmtl.corpus.tokenizer import load_tokenizer
-    from ernie_cmtl.corpus.tokenizer import vocabulary_hash as hash_of
-
-    try:
-        kind = AutoConfig.from_pretrained(init_from).model_type
-    except (OSError, ValueError) as error:
-        raise UserError(f"init_from {init_from!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if kind not in ("bert", "ernie"):
-        raise UserError(f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are bert and ernie")
-    if hash_of(load_tokenizer(init_from)) != vocabulary_hash:
-        raise UserError(
-            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus with --tokenizer {init_from}"
-        )
-
-
 def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
     """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the names it lacks."""
     options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}

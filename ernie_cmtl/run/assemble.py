@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pydantic import ValidationError
+from transformers import AutoConfig
 
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.store import Corpus, Split
+from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.data.loader import StepSource
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import build_encoder, check_checkpoint, checkpoint_weights, load_encoder_weights
+from ernie_cmtl.model.encoder import build_encoder, checkpoint_weights, load_encoder_weights
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN, Ledger
 from ernie_cmtl.registry import find_task
@@ -102,3 +104,21 @@ def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> Ta
     except ValidationError as error:
         raise UserError(explain(error, task.Options, f"tasks.{name}")) from error
     return TaskInstance(name, row, task(options, corpus.vocabulary))
+
+
+def check_checkpoint(init_from: str, expected_hash: str) -> None:
+    """Refuse a checkpoint that is no BERT or Ernie or whose vocabulary is not the corpus's.
+
+    Raises:
+        UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
+    """
+    try:
+        kind = AutoConfig.from_pretrained(init_from).model_type
+    except (OSError, ValueError) as error:
+        raise UserError(f"init_from {init_from!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if kind not in ("bert", "ernie"):
+        raise UserError(f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are bert and ernie")
+    if vocabulary_hash(load_tokenizer(init_from)) != expected_hash:
+        raise UserError(
+            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus with --tokenizer {init_from}"
+        )

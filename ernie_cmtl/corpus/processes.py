@@ -1,0 +1,77 @@
+"""Annotation in worker processes, with the answers in the order of the questions."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ernie_cmtl.corpus.annotate import Annotator
+from ernie_cmtl.records import AnnotatedText, Language
+
+Item = TypeVar("Item")
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+_annotator: Annotator | None = None
+
+
+def _start_worker(tokenizer_folder: Path, language: Language) -> None:
+    # One thread a process: the processes are the parallelism.
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    global _annotator
+    _annotator = Annotator.load(tokenizer_folder, language)
+
+
+def annotate_texts(texts: list[str]) -> list[AnnotatedText]:
+    """Annotate documents in this process, which must have been started for it."""
+    assert _annotator is not None
+    # Half the bytes on the way back to the writer.
+    return [replace(text, token_ids=text.token_ids.astype(np.int32)) for text in _annotator.annotate(texts)]
+
+
+@dataclass
+class Processes:
+    """Worker processes that answer in the order of the questions; none means that the work is done here."""
+
+    pool: ProcessPoolExecutor | None
+    processes: int
+
+    def map_with_input(
+        self, function: Callable[[Question], Answer], items: Iterable[Item], question: Callable[[Item], Question]
+    ) -> Iterator[tuple[Item, Answer]]:
+        """Yield each item with the answer to its question, a few ahead and no more, so that memory stays bounded."""
+        if not self.pool:
+            for item in items:
+                yield item, function(question(item))
+            return
+        waiting: deque[tuple[Item, Future[Answer]]] = deque()
+        for item in items:
+            waiting.append((item, self.pool.submit(function, question(item))))
+            if len(waiting) > 2 * self.processes:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+    def map(self, function: Callable[[Question], Answer], items: Iterable[Question]) -> Iterator[Answer]:
+        """Yield the answers in order."""
+        return (answer for _, answer in self.map_with_input(function, items, lambda item: item))
+
+
+@contextmanager
+def annotation_processes(processes: int, tokenizer_folder: Path, language: Language) -> Iterator[Processes]:
+    """Start processes that hold the tokenizer of a folder; 0 or 1: this process alone."""
+    if processes <= 1:
+        _start_worker(tokenizer_folder, language)
+        yield Processes(None, 1)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language)) as pool:
+        yield Processes(pool, processes)
