@@ -147,7 +147,7 @@ class StepData:
     step: int
     """Number of the step, from 0."""
     shares: tuple[float, ...]
-    """Share of the step per task instance, summing to 1."""
+    """Part of the step's tokens that each task instance really has, summing to 1: in the mean over steps the planned share."""
     groups: tuple[Batch, ...]
     """The groups of this worker."""
     ledger: Ledger

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -29,8 +29,11 @@ class HeadSpec:
     """Encoder layer that it reads: -1 is the last; 1 is the first layer's output."""
     multi_label: bool = False
     """Each class is its own yes or no; labels are float32 [N, classes]."""
-    class_names: tuple[str, ...] = field(default=())
+    class_names: tuple[str, ...] = ()
     """Names of the classes for people, if they have any."""
+    shown_groups: tuple[str, ...] = ()
+    """Class -> what the form of the input shows of it anyway (as the number of segments); held-out scores are then also given
+    within each group, where only the rest counts."""
 
 
 MASKED_TOKEN_HEAD = HeadSpec(MASKED_TOKEN, "vocabulary")

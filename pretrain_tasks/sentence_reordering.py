@@ -41,7 +41,8 @@ class SentenceReordering(PretrainTask):
     def heads(self) -> tuple[HeadSpec, ...]:
         """One sequence head."""
         names = tuple("-".join(str(segment + 1) for segment in order) for order in self.orders)
-        return (HeadSpec("order", "sequence_class", classes=len(names), class_names=names),)
+        segments = tuple(f"{len(order)} segments" for order in self.orders)
+        return (HeadSpec("order", "sequence_class", len(names), class_names=names, shown_groups=segments),)
 
     def index(self, layout: TextLayout, length: int) -> SampleIndex:
         """Runs of whole sentences, enough of them for the most segments."""

@@ -52,4 +52,9 @@ def score_table(title: str, scores: Mapping[str, HeadScore]) -> Table:
     for name, score in scores.items():
         accuracy = "-" if score["accuracy"] is None else f"{score['accuracy']:.2%}"
         table.add_row(name, f"{score['loss']:.4f}", accuracy, f"{score['labels']:,}")
+        for group, inner in score.get("given", {}).items():
+            if inner["classes"] > 1:
+                chance = f"[dim](chance {1 / inner['classes']:.2%})[/]"
+                row = (f"  given {group}", f"{inner['loss']:.4f}", f"{inner['accuracy']:.2%} {chance}", f"{inner['labels']:,}")
+                table.add_row(*row)
     return table

@@ -40,7 +40,7 @@ class PrepareConfig(BaseModel):
     """Part of the documents that is held out, chosen by the hash of their text."""
     heldout_minimum: int = Field(16, ge=1)
     """At least so many documents are held out, but never more than a quarter."""
-    shard_tokens: int = Field(8_000_000, ge=1)
+    shard_tokens: int = Field(4_000_000, ge=1)
 
 
 @dataclass

@@ -75,10 +75,12 @@ class StepSource(IterableDataset[StepData]):
         for step in range(first, self.last):
             shares = self.shares(step)
             plan = plan_step(self.streams, shares, ledger, self.config.rows, self.config.row_length)
+            served = [after - before for after, before in zip(plan.ledger.tokens, ledger.tokens, strict=True)]
             ledger = plan.ledger
             # Loader processes take steps in turn, which is the order the loader asks them in.
             if (step - first) % count == number:
-                yield self._make(step, shares, plan.rows, ledger)
+                # A task that comes once in ten steps weighs ten times its share in that step, so that the mean is its share.
+                yield self._make(step, tuple(tokens / sum(served) for tokens in served), plan.rows, ledger)
 
     def _make(self, step: int, shares: tuple[float, ...], rows: list[Row], ledger: Ledger) -> StepData:
         size = self.config.rows_per_group

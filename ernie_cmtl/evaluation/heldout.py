@@ -1,20 +1,21 @@
 """Held-out loss and accuracy of each task on examples that never change."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from ernie_cmtl.data.loader import DataConfig, fixed_batches
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
-from ernie_cmtl.task import TaskInstance
+from ernie_cmtl.task import HeadSpec, TaskInstance
 from ernie_cmtl.training.workers import Workers
 
 
-class HeadScore(TypedDict):
-    """Means over the labels of one head of one task."""
+class Score(TypedDict):
+    """Means over labels."""
 
     loss: float
     accuracy: float | None
@@ -22,22 +23,37 @@ class HeadScore(TypedDict):
     labels: int
 
 
-def scores_by_head(statistics: Tensor, model: MultiTaskModel, instances: Iterable[TaskInstance]) -> dict[str, HeadScore]:
-    """Turn summed statistics into `<instance>/<head>` -> score; heads without a label are left out."""
-    rows = {name: row for row, name in enumerate(model.specs)}
+class GroupScore(Score):
+    """Means over the labels of one group, with only the classes of the group to choose from."""
+
+    classes: int
+    """Chance is an accuracy of 1 / classes and a loss of ln classes."""
+
+
+class HeadScore(Score):
+    """Means over the labels of one head of one task."""
+
+    given: NotRequired[dict[str, GroupScore]]
+    """Group that the input shows (`HeadSpec.shown_groups`) -> score within it."""
+
+
+def scores_by_head(statistics: Tensor, heads: Iterable[str], instances: Iterable[TaskInstance]) -> dict[str, HeadScore]:
+    """Turn summed statistics [heads, tasks, 3] into `<instance>/<head>` -> score; heads without a label are left out."""
+    rows = {name: row for row, name in enumerate(heads)}
     found: dict[str, HeadScore] = {}
     for number, instance in enumerate(instances):
         for name, spec in instance.heads.items():
-            sums = statistics[rows[name], number]
-            labels = int(sums[LABELS])
-            if labels:
-                accuracy = None if spec.kind.endswith("regression") else float(sums[HITS]) / labels
-                found[f"{instance.name}/{spec.name}"] = {
-                    "loss": float(sums[LOSS]) / labels,
-                    "accuracy": accuracy,
-                    "labels": labels,
-                }
+            if score := _score(statistics[rows[name], number], spec):
+                found[f"{instance.name}/{spec.name}"] = score
     return found
+
+
+def _score(sums: Tensor, spec: HeadSpec) -> HeadScore | None:
+    labels = int(sums[LABELS])
+    if not labels:
+        return None
+    accuracy = None if spec.kind.endswith("regression") else float(sums[HITS]) / labels
+    return {"loss": float(sums[LOSS]) / labels, "accuracy": accuracy, "labels": labels}
 
 
 @torch.no_grad()
@@ -47,13 +63,50 @@ def heldout_scores(
     """Score a model on the first held-out samples of each task; workers share the batches."""
     training = model.training
     model.eval()
-    total = torch.zeros((len(model.specs), model.tasks + 1, 3), dtype=torch.float64, device=workers.device)
-    coefficients = torch.zeros((len(model.specs), model.tasks + 1), device=workers.device)
-    for task, stream in enumerate(streams):
+    found: dict[str, HeadScore] = {}
+    for stream in streams:
+        sums = {name: torch.zeros(1 + len(set(spec.shown_groups)), 3) for name, spec in stream.instance.heads.items()}
         for number, batch in fixed_batches(stream, samples, config, pad_id):
             if number % workers.count == workers.rank:
-                _, statistics = model(TensorBatch.of(batch, workers.device), coefficients)
-                # A batch of one stream alone knows its task as number 0.
-                total[:, task] += statistics[:, 0]
+                moved = TensorBatch.of(batch, workers.device)
+                for name, spec in stream.instance.heads.items():
+                    if batch.targets[name].tasks[0] >= 0:
+                        with workers.autocast():
+                            scores = model.head_scores(moved, name)
+                        sums[name] += _sums(spec, scores, moved.targets[name].labels).cpu()
+        for name, spec in stream.instance.heads.items():
+            total = workers.sum(sums[name].to(workers.device)).cpu()
+            if score := _score(total[0], spec):
+                if spec.shown_groups:
+                    score["given"] = _given(spec, total[1:])
+                found[f"{stream.instance.name}/{spec.name}"] = score
     model.train(training)
-    return scores_by_head(workers.sum(total).cpu(), model, [stream.instance for stream in streams])
+    return found
+
+
+def _sums(spec: HeadSpec, scores: Tensor, labels: Tensor) -> Tensor:
+    """Return loss, hits and labels, summed over all labels and within each shown group; [1 + groups, 3]."""
+    names = list(dict.fromkeys(spec.shown_groups))
+    rows = [_sum(*losses_and_hits(spec, scores, labels))]
+    if names:
+        group_of_class = torch.tensor([names.index(name) for name in spec.shown_groups], device=labels.device)
+        other = group_of_class[labels][:, None] != group_of_class[None, :]
+        losses, hits = losses_and_hits(spec, scores.float().masked_fill(other, -torch.inf), labels)
+        for group in range(len(names)):
+            members = group_of_class[labels] == group
+            rows.append(_sum(losses[members], hits[members]))
+    return torch.stack(rows)
+
+
+def _sum(losses: Tensor, hits: Tensor) -> Tensor:
+    return torch.stack([losses.sum(), hits.sum(), hits.new_tensor(len(hits))]).float()
+
+
+def _given(spec: HeadSpec, sums: Tensor) -> dict[str, GroupScore]:
+    found: dict[str, GroupScore] = {}
+    for row, name in enumerate(dict.fromkeys(spec.shown_groups)):
+        if score := _score(sums[row], spec):
+            loss, accuracy, labels = score["loss"], score["accuracy"], score["labels"]
+            classes = spec.shown_groups.count(name)
+            found[name] = {"loss": loss, "accuracy": accuracy, "labels": labels, "classes": classes}
+    return found

@@ -54,16 +54,16 @@ def build_head(name: str, spec: HeadSpec, config: ErnieConfig, seed: int) -> nn.
 
 
 def losses_and_hits(spec: HeadSpec, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss and the hit (1 right, 0 wrong; for regression always 0) of each label; float32 [N] both.
+    """Return the loss and the hit (1 right, 0 wrong; for regression always 0) of each label, at least in float32; [N] both.
 
     scores: [N, classes], [N, candidates] for a choice, [N, 1] for regression.
     """
-    scores = scores.float()
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if spec.kind.endswith("regression"):
         losses = functional.mse_loss(scores.squeeze(-1), labels, reduction="none")
         return losses, torch.zeros_like(losses)
     if spec.multi_label:
         losses = functional.binary_cross_entropy_with_logits(scores, labels, reduction="none").mean(-1)
-        return losses, ((scores > 0) == (labels > 0.5)).float().mean(-1)
+        return losses, ((scores > 0) == (labels > 0.5)).to(losses).mean(-1)
     losses = functional.cross_entropy(scores, labels, reduction="none")
-    return losses, (scores.detach().argmax(-1) == labels).float()
+    return losses, (scores.detach().argmax(-1) == labels).to(losses)

@@ -71,18 +71,20 @@ class MultiTaskModel(nn.Module):
         """
         layers, idle = self._encode(batch)
         loss = idle
-        statistics = []
+        statistics = coefficients.new_zeros((len(self.specs), self.tasks + 1, 3))
         for row, (name, spec) in enumerate(self.specs.items()):
-            targets = batch.targets.get(name)
-            if targets is None:
-                statistics.append(loss.new_zeros((self.tasks + 1, 3)))
-                continue
+            targets = batch.targets[name]
             scores = self._scores(name, spec, layers[spec.layer], targets.positions)
             losses, hits = losses_and_hits(spec, scores, targets.labels)
             loss = loss + (losses * coefficients[row][targets.tasks]).sum()
             sums = torch.stack([losses.detach(), hits, torch.ones_like(hits)], dim=1)
-            statistics.append(loss.new_zeros((self.tasks + 1, 3)).index_add(0, targets.tasks % (self.tasks + 1), sums))
-        return loss, torch.stack(statistics)
+            statistics[row].index_add_(0, targets.tasks % (self.tasks + 1), sums.to(statistics))
+        return loss, statistics
+
+    def head_scores(self, batch: TensorBatch, name: str) -> Tensor:
+        """Return what a head scores at its labelled places; [N, classes]."""
+        spec = self.specs[name]
+        return self._scores(name, spec, self._encode(batch)[0][spec.layer], batch.targets[name].positions)
 
     def _encode(self, batch: TensorBatch) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the hidden states of the layers that are read, each [slots, hidden], and a zero that holds the pooler."""
@@ -96,7 +98,7 @@ class MultiTaskModel(nn.Module):
         )
         layers = output.hidden_states if self._reads_inner_layers else (output.last_hidden_state,)
         # The pooler stays in the graph when no sequence head has labels, so that workers reduce the same parameters.
-        return tuple(layer.flatten(0, 1) for layer in layers), 0.0 * output.pooler_output.float().sum()
+        return tuple(layer.flatten(0, 1) for layer in layers), 0.0 * output.pooler_output.sum()
 
     @property
     def _pooler(self) -> nn.Module:

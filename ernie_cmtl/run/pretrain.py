@@ -224,7 +224,7 @@ def _log(session: _Session, log: MetricsLog | None, window: Window, result: Step
         line = {
             "stage": stage,
             "loss": loss,
-            "tasks": scores_by_head(statistics, session.trainer.model, run.instances),
+            "tasks": scores_by_head(statistics, session.trainer.model.specs, run.instances),
             "learning_rate": result.learning_rate,
             "gradient_norm": float(result.gradient_norm),
             "real_tokens_per_second": round(real_tokens / seconds, 1),

@@ -1,7 +1,7 @@
 """This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, cast
 
 import torch
@@ -42,6 +42,10 @@ class Workers:
         else:
             with self._accelerator.no_sync(model):
                 yield
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute in the run's precision outside the wrapped forward."""
+        return cast(AbstractContextManager[None], self._accelerator.autocast())
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum a tensor over the workers."""

@@ -1,0 +1,40 @@
+# Two commands do all on a fresh machine: `make quickstart` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+LANGUAGE ?= en
+DATA ?=
+QUICK := runs/quickstart
+CONFIG := configs/quickstart$(if $(filter zh,$(LANGUAGE)),_zh).yaml
+
+.PHONY: install quickstart check test test-slow clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -e '.[dev]'
+	touch $@
+
+# Text -> corpus -> three stages -> evaluation -> export -> a filled mask. DATA=path LANGUAGE=en|zh takes your own text.
+quickstart: install
+	rm -rf $(QUICK)
+	$(if $(DATA),,$(BIN)/python -m ernie_cmtl.corpus.sample --language $(LANGUAGE) --output $(QUICK)/text/sample.jsonl)
+	$(BIN)/python launch.py prepare --input $(or $(DATA),$(QUICK)/text) --output $(QUICK)/corpus --language $(LANGUAGE) --vocabulary-size 8192
+	$(BIN)/python launch.py pretrain $(CONFIG)
+	$(BIN)/python launch.py evaluate $(QUICK)/run
+	$(BIN)/python launch.py export $(QUICK)/run --output $(QUICK)/export
+	$(BIN)/python -m ernie_cmtl.export.fill_mask $(QUICK)/export --language $(LANGUAGE)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: install
+	$(BIN)/python -m pytest -n 2 -m slow
+
+clean:
+	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache *.egg-info

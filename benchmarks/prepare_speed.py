@@ -1,0 +1,103 @@
+"""Time `prepare` against bare `encode_batch` of the same tokenizer on the same text and cores, in turns in one run.
+
+    python benchmarks/prepare_speed.py TEXT.jsonl... --language en --processes 2 --rounds 3
+
+The tokenizer is trained once before, apart from what is timed. Each turn is a process of its own.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from ernie_cmtl.corpus.build import PrepareConfig, prepare
+from ernie_cmtl.corpus.readers import ReaderConfig, find_files, read_documents
+from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
+from ernie_cmtl.records import Document
+
+BATCH_BYTES = 1 << 20
+
+
+def encode_bare(inputs: list[str], tokenizer: Path, language: str, processes: int) -> dict[str, float]:
+    """Encode all documents with one `encode_batch` after another and do nothing with the result."""
+    os.environ["RAYON_NUM_THREADS"] = str(processes)
+    bare = raw_text_tokenizer(tokenizer)
+    items = (item for path in find_files(inputs) for item in read_documents(path, ReaderConfig()))
+    texts = [item.text for item in items if isinstance(item, Document)]
+    start = time.perf_counter()
+    batch, size = [], 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BATCH_BYTES:
+            bare.encode_batch(batch, add_special_tokens=False)
+            batch, size = [], 0
+    if batch:
+        bare.encode_batch(batch, add_special_tokens=False)
+    return {"seconds": time.perf_counter() - start, "bytes": sum(len(text.encode()) for text in texts)}
+
+
+def prepare_all(inputs: list[str], tokenizer: Path, language: str, processes: int) -> dict[str, float]:
+    """Run prepare with the tokenizer given."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = PrepareConfig.model_validate({"tokenizer": {"name_or_path": str(tokenizer)}})
+        start = time.perf_counter()
+        result = prepare(inputs, Path(folder), language, config, processes, lambda _: None)
+        seconds = time.perf_counter() - start
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    stages = result["seconds_by_stage"]
+    return {
+        "seconds": seconds,
+        "annotation": stages["annotation"],
+        "stages": stages,
+        "peak_memory_megabytes": peak / 1024,
+        "bytes": result["bytes"],
+        "documents": result["documents"],
+    }
+
+
+def _answer(queue, function, arguments) -> None:
+    queue.put(function(*arguments))
+
+
+def in_process(function, *arguments) -> dict:
+    """Run a function in a fresh process and return its answer."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=_answer, args=(queue, function, arguments))
+    process.start()
+    answer = queue.get()
+    process.join()
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("inputs", nargs="+")
+    parser.add_argument("--language", choices=("en", "zh"), required=True)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = Path(folder) / "corpus"
+        start = time.perf_counter()
+        result = prepare(options.inputs, trained, options.language, PrepareConfig(), options.processes, lambda _: None)
+        training = result["seconds_by_stage"]["tokenizer"]
+        print(f"first build {time.perf_counter() - start:.2f} s, of it training the vocabulary {training:.2f} s")
+        arguments = (options.inputs, trained / "tokenizer", options.language, options.processes)
+        rows = [(in_process(encode_bare, *arguments), in_process(prepare_all, *arguments)) for _ in range(options.rounds)]
+    for bare, built in rows:
+        print(json.dumps({"encode_batch": round(bare["seconds"], 3), "prepare": built}))
+    whole = statistics.median(built["seconds"] / bare["seconds"] for bare, built in rows)
+    annotation = statistics.median(built["annotation"] / bare["seconds"] for bare, built in rows)
+    speed = statistics.median(built["bytes"] / built["annotation"] / options.processes / 1e6 for _, built in rows)
+    print(f"prepare / encode_batch {whole:.2f}, annotation / encode_batch {annotation:.2f}, annotation {speed:.1f} MB/s a core")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Shared fixtures: two tiny corpora from the embedded sample text, made once a test process, and a tiny run on them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.build import PrepareConfig, prepare
+from ernie_cmtl.corpus.sample import sample_documents
+from ernie_cmtl.corpus.store import Corpus
+
+torch.set_num_threads(1)
+
+SMALL_CORPUS: dict[str, Any] = {"tokenizer": {"vocabulary_size": 2000}, "collocations": {"minimum_count": 4}}
+
+
+def quiet(*_: object) -> None:
+    """Report nothing."""
+
+
+def write_jsonl(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def build_corpus(folder: Path, texts: list[str], language: str = "en", processes: int = 1, **settings: Any) -> dict[str, Any]:
+    """Build a corpus of texts in folder/corpus and return what prepare reports."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = write_jsonl(folder / "text.jsonl", texts)
+    config = PrepareConfig.model_validate(SMALL_CORPUS | settings)
+    return prepare([str(source)], folder / "corpus", language, config, processes, quiet)  # type: ignore[arg-type]
+
+
+def sample_texts(language: str, count: int = 40) -> list[str]:
+    return [text for _, text in sample_documents(language)][:count]
+
+
+@pytest.fixture(scope="session")
+def english(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """About 60,000 tokens of English documentation; read-only."""
+    folder = tmp_path_factory.mktemp("english")
+    build_corpus(folder, sample_texts("en"))
+    return Corpus(folder / "corpus")
+
+
+@pytest.fixture(scope="session")
+def chinese(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """About 17,000 tokens of Chinese prose; read-only."""
+    folder = tmp_path_factory.mktemp("chinese")
+    build_corpus(folder, sample_texts("zh"), "zh")
+    return Corpus(folder / "corpus")
+
+
+def tiny_settings(corpus: Corpus, run: Path) -> dict[str, Any]:
+    """Settings of a run of a 2x32 encoder: two stages, three tasks, 12 steps of 8 rows of 64 tokens."""
+    return {
+        "run": str(run),
+        "corpus": str(corpus.folder),
+        "stages": [
+            {"name": "first", "budgets": {"knowledge_masking": 5}},
+            {"name": "second", "budgets": {"knowledge_masking": 3, "capitalization": 2, "sentence_reordering": 2}},
+        ],
+        "data": {"row_length": 64, "rows": 8, "rows_per_group": 2},
+        "encoder": {"layers": 2, "hidden_size": 32, "attention_heads": 2, "maximum_positions": 64},
+        "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2},
+        "training": {"precision": "fp32", "log_every": 1, "heldout_samples": 16, "checkpoint_every": 4, "tensorboard": False},
+    }
+
+
+@pytest.fixture
+def tiny_config(english: Corpus, tmp_path: Path) -> RunConfig:
+    return RunConfig.model_validate(tiny_settings(english, tmp_path / "run"))

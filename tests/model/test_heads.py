@@ -1,0 +1,117 @@
+"""Losses of every kind of head, re-derived by hand, and heads that read an inner layer."""
+
+import numpy as np
+import pytest
+import torch
+
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.data.batching import make_batch
+from ernie_cmtl.model.encoder import EncoderConfig, build_encoder
+from ernie_cmtl.model.heads import losses_and_hits
+from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
+from ernie_cmtl.records import AnnotatedText, Example, Targets
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskInstance, TaskOptions, TextLayout, run_heads
+
+KINDS = (
+    HeadSpec("word_class", "token_class", classes=3),
+    HeadSpec("word_value", "token_regression", layer=1),
+    HeadSpec("text_class", "sequence_class", classes=4),
+    HeadSpec("text_value", "sequence_regression"),
+    HeadSpec("text_tags", "sequence_class", classes=3, multi_label=True),
+    HeadSpec("next_text", "choice", classes=2),
+)
+
+
+class EveryKind(PretrainTask):
+    """Two sequences in one row, with labels of every kind."""
+
+    family = "semantic"
+    source = "test"
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        return KINDS
+
+    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+        raise NotImplementedError
+
+    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example:
+        cls, sep = self.vocabulary.cls_id, self.vocabulary.sep_id
+        token_ids = np.array([cls, 11, 12, sep, cls, 13, 14, 15, sep])
+        targets = {
+            "word_class": Targets(np.array([1, 2, 6]), np.array([0, 2, 1])),
+            "word_value": Targets(np.array([5, 7]), np.array([0.5, -1.0], dtype=np.float32)),
+            "text_class": Targets(np.array([0]), np.array([3])),
+            "text_value": Targets(np.array([4]), np.array([2.0], dtype=np.float32)),
+            "text_tags": Targets(np.array([0]), np.array([[1, 0, 1]], dtype=np.float32)),
+            "next_text": Targets(np.array([[0, 4]]), np.array([1])),
+        }
+        return Example(token_ids, np.zeros(9, dtype=np.int64), targets, sequence_lengths=(4, 5))
+
+
+@pytest.fixture
+def scored(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
+    vocabulary = english.vocabulary
+    instance = TaskInstance("every_kind", 0, EveryKind(TaskOptions(), vocabulary))
+    nothing = AnnotatedText(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), {})
+    example = instance.task.example(nothing, np.random.default_rng(0), english.split("train"))
+    heads = run_heads([instance])
+    batch = make_batch([[(0, example)]], 16, [instance], heads, vocabulary.pad_id)
+    sizes = EncoderConfig(layers=2, hidden_size=16, attention_heads=2, dropout=0.0, maximum_positions=16)
+    model = MultiTaskModel(build_encoder(sizes, vocabulary, 0), heads, 1, 0)
+    return model.eval(), TensorBatch.of(batch, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.name)
+def test_each_kind_has_the_loss_of_its_definition(scored: tuple[MultiTaskModel, TensorBatch], spec: HeadSpec) -> None:
+    model, batch = scored
+    output = model.encoder(
+        input_ids=batch.token_ids,
+        token_type_ids=batch.token_type_ids,
+        task_type_ids=batch.task_type_ids,
+        position_ids=batch.position_ids,
+        packed_layout=batch.layout,
+        output_hidden_states=True,
+    )
+    name = f"every_kind/{spec.name}"
+    targets = batch.targets[name]
+    states = output.hidden_states[spec.layer][0][targets.positions]
+    if spec.kind.startswith(("sequence", "choice")):
+        states = torch.tanh(states @ model.encoder.pooler.dense.weight.T + model.encoder.pooler.dense.bias)
+    head = model.heads[name].dense
+    scores = (states @ head.weight.T + head.bias).squeeze(0) if spec.kind == "choice" else states @ head.weight.T + head.bias
+    if spec.kind.endswith("regression"):
+        expected = ((scores[:, 0] - targets.labels) ** 2).sum()
+    elif spec.multi_label:
+        sign = 2 * targets.labels - 1
+        expected = torch.log1p(torch.exp(-sign * scores)).mean()
+    else:
+        scores = scores.reshape(len(targets.labels), -1)
+        expected = (torch.logsumexp(scores, 1) - scores[torch.arange(len(scores)), targets.labels]).sum()
+    _, statistics = model(batch, torch.ones(len(model.specs), 2))
+    row = list(model.specs).index(name)
+    assert float(statistics[row, 0, LOSS]) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert int(statistics[row, 0, LABELS]) == len(targets.labels)
+
+
+def test_the_loss_is_the_weighted_sum_over_heads(scored: tuple[MultiTaskModel, TensorBatch]) -> None:
+    model, batch = scored
+    weights = torch.arange(1.0, len(model.specs) + 1)
+    coefficients = torch.stack([weights, torch.zeros_like(weights)], dim=1)
+    loss, statistics = model(batch, coefficients)
+    assert float(loss.detach()) == pytest.approx(float((statistics[:, 0, LOSS] * weights).sum()), rel=1e-6)
+
+
+def test_an_idle_head_counts_nothing(scored: tuple[MultiTaskModel, TensorBatch]) -> None:
+    model, batch = scored
+    _, statistics = model(batch, torch.ones(len(model.specs), 2))
+    row = list(model.specs).index("masked_token")
+    assert float(statistics[row, 0].abs().sum()) == 0
+    assert int(statistics[row, 1, LABELS]) == 1
+
+
+def test_hits_are_right_predictions() -> None:
+    scores = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
+    _, hits = losses_and_hits(HeadSpec("a", "token_class", classes=2), scores, torch.tensor([0, 1, 1]))
+    assert hits.tolist() == [1, 1, 0]
+    assert HITS == 1

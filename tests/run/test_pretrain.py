@@ -1,0 +1,205 @@
+"""A run as a whole: it learns, resumes exactly, stops cleanly, and is the same for one worker and two."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.settings import dump
+from ernie_cmtl.training.checkpoint import checkpoints
+from tests.conftest import tiny_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+class Watcher:
+    """Observes a run; may break it off or ask it to stop after a step."""
+
+    def __init__(self, crash_at: int = 0, interrupt_at: int = 0) -> None:
+        self.crash_at, self.interrupt_at = crash_at, interrupt_at
+        self.stopped_at = 0
+
+    def started(self, steps: int, done: int, workers: int, precision: str) -> None:
+        self.began_at = done
+
+    def logged(self, stage: str, line: dict[str, Any]) -> None:
+        if line["step"] == self.crash_at:
+            raise KeyboardInterrupt("power cut")
+        if line["step"] == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def evaluated(self, stage: str, step: int, scores: dict[str, Any]) -> None:
+        pass
+
+    def stopped(self, step: int) -> None:
+        self.stopped_at = step
+
+
+def _lines(run: Path, kind: str = "train") -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def _trace(run: Path) -> list[tuple[int, float, float]]:
+    return [(row["step"], row["loss"], row["gradient_norm"]) for row in _lines(run)]
+
+
+def _final(run: Path) -> dict[str, torch.Tensor]:
+    newest = checkpoints(run / "checkpoints")[-1]
+    return load_file(newest / "model.safetensors") | load_file(newest / "optimizer.safetensors")
+
+
+def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def unbroken(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("unbroken") / "run"
+    pretrain(RunConfig.model_validate(tiny_settings(english, run)), Watcher())
+    return run
+
+
+def _command(config: RunConfig, folder: Path, workers: int = 1) -> tuple[list[str], dict[str, str]]:
+    path = folder / "run.yaml"
+    path.write_text(dump(config))
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(workers)] if workers > 1 else []
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MASTER_PORT": str(20000 + os.getpid() % 20000),
+    }
+    return [sys.executable, *launcher, str(ROOT / "launch.py"), "pretrain", str(path), "--json"], environment
+
+
+@pytest.mark.parametrize("crash_at", [3, 6, 9])
+def test_a_broken_off_run_goes_on_bit_equal(unbroken: Path, tiny_config: RunConfig, crash_at: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(tiny_config, Watcher(crash_at=crash_at))
+    watcher = Watcher()
+    pretrain(tiny_config, watcher)
+    assert watcher.began_at == crash_at // 4 * 4
+    assert _trace(tiny_config.run) == _trace(unbroken)
+    assert _same(_final(tiny_config.run), _final(unbroken))
+
+
+def test_a_killed_process_goes_on_bit_equal(unbroken: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
+    command, environment = _command(tiny_config, tmp_path)
+    metrics = tiny_config.run / "metrics.jsonl"
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not metrics.exists() or metrics.read_text().count("\n") < 6):
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert metrics.read_text().count("\n") >= 6
+    pretrain(tiny_config, Watcher())
+    assert [row[0] for row in _trace(tiny_config.run)] == list(range(1, 13))
+    # Another process may use other vector code for a first call, never another result on the same machine and threads.
+    assert _trace(tiny_config.run) == _trace(unbroken)
+    assert _same(_final(tiny_config.run), _final(unbroken))
+
+
+def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_config: RunConfig) -> None:
+    watcher = Watcher(interrupt_at=6)
+    result = pretrain(tiny_config, watcher)
+    assert result["interrupted"]
+    # The step that the signal came in is done and saved; it is none that is saved anyway.
+    assert result["steps"] == watcher.stopped_at == 7
+    assert checkpoints(tiny_config.run / "checkpoints")[-1].name == "step-7"
+    assert not pretrain(tiny_config, Watcher())["interrupted"]
+    assert [row[:2] for row in _trace(tiny_config.run)] == [row[:2] for row in _trace(unbroken)]
+    assert _same(_final(tiny_config.run), _final(unbroken))
+
+
+def test_two_gloo_workers_equal_one_worker_with_accumulation(unbroken: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
+    command, environment = _command(tiny_config, tmp_path, workers=2)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert result["steps"] == 12
+    alone = _trace(unbroken)
+    together = _trace(tiny_config.run)
+    assert [row[0] for row in together] == [row[0] for row in alone]
+    for (_, loss, norm), (_, other_loss, other_norm) in zip(alone, together, strict=True):
+        assert other_loss == pytest.approx(loss, rel=1e-6)
+        assert other_norm == pytest.approx(norm, rel=1e-5)
+    for name, weight in _final(unbroken).items():
+        torch.testing.assert_close(_final(tiny_config.run)[name], weight, rtol=1e-3, atol=1e-5)
+    assert _lines(tiny_config.run)[-1]["consumed"] == _lines(unbroken)[-1]["consumed"]
+
+
+def test_group_size_and_loader_processes_do_not_change_the_result(unbroken: Path, tiny_config: RunConfig) -> None:
+    data = tiny_config.data.model_copy(update={"loader_workers": 2})
+    pretrain(tiny_config.model_copy(update={"data": data}), Watcher())
+    assert _trace(tiny_config.run) == _trace(unbroken)
+
+
+def test_the_consumed_tokens_follow_the_stage_table(unbroken: Path) -> None:
+    rows = _lines(unbroken)
+    first, last = rows[4]["consumed"], rows[-1]["consumed"]
+    assert first["capitalization"] == first["sentence_reordering"] == 0
+    second = {task: last[task] - first[task] for task in last}
+    total = sum(second.values())
+    for task, budget in {"knowledge_masking": 3, "capitalization": 2, "sentence_reordering": 2}.items():
+        assert abs(second[task] - total * budget / 7) < 64
+
+
+def test_held_out_scores_are_measured_at_each_stage_end(unbroken: Path) -> None:
+    rows = _lines(unbroken, "heldout")
+    assert [(row["step"], row["stage"]) for row in rows] == [(5, "first"), (12, "second")]
+    assert set(rows[0]["tasks"]) == {"knowledge_masking/masked_token", "capitalization/capital", "sentence_reordering/order"}
+
+
+def test_a_finished_run_is_not_trained_again(unbroken: Path, english: Corpus) -> None:
+    before = _final(unbroken)
+    result = pretrain(RunConfig.model_validate(tiny_settings(english, unbroken)), Watcher())
+    assert result["steps"] == 12
+    assert result["losses"]
+    assert _same(_final(unbroken), before)
+
+
+def test_a_run_learns(english: Corpus, tmp_path: Path) -> None:
+    settings = tiny_settings(english, tmp_path / "run")
+    settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 60, "capitalization": 60}}]
+    settings["optimizer"] = {"learning_rate": 5e-3, "warmup_steps": 5}
+    result = pretrain(RunConfig.model_validate(settings), Watcher())
+    first, last = _lines(tmp_path / "run")[0]["tasks"], result["heldout"]
+    assert last["knowledge_masking/masked_token"]["loss"] < first["knowledge_masking/masked_token"]["loss"] - 1
+    # Four of five words are lower-case.
+    assert last["capitalization/capital"]["accuracy"] > 0.85
+
+
+def test_other_settings_in_the_same_folder_are_refused(unbroken: Path, english: Corpus) -> None:
+    settings = tiny_settings(english, unbroken) | {"seed": 2}
+    with pytest.raises(UserError, match="other settings of seed"):
+        pretrain(RunConfig.model_validate(settings), Watcher())
+
+
+def test_another_corpus_in_the_same_folder_is_refused(unbroken: Path, english: Corpus, chinese: Corpus) -> None:
+    settings = tiny_settings(english, unbroken) | {"corpus": str(chinese.folder)}
+    with pytest.raises(UserError, match="another corpus"):
+        pretrain(RunConfig.model_validate(settings), Watcher())
+
+
+def test_a_worker_count_that_does_not_divide_is_refused(tiny_config: RunConfig) -> None:
+    with pytest.raises(UserError, match=r"3 workers cannot share 4 groups .* accepted: \[1, 2, 4\]"):
+        tiny_config.data.check_workers(3)
+
+
+def test_chinese_runs_too(chinese: Corpus, tmp_path: Path) -> None:
+    settings = tiny_settings(chinese, tmp_path / "run")
+    settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 3, "sentence_reordering": 3}}]
+    assert pretrain(RunConfig.model_validate(settings), Watcher())["steps"] == 6

@@ -1,0 +1,49 @@
+"""What the documents show works as they show it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pretrain_tasks
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.pretrain import pretrain
+from tests.conftest import tiny_settings
+from tests.run.test_pretrain import Watcher
+
+ROOT = Path(__file__).parents[1]
+
+
+def _block(document: str, language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_task_of_the_walk_through_trains(english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = tmp_path / "tasks"
+    outside.mkdir()
+    source = _block("docs/tasks.md", "python")
+    assert source.count("\n") < 40
+    (outside / "swapped_halves.py").write_text(source)
+    monkeypatch.setattr(pretrain_tasks, "__path__", [*pretrain_tasks.__path__, str(outside)])
+    settings = tiny_settings(english, tmp_path / "run")
+    settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 2, "swapped_halves": 2}}]
+    result = pretrain(RunConfig.model_validate(settings), Watcher())
+    assert result["heldout"]["swapped_halves/swapped"]["labels"] > 0
+
+
+def test_the_run_of_the_readme_is_valid(english: Corpus) -> None:
+    settings = yaml.safe_load(_block("README.md", "yaml"))
+    run = Run(RunConfig.model_validate(settings | {"corpus": str(english.folder)}))
+    assert run.table.steps == 9000
+    assert [instance.name for instance in run.instances] == ["knowledge_masking", "sentence_reordering"]
+
+
+def test_the_map_of_the_readme_is_the_tree() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^  ([a-z]+)/ ", text, re.MULTILINE))
+    assert drawn == {path.parent.name for path in (ROOT / "ernie_cmtl").glob("*/__init__.py")}
