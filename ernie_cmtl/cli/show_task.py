@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from ernie_cmtl.corpus.store import Corpus
@@ -33,7 +34,9 @@ def show_example(console: Console, corpus: Corpus, stream: SampleStream, number:
         line.append(token + " ", style="bold green" if number_ in at else "white")
     console.print(line)
     for head, rows in labels.items():
-        console.print(f"[bold]{head}[/] " + "  ".join(f"{shown[p]}[dim]@{p}[/]=[cyan]{label}[/]" for p, label in rows))
+        console.print(
+            f"[bold]{head}[/] " + "  ".join(f"{escape(shown[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows)
+        )
     return {"sentences": sentences, "input": shown, "targets": labels}
 
 
