@@ -34,9 +34,8 @@ def show_example(console: Console, corpus: Corpus, stream: SampleStream, number:
         line.append(token + " ", style="bold green" if number_ in at else "white")
     console.print(line)
     for head, rows in labels.items():
-        console.print(
-            f"[bold]{head}[/] " + "  ".join(f"{escape(shown[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows)
-        )
+        cells = (f"{escape(shown[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows)
+        console.print(f"[bold]{head}[/] " + "  ".join(cells))
     return {"sentences": sentences, "input": shown, "targets": labels}
 
 

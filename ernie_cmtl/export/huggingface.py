@@ -121,7 +121,7 @@ def _write_card(folder: Path, name: str, config: ErnieConfig, about: dict[str, A
 def _quiet_loading() -> Iterator[None]:
     """Keep the library from listing the weights that a class without them passes over; what is missing is checked here."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
