@@ -102,7 +102,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"no config file {path}")
     try:
         loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not OmegaConf.is_dict(loaded):
         raise UserError(f"{path} holds no mapping of settings")

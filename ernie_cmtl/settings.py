@@ -25,8 +25,8 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
     try:
         merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
         settings = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+    except (OmegaConfBaseException, yaml.YAMLError, TypeError) as error:
+        raise UserError(f"{where} with {' '.join(overrides)}: {' '.join(str(error).split())}") from error
     try:
         return model.model_validate(settings)
     except ValidationError as error:
@@ -63,5 +63,5 @@ def _accepted_keys(model: type[BaseModel], location: Sequence[int | str]) -> lis
 
 
 def dump(config: BaseModel) -> str:
-    """Return settings as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """Return settings as YAML that reads back as the same."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))

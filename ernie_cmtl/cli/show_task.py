@@ -3,8 +3,9 @@
 from itertools import pairwise
 from typing import Any
 
-from rich.console import Console
+from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.rule import Rule
 from rich.text import Text
 
 from ernie_cmtl.corpus.store import Corpus
@@ -12,31 +13,29 @@ from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example
 
 
-def show_example(console: Console, corpus: Corpus, stream: SampleStream, number: int) -> dict[str, Any]:
-    """Print one sample: its sentences, its input, its labels; return the same as plain values."""
+def show_example(corpus: Corpus, stream: SampleStream, number: int) -> tuple[dict[str, Any], RenderableType]:
+    """Return one sample, its sentences, input and labels, as plain values and as people read it."""
     place, example = stream.source(number), stream.example(number)
     text = stream.corpus.passage(*place, tuple(corpus.manifest.layers))
     tokens = [str(token) for token in corpus.tokenizer.convert_ids_to_tokens(text.token_ids.tolist())]
-    bounds = text.sentence_offsets
-    sentences = [" ".join(tokens[a:b]) for a, b in pairwise(bounds)]
-    console.rule(f"sample {number}: tokens {place[0]}-{place[1]}")
-    for sentence in sentences:
-        console.print(Text(sentence, style="dim"))
-    console.print(_units(text, tokens))
+    sentences = [" ".join(tokens[a:b]) for a, b in pairwise(text.sentence_offsets)]
+    lines: list[RenderableType] = [Rule(f"sample {number}: tokens {place[0]}-{place[1]}")]
+    lines += [Text(sentence, style="dim") for sentence in sentences]
+    lines.append(_units(text, tokens))
     if example is None:
-        console.print("[yellow]nothing to predict here[/]")
-        return {"sentences": sentences, "input": [], "targets": {}}
-    shown = corpus.tokenizer.convert_ids_to_tokens(example.token_ids.tolist())
+        lines.append("[yellow]nothing to predict here[/]")
+        return {"sentences": sentences, "input": [], "targets": {}}, Group(*lines)
+    shown = [str(token) for token in corpus.tokenizer.convert_ids_to_tokens(example.token_ids.tolist())]
     labels = _labels(corpus, stream, example)
-    at = {place for rows in labels.values() for place, _ in rows}
+    labelled = {position for rows in labels.values() for position, _ in rows}
     line = Text("input: ", style="bold")
-    for number_, token in enumerate(shown):
-        line.append(token + " ", style="bold green" if number_ in at else "white")
-    console.print(line)
+    for position, token in enumerate(shown):
+        line.append(token + " ", style="bold green" if position in labelled else "white")
+    lines.append(line)
     for head, rows in labels.items():
         cells = (f"{escape(shown[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows)
-        console.print(f"[bold]{head}[/] " + "  ".join(cells))
-    return {"sentences": sentences, "input": shown, "targets": labels}
+        lines.append(f"[bold]{head}[/] " + "  ".join(cells))
+    return {"sentences": sentences, "input": shown, "targets": labels}, Group(*lines)
 
 
 def _units(text: AnnotatedText, tokens: list[str]) -> Text:

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, cast, get_args
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from ernie_cmtl.errors import UserError
@@ -19,6 +18,7 @@ from ernie_cmtl.records import Language
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True)
+"""Progress and messages; what a verb was asked for goes to standard output."""
 Parameters = ParamSpec("Parameters")
 
 STOPPED = 130
@@ -39,7 +39,7 @@ def verb(epilog: str) -> Callable[[Callable[Parameters, None]], Callable[Paramet
             try:
                 function(*arguments, **options)
             except UserError as error:
-                console.print(f"error: {error}", style="red", markup=False, highlight=False)
+                console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
                 raise typer.Exit(2) from None
 
         return checked
@@ -47,11 +47,11 @@ def verb(epilog: str) -> Callable[[Callable[Parameters, None]], Callable[Paramet
     return register
 
 
-def _print_result(result: Any, as_json: bool, shown: Callable[[], None]) -> None:
+def _print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]) -> None:
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
-        shown()
+        Console().print(shown())
 
 
 @verb("Example: ernie-cmtl prepare --input text/ more.jsonl.gz --output corpus --language en")
@@ -93,7 +93,7 @@ def prepare(
     config = validate(PrepareConfig, {}, overrides, "prepare")
     with progress_bar(console) as progress:
         result = build(paths, output, cast(Language, language), config, processes or os.cpu_count() or 1, BuildBar(progress))
-    _print_result(result, as_json, lambda: console.print(corpus_table(result)))
+    _print_result(result, as_json, lambda: corpus_table(result))
 
 
 @verb("Example: ernie-cmtl tasks")
@@ -103,12 +103,12 @@ def tasks(as_json: Json = False) -> None:
 
     rows = [describe_task(name) for name in task_names()]
 
-    def show() -> None:
+    def show() -> RenderableType:
         table = Table("task", "family", "layers", "heads", "languages", "source")
         for row in rows:
             heads = ", ".join(f"{head['name']} ({head['kind']})" for head in row["heads"])
             table.add_row(row["name"], row["family"], ", ".join(row["layers"]), heads, ", ".join(row["languages"]), row["source"])
-        console.print(table)
+        return table
 
     _print_result(rows, as_json, show)
 
@@ -134,9 +134,8 @@ def inspect(
     opened = Corpus(corpus)
     instance = make_instance(task, 0, validate(TaskConfig, {}, options or [], task), opened)
     stream = SampleStream(instance, opened.split("train"), length, seed)
-    output = Console(file=sys.stderr if as_json else sys.stdout)
-    shown = [show_example(output, opened, stream, number) for number in range(min(samples, len(stream)))]
-    _print_result(shown, as_json, lambda: None)
+    rows = [show_example(opened, stream, number) for number in range(min(samples, len(stream)))]
+    _print_result([plain for plain, _ in rows], as_json, lambda: Group(*(shown for _, shown in rows)))
 
 
 @verb("Example: ernie-cmtl pretrain configs/quickstart.yaml optimizer.learning_rate=3e-4")
@@ -151,11 +150,8 @@ def pretrain(config: ConfigFile, overrides: Overrides = None, corpus: CorpusFold
     with progress_bar(console) as progress:
         result = train(settings, RunView(console, progress))
     if result["worker"] == 0:
-
-        def show() -> None:
-            console.print(score_table(f"{result['run']}: {result['steps']} steps", result["heldout"]))
-
-        _print_result(result, as_json, show)
+        title = f"{result['run']}: {result['steps']} steps"
+        _print_result(result, as_json, lambda: score_table(title, result["heldout"]))
     if result["interrupted"]:
         raise typer.Exit(STOPPED)
 
@@ -169,7 +165,7 @@ def evaluate(
     from ernie_cmtl.run.saved import evaluate_run
 
     result = evaluate_run(run, step)
-    _print_result(result, as_json, lambda: console.print(score_table(f"{run}, step {result['step']}", result["heldout"])))
+    _print_result(result, as_json, lambda: score_table(f"{run}, step {result['step']}", result["heldout"]))
 
 
 @verb("Example: ernie-cmtl export runs/quickstart --output model")
@@ -187,7 +183,7 @@ def export(
         raise UserError(f"unknown format {format!r}; accepted: hf")
     result = export_run(run, output, step)
     line = f"exported to {result['path']}; reloaded, largest logit difference {result['max_abs_logit_difference']:g}"
-    _print_result(result, as_json, lambda: console.print(line))
+    _print_result(result, as_json, lambda: line)
 
 
 @verb("Example: ernie-cmtl bench configs/quickstart.yaml --steps 20")
@@ -207,11 +203,11 @@ def bench(
 
     result = measure(load_run_config(config, _with_corpus(overrides, corpus)), steps, warmup, peak_tflops, data_only)
 
-    def show() -> None:
+    def show() -> RenderableType:
         table = Table("measure", "value")
         for name, value in result.items():
             table.add_row(name, f"{value:,}" if isinstance(value, int | float) else str(value))
-        console.print(table)
+        return table
 
     _print_result(result, as_json, show)
 

@@ -138,6 +138,8 @@ def prepare(
 
 def _claim(output: Path) -> None:
     """Take an output folder that is empty or holds a build that was broken off, which starts again."""
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output} is a file; name a folder")
     if (output / "manifest.json").exists():
         raise UserError(f"{output} holds a corpus already; choose another --output or remove it first")
     if output.is_dir() and any(output.iterdir()):

@@ -75,6 +75,8 @@ def export_huggingface(
         UserError: The output folder is not free.
         RuntimeError: The reloaded model is not the one that was exported.
     """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output} is a file; name a folder")
     if output.exists() and any(output.iterdir()) and not (output / "pretraining.json").is_file():
         raise UserError(f"{output} is not empty and no earlier export; choose another --output")
     partial = output.with_name(f".partial-{output.name}")

@@ -3,10 +3,11 @@
 from typing import Any, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForPreTraining, ErnieConfig, ErnieModel
+from transformers.activations import ACT2FN
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model import packed_attention
@@ -35,6 +36,13 @@ class EncoderConfig(BaseModel):
     """Hidden dropout; attention has none."""
     maximum_positions: int = Field(512, ge=16)
     initializer_range: float = Field(0.02, gt=0)
+
+    @field_validator("activation")
+    @classmethod
+    def _known(cls, activation: str) -> str:
+        if activation not in ACT2FN:
+            raise ValueError(f"unknown activation {activation!r}; accepted: {', '.join(sorted(ACT2FN))}")
+        return activation
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "EncoderConfig":
@@ -115,6 +123,10 @@ def load_encoder_weights(encoder: ErnieModel, weights: dict[str, Tensor]) -> lis
     """
     own = encoder.state_dict()
     filled = {name: value for name, value in weights.items() if name in own}
+    # Some checkpoints pad their table beyond the tokenizer's last id.
+    words = "embeddings.word_embeddings.weight"
+    if words in filled:
+        filled[words] = filled[words][: len(own[words])]
     types = weights.get("embeddings.token_type_embeddings.weight")
     if types is not None:
         types = types[:SEGMENT_TYPES]

@@ -1,5 +1,6 @@
 """A run put together from its configuration: the whole line, corpus to model, in one place."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +21,8 @@ from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.settings import explain
 from ernie_cmtl.task import TaskInstance, require_layers, run_heads
+
+_log = logging.getLogger(__name__)
 
 HELDOUT_SEED = 0
 """Held-out examples are the same for every run on a corpus."""
@@ -58,7 +61,10 @@ class Run:
         """Open the samples of every task of a split."""
         text = self.corpus.split(split)
         seed = self.config.seed if split == "train" else HELDOUT_SEED
-        return [SampleStream(instance, text, self.config.data.row_length, seed) for instance in self.instances]
+        try:
+            return [SampleStream(instance, text, self.config.data.row_length, seed) for instance in self.instances]
+        except UserError as error:
+            raise UserError(f"the {split} split of {self.config.corpus} ({text.documents} documents): {error}") from None
 
     def source(self, ledger: Ledger, last: int, rank: int, workers: int) -> StepSource:
         """Return the steps from a ledger on, for one worker."""
@@ -81,12 +87,14 @@ class Run:
             raise UserError(f"data.row_length {self.config.data.row_length} is more than the encoder's {positions} positions")
         model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
         if encoder_config.init_from:
-            weights, _ = checkpoint_weights(encoder_config.init_from)
-            load_encoder_weights(encoder, weights)
+            weights, missing = checkpoint_weights(encoder_config.init_from)
+            fresh = load_encoder_weights(encoder, weights)
             head = model.heads[MASKED_TOKEN]
             named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
             own = head.state_dict()
-            head.load_state_dict({name: named.get(name, value) for name, value in own.items()})
+            head.load_state_dict({name: named.get(name, value)[: len(value)] for name, value in own.items()})
+            if fresh or missing:
+                _log.warning("%s lacks %s: freshly initialised", encoder_config.init_from, ", ".join([*fresh, *missing]))
         return model
 
 
@@ -113,11 +121,13 @@ def check_checkpoint(init_from: str, expected_hash: str) -> None:
         UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
     """
     try:
-        kind = AutoConfig.from_pretrained(init_from).model_type
+        found = AutoConfig.from_pretrained(init_from)
     except (OSError, ValueError) as error:
         raise UserError(f"init_from {init_from!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if kind not in ("bert", "ernie"):
-        raise UserError(f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are bert and ernie")
+    if found.model_type not in ("bert", "ernie"):
+        raise UserError(f"init_from {init_from!r} is a {found.model_type!r} checkpoint; accepted are bert and ernie")
+    if not found.tie_word_embeddings:
+        raise UserError(f"init_from {init_from!r} has an output embedding of its own; accepted are checkpoints that tie it")
     if vocabulary_hash(load_tokenizer(init_from)) != expected_hash:
         raise UserError(
             f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus with --tokenizer {init_from}"

@@ -11,6 +11,7 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.loader import load_steps
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.flops import training_flops
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.training.trainer import Trainer
@@ -36,6 +37,8 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     workers = Workers(config.training.precision)
     config.data.check_workers(workers.count)
     ledger = run.first_ledger()
+    if warmup >= run.table.steps:
+        raise UserError(f"--warmup {warmup} leaves none of the run's {run.table.steps} steps to time")
     last = min(run.table.steps, warmup + steps)
     source = run.source(ledger, last, workers.rank, workers.count)
     trainer = None

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.records import Ledger
@@ -74,12 +75,13 @@ class _Session:
     folder: Path
     observer: Observer
     fingerprint: str
+    heldout_streams: list[SampleStream]
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
         config, model = self.run.config, self.trainer.model
         pad_id = self.run.corpus.vocabulary.pad_id
-        streams = self.run.streams("heldout")
+        streams = self.heldout_streams
         self.heldout = heldout_scores(model, streams, config.training.heldout_samples, config.data, pad_id, self.workers)
         if log:
             log.write("heldout", ledger.step, {"stage": stage, "tasks": self.heldout})
@@ -120,16 +122,22 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         checkpoint = checkpoints(config.run / "checkpoints")[-1]
         load_weights(checkpoint, model)
         load_optimizer(checkpoint, model, trainer.optimizer)
-    session = _Session(run, workers, trainer, config.run, observer, fingerprint)
+    heldout_streams = run.streams("heldout")
+    session = _Session(run, workers, trainer, config.run, observer, fingerprint, heldout_streams)
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
-        (config.run / "config.yaml").write_text(dump(config), encoding="utf-8")
+        (config.run / "config.yaml").write_text(dump(_resolved(config)), encoding="utf-8")
         (config.run / "corpus.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
     try:
         with _stop_on_signal(trainer):
             return _train(session, ledger)
     finally:
         workers.close()
+
+
+def _resolved(config: RunConfig) -> RunConfig:
+    """Return the configuration with a corpus that is found from any working directory."""
+    return config.model_copy(update={"corpus": config.corpus.resolve()})
 
 
 def _resume_point(run: Run, fingerprint: str) -> Ledger:

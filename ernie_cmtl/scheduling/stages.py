@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 
 class Stage(BaseModel):
@@ -12,7 +12,7 @@ class Stage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
-    budgets: dict[str, int]
+    budgets: dict[str, StrictInt]
     """Task instance -> iterations in this stage; an iteration is one step of the whole run."""
 
     @field_validator("budgets")

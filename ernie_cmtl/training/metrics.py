@@ -16,7 +16,7 @@ class MetricsLog:
         self._path = folder / "metrics.jsonl"
         self._drop_after(resumed_at)
         self._stream = self._path.open("a", encoding="utf-8")
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at) if tensorboard else None
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at + 1) if tensorboard else None
 
     def _drop_after(self, step: int) -> None:
         """Forget what was written after the checkpoint that the run goes on from."""

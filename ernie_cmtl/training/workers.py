@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -19,6 +20,8 @@ class Workers:
         mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
         # The only buffers are constant tables of positions.
         reduction = DistributedDataParallelKwargs(broadcast_buffers=False)
+        # A process may open one run after another, each in its own precision.
+        AcceleratorState._reset_state()
         self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[reduction])
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index

@@ -1,0 +1,173 @@
+"""Imports run one way: the table below is the design, the tests read every import of the code against it."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("ernie_cmtl", "pretrain_tasks")
+LONGEST_FILE = 300
+
+BOTTOM = {"errors", "randomness", "records"}
+CONTRACT = BOTTOM | {"task"}
+TRAINED = CONTRACT | {"data", "model", "scheduling"}
+JUDGED = TRAINED | {"training"}
+COMPOSED = JUDGED | {"evaluation", "export", "settings"}
+EVERYTHING = COMPOSED | {"config", "corpus", "registry", "run", "pretrain_tasks"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "randomness": set(),
+    "records": set(),
+    "settings": {"errors"},
+    "task": {"records", "errors"},
+    "pretrain_tasks": {"records", "task", "data"},
+    "registry": {"task", "records", "errors", "pretrain_tasks"},
+    "corpus": BOTTOM,
+    "data": CONTRACT,
+    "model": CONTRACT,
+    "scheduling": {"records", "randomness"},
+    "training": TRAINED,
+    "evaluation": JUDGED,
+    "export": JUDGED,
+    "config": COMPOSED,
+    "run": COMPOSED | {"config", "corpus", "registry"},
+    "cli": EVERYTHING,
+    "launch": {"cli"},
+}
+"""Part -> the other parts of ours that it may import."""
+
+HELPERS_OF_TASKS = {"ernie_cmtl.data.windows", "ernie_cmtl.data.masking", "ernie_cmtl.data.assemble"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+FILES["launch"] = ROOT / "launch.py"
+
+
+def imported(source: str, module: str, is_package: bool = False) -> Iterator[str]:
+    """Yield the full name of everything that a module imports, wherever in the file it does so."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")
+            base = base[: len(base) - node.level + is_package] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{start}.{alias.name}"
+                yield inner if inner in FILES else start
+
+
+@cache
+def imports_of(module: str) -> set[str]:
+    path = FILES[module]
+    return set(imported(path.read_text(encoding="utf-8"), module, path.name == "__init__.py"))
+
+
+def part_of(module: str) -> str | None:
+    """Return the part of ours that a module belongs to; None for other people's modules and our bare top package."""
+    first, *rest = module.split(".")
+    if first == "ernie_cmtl":
+        return rest[0] if rest else None
+    return first if first in (*PACKAGES, "launch") else None
+
+
+def imported_parts(part: str) -> dict[str, set[str]]:
+    """Return the parts that a part imports, each with the modules that do so."""
+    found: dict[str, set[str]] = {}
+    for module in FILES:
+        if part_of(module) == part:
+            for other in {part_of(name) for name in imports_of(module)} - {part, None}:
+                found.setdefault(str(other), set()).add(module)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import torch.nn as nn", {"torch.nn"}),
+        ("def f():\n    from ernie_cmtl.cli import verbs", {"ernie_cmtl.cli.verbs"}),
+        ("if TYPE_CHECKING:\n    from ernie_cmtl.records import Batch", {"ernie_cmtl.records"}),
+        ("from ernie_cmtl import records, __version__", {"ernie_cmtl.records", "ernie_cmtl"}),
+        ("from .windows import token_windows", {"ernie_cmtl.data.windows"}),
+        ("from .. import task", {"ernie_cmtl.task"}),
+        ("from ..model import encoder", {"ernie_cmtl.model.encoder"}),
+    ],
+)
+def test_the_reader_finds_imports_of_every_form(source: str, expected: set[str]) -> None:
+    assert set(imported(source, "ernie_cmtl.data.loader")) == expected
+
+
+def test_the_reader_resolves_relative_imports_of_a_package() -> None:
+    assert set(imported("from .windows import token_windows", "ernie_cmtl.data", True)) == {"ernie_cmtl.data.windows"}
+
+
+def test_the_table_has_no_cycle() -> None:
+    assert len(list(TopologicalSorter(MAY_IMPORT).static_order())) == len(MAY_IMPORT)
+
+
+def test_every_part_of_the_code_stands_in_the_table() -> None:
+    assert {part_of(module) for module in FILES} - {None} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_imports_only_what_the_table_allows(part: str) -> None:
+    forbidden = {other: modules for other, modules in imported_parts(part).items() if other not in MAY_IMPORT[part]}
+    assert not forbidden, f"{part} may import {sorted(MAY_IMPORT[part])}, but imports {forbidden}"
+
+
+def test_the_top_package_imports_nothing_of_ours() -> None:
+    assert not {name for name in imports_of("ernie_cmtl") if part_of(name)}
+
+
+def test_records_know_of_numpy_and_the_standard_library_alone() -> None:
+    roots = {name.partition(".")[0] for name in imports_of("ernie_cmtl.records")}
+    assert roots - sys.stdlib_module_names == {"numpy"}
+
+
+def test_nothing_but_the_launcher_imports_the_command_line() -> None:
+    users = {module for module in FILES if part_of(module) != "cli" and "cli" in {part_of(name) for name in imports_of(module)}}
+    assert users == {"launch"}
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if module.startswith("pretrain_tasks.")])
+def test_a_task_imports_array_helpers_and_no_other_task(module: str) -> None:
+    ours = {name for name in imports_of(module) if part_of(name)}
+    assert ours <= HELPERS_OF_TASKS | {"ernie_cmtl.records", "ernie_cmtl.task"}
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if part_of(module) in {"corpus", "scheduling", *BOTTOM}])
+def test_what_stands_before_the_model_does_not_import_torch(module: str) -> None:
+    assert not {name for name in imports_of(module) if name.partition(".")[0] in ("torch", "accelerate")}
+
+
+def test_only_the_registry_imports_by_a_computed_name() -> None:
+    """What is imported by a computed name, no table of imports sees."""
+    dynamic = {
+        module for module in FILES if "importlib" in imports_of(module) or "__import__" in FILES[module].read_text("utf-8")
+    }
+    assert dynamic == {"ernie_cmtl.registry"}
+
+
+def test_corpus_scheduling_and_the_help_of_the_verbs_load_no_torch() -> None:
+    """Others' packages may import torch for us, so this is looked up in a fresh process."""
+    modules = [module for module in FILES if part_of(module) in {"corpus", "scheduling"}] + ["ernie_cmtl.cli.verbs"]
+    script = f"import sys, {', '.join(modules)}\nprint(sorted(name for name in ('torch', 'accelerate') if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_file_is_longer_than_a_few_screens(module: str) -> None:
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE

@@ -1,0 +1,173 @@
+"""A checkpoint holds everything bit for bit, is there whole or not at all, and never holds a pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Ledger
+from ernie_cmtl.training import checkpoint
+from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
+from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
+
+ABOUT: dict[str, Any] = {"fingerprint": "abc", "tasks": ["a", "b"], "identity": {"seed": 1, "stages": [{"name": "ä"}]}}
+
+
+class TinyModel(nn.Module):
+    """A used and an unused layer: a parameter that never got a gradient has no optimizer state."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.dense = nn.Linear(5, 3)
+        self.LayerNorm = nn.LayerNorm(3)
+        self.idle = nn.Linear(2, 2)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.LayerNorm(self.dense(values))
+
+
+def new_pair(seed: int) -> tuple[TinyModel, Optimizer]:
+    model = TinyModel(seed)
+    return model, build_optimizer(model, OptimizerConfig(learning_rate=0.01))
+
+
+def train(model: nn.Module, optimizer: Optimizer, steps: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        loss = (model(torch.randn(4, 5, generator=generator)) - torch.randn(4, 3, generator=generator)).square().sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def ledger(step: int) -> Ledger:
+    return Ledger(step, (3, 4), (100, 200), (1 / 3, 200.1))
+
+
+def save(folder: Path, step: int, keep: int = 9, seed: int = 0) -> Path:
+    return save_checkpoint(folder, *new_pair(seed), ledger(step), ABOUT, keep)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in checkpoints(folder)]
+
+
+def moments(model: nn.Module, optimizer: Optimizer) -> dict[tuple[str, str], torch.Tensor]:
+    return {(name, key): value for name, p in model.named_parameters() for key, value in optimizer.state.get(p, {}).items()}
+
+
+def test_weights_and_moments_come_back_bit_for_bit(tmp_path: Path) -> None:
+    model, optimizer = new_pair(1)
+    train(model, optimizer, 5, seed=2)
+    path = save_checkpoint(tmp_path, model, optimizer, ledger(5), ABOUT, 2)
+    other, other_optimizer = new_pair(7)
+    load_weights(path, other)
+    load_optimizer(path, other, other_optimizer)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
+    before, after = moments(model, optimizer), moments(other, other_optimizer)
+    used = {"dense.weight", "dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
+    assert before.keys() == after.keys() == {(name, key) for name in used for key in ("step", "exp_avg", "exp_avg_sq")}
+    assert all(torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before)
+    assert float(after["dense.weight", "step"]) == 5
+
+
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    model, optimizer = new_pair(1)
+    train(model, optimizer, 3, seed=2)
+    path = save_checkpoint(tmp_path, model, optimizer, ledger(3), ABOUT, 2)
+    train(model, optimizer, 4, seed=3)
+    other, other_optimizer = new_pair(9)
+    load_weights(path, other)
+    load_optimizer(path, other, other_optimizer)
+    train(other, other_optimizer, 4, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    without_moments, fresh_optimizer = new_pair(9)
+    load_weights(path, without_moments)
+    train(without_moments, fresh_optimizer, 4, seed=3)
+    assert not torch.equal(without_moments.dense.weight, model.dense.weight)
+
+
+def test_the_ledger_and_what_is_said_of_the_run_come_back(tmp_path: Path) -> None:
+    found, about = load_state(save(tmp_path, 12))
+    assert found == Ledger(12, (3, 4), (100, 200), (1 / 3, 200.1))
+    assert about == ABOUT
+
+
+def test_a_checkpoint_is_made_of_safetensors_and_json(tmp_path: Path) -> None:
+    path = save(tmp_path, 4)
+    assert {file.name for file in path.iterdir()} == {"model.safetensors", "optimizer.safetensors", "state.json"}
+    for file in path.glob("*.safetensors"):
+        header = int.from_bytes(file.read_bytes()[:8], "little")
+        json.loads(file.read_bytes()[8 : 8 + header])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-4"]
+
+
+def test_only_the_newest_checkpoints_are_kept_and_newest_means_by_number(tmp_path: Path) -> None:
+    for step in (2, 9, 10, 100):
+        save(tmp_path, step, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-10", "step-100"]
+    assert names(tmp_path) == ["step-10", "step-100"]
+
+
+def test_a_folder_without_state_is_no_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    (save(tmp_path, 5) / "state.json").unlink()
+    assert names(tmp_path) == ["step-3"]
+
+
+def test_there_are_no_checkpoints_where_there_is_no_folder(tmp_path: Path) -> None:
+    assert checkpoints(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("fails_at", ["model.safetensors", "optimizer.safetensors"])
+def test_an_interrupted_save_leaves_the_older_checkpoint_as_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    older = save(tmp_path, 3, keep=1, seed=3)
+    before = {file.name: file.read_bytes() for file in older.iterdir()}
+    real = checkpoint.save_file
+
+    def breaks(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        if path.name == fails_at:
+            path.write_bytes(b"half")
+            raise OSError("disk full")
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", breaks)
+        with pytest.raises(OSError, match="disk full"):
+            save(tmp_path, 5, keep=1)
+    assert names(tmp_path) == ["step-3"]
+    assert {file.name: file.read_bytes() for file in older.iterdir()} == before
+    save(tmp_path, 5, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-5"]
+
+
+def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+    first = save(tmp_path, 3, seed=1)
+    old = (first / "model.safetensors").read_bytes()
+    assert save(tmp_path, 3, seed=2) == first
+    assert (first / "model.safetensors").read_bytes() != old
+    assert names(tmp_path) == ["step-3"]
+
+
+def test_optimizer_state_of_a_parameter_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    model, optimizer = new_pair(1)
+    train(model, optimizer, 1, seed=2)
+    path = save_checkpoint(tmp_path, model, optimizer, ledger(1), ABOUT, 1)
+    smaller = nn.ModuleDict({"dense": nn.Linear(5, 3)})
+    with pytest.raises(UserError, match=r"unknown parameters: LayerNorm\.bias, LayerNorm\.weight$"):
+        load_optimizer(path, smaller, build_optimizer(smaller, OptimizerConfig()))
+
+
+def test_weights_of_another_shape_are_not_taken_silently(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    with pytest.raises(RuntimeError, match="idle"):
+        load_weights(path, nn.ModuleDict({"dense": nn.Linear(5, 3), "LayerNorm": nn.LayerNorm(3)}))
