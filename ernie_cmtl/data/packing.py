@@ -1,8 +1,8 @@
 """Which samples stand in which row of a step.
 
-Tasks take turns by weighted fair queueing (WF2Q, Bennett & Zhang 1996): a task never runs ahead of, nor falls behind, its granted
-tokens by as much as one of its longest samples. Rows are filled best-fit. Both see only the slots of the samples, so a step is
-planned without making an example.
+Tasks take turns by weighted fair queueing (WF2Q, Bennett & Zhang 1996): a task never runs ahead of its granted tokens by one of
+its longest samples, nor falls behind them by the longest sample that any task of the stage has. Rows are filled best-fit. Both see
+only the slots of the samples, so a step is planned without making an example.
 """
 
 from bisect import bisect_left, insort
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Ledger
+
+_ROOM_BEHIND = 0.75
+"""Part of the longest sample that a task may fall behind while the last places of a step are filled; the rest is for turns."""
 
 Row = list[tuple[int, int]]
 """The samples of a row: (number of the task instance, sample number)."""
@@ -64,9 +67,13 @@ def plan_step(streams: Sequence[SampleStream], shares: Sequence[float], ledger: 
     ahead = [tokens - planned for tokens, planned in zip(ledger.tokens, ledger.planned, strict=True)]
     served = [0] * len(streams)
     open_tasks = [task for task, share in enumerate(shares) if share > 0]
+    behind = _ROOM_BEHIND * max(streams[task].longest for task in open_tasks)
+    # Once something did not fit, tasks no longer take turns freely: a place is filled only while everyone stays near its grant.
+    full = False
     while open_tasks:
         task, slot = _next(open_tasks, streams, shares, ahead, numbers)
-        if slot > space.largest or not _stays_fair(task, slot, streams, shares, ahead):
+        full |= slot > space.largest
+        if slot > space.largest or (full and not _stays_fair(task, slot, streams, shares, ahead, behind)):
             open_tasks.remove(task)
             continue
         row = space.place(slot)
@@ -97,12 +104,20 @@ def _next(
     return task, slots[task]
 
 
-def _stays_fair(task: int, slot: int, streams: Sequence[SampleStream], shares: Sequence[float], ahead: Sequence[float]) -> bool:
-    """Tell whether every active task stays within one of its longest samples of what it was granted."""
+def _stays_fair(
+    task: int,
+    slot: int,
+    streams: Sequence[SampleStream],
+    shares: Sequence[float],
+    ahead: Sequence[float],
+    behind: float,
+) -> bool:
+    """Tell whether no task gets ahead by one of its longest samples, nor falls behind by more than `behind` tokens."""
     for other, share in enumerate(shares):
         if share > 0:
             after = ahead[other] - share * slot + (slot if other == task else 0)
-            # Who was outside already, after a change of the table, only has to come nearer.
-            if abs(after) >= streams[other].longest and abs(after) > abs(ahead[other]):
+            outside = after >= streams[other].longest or after <= -behind
+            # Who was outside already only has to come nearer.
+            if outside and abs(after) > abs(ahead[other]):
                 return False
     return True
