@@ -1,5 +1,6 @@
 """Documents -> token ids, sentences, words and letter case, once, in whole arrays."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from tokenizers import Tokenizer
 from ernie_cmtl.corpus.pieces import PieceTokenizer, TokenizedText
 from ernie_cmtl.corpus.tokenizer import hides_letter_case, raw_text_tokenizer
 from ernie_cmtl.records import AnnotatedText, IntArray, Language
+
+# The sentence splitter fails on a white space of more than one byte before a full stop; the replacement keeps all places.
+_OTHER_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Annotator:
         return AnnotatedText(tokens.token_ids, sentences, {name: layers[name] for name in self.layers})
 
     def _sentence_offsets(self, text: str, starts: IntArray) -> IntArray:
-        boundaries = sentencex.get_sentence_boundaries(self.language, text)
+        boundaries = sentencex.get_sentence_boundaries(self.language, _OTHER_SPACE.sub(" ", text))
         begins = [b["start_index"] for b in boundaries if not b["is_paragraph_break"]]
         inner = np.searchsorted(starts, np.array(begins[1:], dtype=np.int64))
         offsets: IntArray = np.unique(np.concatenate([[0], inner, [len(starts)]]))

@@ -1,6 +1,7 @@
 """Raw text -> annotated corpus: scan, tokenizer, annotation in worker processes, collocations, manifest."""
 
 import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from ernie_cmtl.corpus.processes import Processes, annotate_texts, annotation_pr
 from ernie_cmtl.corpus.readers import ReaderConfig, find_files
 from ernie_cmtl.corpus.scan import Scan, SeenTexts, numbered_documents, scan, split_hash, stamp, text_digest
 from ernie_cmtl.corpus.store import Manifest, Shard, ShardWriter
-from ernie_cmtl.corpus.tokenizer import TokenizerConfig, load_tokenizer, train_wordpiece, vocabulary_hash
+from ernie_cmtl.corpus.tokenizer import TokenizerConfig, load_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
 from ernie_cmtl.corpus.units import add_units
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language, Rejection
@@ -74,7 +75,10 @@ def prepare(
     Raises:
         UserError: A path, folder or tokenizer that cannot be used, no usable text, or an output folder that is not free.
     """
-    files = find_files(inputs)
+    inside = Path(os.path.abspath(output))
+    files = [file for file in find_files(inputs) if inside not in file.parents]
+    if not files:
+        raise UserError(f"no input outside of --output {output}")
     _claim(output)
     seconds: dict[str, float] = {}
     with _timed(seconds, "scan"):
@@ -91,10 +95,11 @@ def prepare(
         else:
             tokenizer = load_tokenizer(config.tokenizer.name_or_path or "")
         tokenizer.save_pretrained(str(output / "tokenizer"))
+    vocabulary_size = vocabulary_of(tokenizer).size
     with annotation_processes(processes, output / "tokenizer", language) as workers:
         with _timed(seconds, "annotation"):
             report(Progress("annotation", 0, found.bytes))
-            shards, counts = _annotate(found, seen, output, len(tokenizer), config, workers, report)
+            shards, counts = _annotate(found, seen, output, vocabulary_size, config, workers, report)
         with _timed(seconds, "collocations"):
             report(Progress("collocations", 0, 0, counts.used))
             collocations = add_units(output, shards, tokenizer, config.collocations, workers.map)
@@ -103,7 +108,7 @@ def prepare(
     manifest = Manifest(
         language=language,
         layers=[name for name in shards[0].hashes if name in ("word_starts", "letter_case", "unit_starts")],
-        vocabulary_size=len(tokenizer),
+        vocabulary_size=vocabulary_size,
         vocabulary_hash=vocabulary_hash(tokenizer),
         hides_letter_case="letter_case" in shards[0].hashes,
         documents={
@@ -119,7 +124,9 @@ def prepare(
         collocations=collocations,
         shards=shards,
     )
-    (output / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    partial = output / "manifest.json.partial"
+    partial.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    partial.rename(output / "manifest.json")
     (output / _MARKER).unlink()
     return {
         "documents": manifest.documents,
@@ -190,7 +197,7 @@ def _annotate(
             done += sum(size for _, _, size, _ in batch.origins)
             report(Progress("annotation", done, found.bytes, counts.used))
     for path, before in zip(found.files, found.stamps, strict=True):
-        if stamp(path) != before:
+        if not path.exists() or stamp(path) != before:
             raise UserError(f"{path} was changed while the corpus was built; start prepare again")
     for writer in writers.values():
         writer.flush()

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-UPPER, LOWER, SYMBOL = 1, 2, 4
+UPPER, LOWER, SYMBOL, SPACE = 1, 2, 4, 8
 _PLANE = 0x10000
 
 
@@ -19,6 +19,8 @@ def _table() -> npt.NDArray[np.uint8]:
             table[code] = UPPER
         elif category == "Ll":
             table[code] = LOWER
+        elif chr(code).isspace():
+            table[code] = SPACE
         elif category[0] in "PS":
             table[code] = SYMBOL
     # Ideographs stand alone, as in BERT's pre-tokenizer.
@@ -28,6 +30,6 @@ def _table() -> npt.NDArray[np.uint8]:
 
 
 def character_classes(text: str) -> npt.NDArray[np.uint8]:
-    """Return the flags UPPER, LOWER, SYMBOL of each character (beyond the first plane: SYMBOL); uint8 [characters]."""
+    """Return the flags UPPER, LOWER, SYMBOL, SPACE of each character (beyond the first plane: SYMBOL); uint8 [characters]."""
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     return np.where(codes < _PLANE, _table()[np.minimum(codes, _PLANE - 1)], np.uint8(SYMBOL))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from ernie_cmtl.corpus.characters import LOWER, SYMBOL, UPPER, character_classes
+from ernie_cmtl.corpus.characters import LOWER, SPACE, SYMBOL, UPPER, character_classes
 from ernie_cmtl.records import IntArray
 
 _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
@@ -29,7 +29,7 @@ class TokenizedText:
 
     token_ids: IntArray
     starts: IntArray
-    """First character of each token in the text."""
+    """First character of each token in the text, not counting a white space that the token begins with."""
     word_starts: npt.NDArray[np.uint8]
     """1 where white space or punctuation separates the token from the one before."""
     letter_case: npt.NDArray[np.uint8]
@@ -93,9 +93,14 @@ class PieceTokenizer:
         token_ids = np.concatenate([np.array(e.ids, dtype=np.int64) for e in encodings])
         spans = [np.array(e.offsets, dtype=np.int64).reshape(-1, 2) + base for e, base in zip(encodings, bases, strict=True)]
         offsets = np.concatenate(spans)
-        piece_of_token = np.searchsorted(piece_ends, offsets[:, 0], side="right")
-        word_starts, letter_case = _word_starts_and_case(text, offsets, piece_of_token)
-        starts = offsets[:, 0] - (piece_ends - lengths)[piece_of_token]
+        if self.splits:
+            piece_of_token = np.searchsorted(piece_ends, offsets[:, 0], side="right")
+        else:
+            piece_of_token = np.repeat(np.arange(len(pieces)), [len(encoding) for encoding in encodings])
+        classes = character_classes(text)
+        begins = _without_leading_space(offsets, classes)
+        word_starts, letter_case = _word_starts_and_case(classes, begins, offsets[:, 1], piece_of_token)
+        starts = np.minimum(begins - (piece_ends - lengths)[piece_of_token], lengths[piece_of_token] - 1)
         rows = np.stack([token_ids, starts, word_starts, letter_case], axis=1)
         counts = np.bincount(piece_of_token, minlength=len(pieces))
         self._store(pieces, rows, counts)
@@ -118,14 +123,25 @@ def _grown(array: IntArray, needed: int) -> IntArray:
     return larger
 
 
-def _word_starts_and_case(text: str, offsets: IntArray, piece_of_token: IntArray) -> tuple[IntArray, IntArray]:
-    classes = character_classes(text)
-    starts, ends = offsets[:, 0], offsets[:, 1]
+def _without_leading_space(offsets: IntArray, classes: npt.NDArray[np.uint8]) -> IntArray:
+    """Return the first character of each token that is no white space: some tokenizers put the space before a word into it."""
+    last = max(len(classes) - 1, 0)
+    starts = np.minimum(offsets[:, 0], last)
+    leads = (classes[starts] & SPACE).astype(bool) & (offsets[:, 1] > offsets[:, 0])
+    moved: IntArray = np.minimum(starts + leads, last)
+    return moved
+
+
+def _word_starts_and_case(
+    classes: npt.NDArray[np.uint8], starts: IntArray, ends: IntArray, piece_of_token: IntArray
+) -> tuple[IntArray, IntArray]:
     symbol = (classes & SYMBOL).astype(bool)
+    # Only white space between two tokens parts words; a character that was dropped does not.
+    spaces = np.concatenate([[0], np.cumsum((classes & SPACE).astype(bool))])
     begins = np.ones(len(starts), dtype=bool)
     begins[1:] = (
         (piece_of_token[1:] != piece_of_token[:-1])
-        | (starts[1:] != ends[:-1])
+        | (spaces[starts[1:]] > spaces[np.minimum(ends[:-1], starts[1:])])
         | symbol[starts[1:]]
         | symbol[np.maximum(ends[:-1] - 1, 0)]
     )
@@ -139,6 +155,8 @@ def _is_bert_pipeline(tokenizer: Tokenizer) -> bool:
     normalizer = settings["normalizer"] or {}
     return (
         settings["model"]["type"] == "WordPiece"
+        # Words that were added are looked for in the whole text.
+        and all(token["special"] for token in settings["added_tokens"])
         and normalizer.get("type") == "BertNormalizer"
         and bool(normalizer.get("clean_text"))
         and bool(normalizer.get("handle_chinese_chars"))

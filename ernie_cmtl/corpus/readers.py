@@ -3,6 +3,7 @@
 import glob
 import gzip
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ def find_files(inputs: list[str]) -> list[Path]:
             files = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and _suffix(p)]
             if not files:
                 raise UserError(f"no such file, folder or glob: {name}")
-        found.update(file.resolve() for file in files)
+        # Not resolved: the name of a link says what it holds, the name of its target may not.
+        found.update(Path(os.path.abspath(file)) for file in files)
     return sorted(found)
 
 
@@ -62,7 +64,7 @@ def read_documents(path: Path, config: ReaderConfig) -> Iterator[Document | Reje
     """Yield each document of a file, or the rejection that stands for it; the order is that of the file."""
     try:
         with _open(path) as stream:
-            if ".jsonl" in path.suffixes:
+            if path.name.endswith((".jsonl", ".jsonl.gz")):
                 yield from _read_jsonl(stream, path.name, config)
             elif config.text_documents == "blank_line":
                 yield from _read_blocks(stream, path.name, config)
@@ -70,6 +72,8 @@ def read_documents(path: Path, config: ReaderConfig) -> Iterator[Document | Reje
                 yield from _read_whole(stream, path.name, config)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Rejection(path.name, "damaged_gzip", f"what stands after the damage is lost: {error}")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} was removed while the corpus was built") from error
 
 
 def _suffix(path: Path) -> bool:
@@ -100,7 +104,7 @@ def _parse_row(line: bytes, identifier: str, config: ReaderConfig) -> Iterator[D
     except UnicodeDecodeError as error:
         yield Rejection(identifier, "invalid_utf8", f"byte {error.start} of the line")
         return
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         yield Rejection(identifier, "malformed_json", str(error))
         return
     text = row.get(config.text_field) if isinstance(row, dict) else None
@@ -111,20 +115,36 @@ def _parse_row(line: bytes, identifier: str, config: ReaderConfig) -> Iterator[D
 
 
 def _read_blocks(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
-    lines: list[bytes] = []
-    size, start, number = 0, 1, 0
-    while line := stream.readline(config.maximum_characters):
-        number += 1
-        if line.strip():
-            start = start if lines else number
-            lines.append(line)
-            size += len(line)
+    block, first_line, line, part = b"", 1, 1, 1
+    at_line_start = True
+    while piece := stream.readline(config.maximum_characters):
+        ends_line = piece.endswith(b"\n")
+        blank = at_line_start and ends_line and not piece.strip()
+        if not block and part == 1:
+            first_line = line
+        block += b"" if blank else piece
+        at_line_start = ends_line
+        line += ends_line
         # A block without an end is cut, so that memory stays bounded.
-        if lines and (not line.strip() or size >= 4 * config.maximum_characters):
-            yield from _decode(b"".join(lines), f"{name}#{start}", config)
-            lines, size = [], 0
-    if lines:
-        yield from _decode(b"".join(lines), f"{name}#{start}", config)
+        full = len(block) >= 4 * config.maximum_characters
+        if block and (blank or full):
+            end = len(block) if blank else block.rfind(b"\n") + 1 or _last_character(block)
+            yield from _decode(block[:end], _part(f"{name}#{first_line}", part), config)
+            block, part = block[end:], 1 if blank else part + 1
+    if block:
+        yield from _decode(block, _part(f"{name}#{first_line}", part), config)
+
+
+def _part(identifier: str, part: int) -> str:
+    return identifier if part == 1 else f"{identifier}@{part}"
+
+
+def _last_character(data: bytes) -> int:
+    """Return where the last character begins, so that a cut there parts no character of several bytes."""
+    place = len(data) - 1
+    while place > 0 and data[place] & 0xC0 == 0x80:
+        place -= 1
+    return place or len(data)
 
 
 def _read_whole(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
@@ -133,12 +153,12 @@ def _read_whole(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[
     rest, part = b"", 0
     while piece := stream.read(piece_bytes):
         data = rest + piece
-        end = len(data) if len(piece) < piece_bytes else (data.rfind(b"\n") + 1 or len(data))
+        end = len(data) if len(piece) < piece_bytes else (data.rfind(b"\n") + 1 or _last_character(data))
         data, rest = data[:end], data[end:]
         part += 1
-        yield from _decode(data, name if part == 1 else f"{name}@{part}", config)
+        yield from _decode(data, _part(name, part), config)
     if rest or part == 0:
-        yield from _decode(rest, name if part == 0 else f"{name}@{part + 1}", config)
+        yield from _decode(rest, _part(name, part + 1), config)
 
 
 def _decode(data: bytes, identifier: str, config: ReaderConfig) -> Iterator[Document | Rejection]:

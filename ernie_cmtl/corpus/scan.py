@@ -123,7 +123,8 @@ def scan(
     stamps = [stamp(path) for path in files]
     sample = TextSample(sample_bytes) if sample_bytes else None
     smallest: list[int] = []
-    used = size = 0
+    used = size = below_fraction = 0
+    fraction_hash = int(heldout_fraction * _HASHES)
     reasons: dict[str, int] = {}
     for number, _, item in numbered_documents(files, config):
         if isinstance(item, Rejection):
@@ -133,6 +134,7 @@ def scan(
         if not seen.add(digest, number):
             continue
         used, size = used + 1, size + item.size
+        below_fraction += split_hash(digest) < fraction_hash
         heapq.heappush(smallest, -split_hash(digest))
         if len(smallest) > heldout_minimum:
             heapq.heappop(smallest)
@@ -143,5 +145,7 @@ def scan(
         raise UserError(f"no usable document in {len(files)} file(s) ({counts})")
     # A small corpus still holds something out, but never more than a quarter.
     wanted = min(heldout_minimum, used // 4)
-    below = max(int(heldout_fraction * _HASHES), sorted(-h for h in smallest)[wanted - 1] + 1 if wanted else 0)
+    below = sorted(-h for h in smallest)[wanted - 1] + 1 if wanted else 0
+    if below_fraction <= used // 4:
+        below = max(below, fraction_hash)
     return Scan(files, stamps, size, used, below, sample)

@@ -133,7 +133,10 @@ class Corpus:
         path = self.folder / "manifest.json"
         if not path.is_file():
             raise UserError(f"no corpus at {self.folder}: manifest.json is missing; make one with the verb prepare")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"the manifest of corpus {self.folder} is damaged: {error}") from error
         if found.get("format") != FORMAT:
             raise UserError(f"corpus {self.folder} has format {found.get('format')}; this version reads {FORMAT}")
         self.manifest = Manifest.model_validate(found)

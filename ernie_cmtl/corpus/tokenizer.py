@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,13 +41,20 @@ def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "PreTraine
 
     # The trainer numbers inner characters in the order of a hash table and breaks ties by number: number them first, sorted.
     distinct = sorted({piece for text in texts for piece in text.split()})
-    inner = sorted(token for token in _train(distinct, 1, 1, SPECIAL_TOKENS) if token.startswith("##"))
-    vocabulary = _train(texts, config.vocabulary_size, config.minimum_frequency, SPECIAL_TOKENS + inner)
+    counts = Counter(normalizers.BertNormalizer(lowercase=True).normalize_str(" ".join(distinct)))
+    del counts[" "]
+    # Each character may need a place twice, at the start of a word and inside.
+    most = (config.vocabulary_size - len(SPECIAL_TOKENS)) // 2
+    alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:most]
+    inner = sorted(token for token in _train(distinct, 1, 1, SPECIAL_TOKENS, alphabet) if token.startswith("##"))
+    vocabulary = _train(texts, config.vocabulary_size, config.minimum_frequency, SPECIAL_TOKENS + inner, alphabet)
     ranked = sorted(vocabulary, key=vocabulary.__getitem__)
     return BertTokenizer(vocab={token: number for number, token in enumerate(ranked)}, do_lower_case=True)
 
 
-def _train(texts: Sequence[str], size: int, minimum_frequency: int, first_tokens: list[str]) -> dict[str, int]:
+def _train(
+    texts: Sequence[str], size: int, minimum_frequency: int, first_tokens: list[str], alphabet: list[str]
+) -> dict[str, int]:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -54,6 +62,8 @@ def _train(texts: Sequence[str], size: int, minimum_frequency: int, first_tokens
         vocab_size=size,
         min_frequency=minimum_frequency,
         special_tokens=first_tokens,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
         show_progress=False,
         continuing_subword_prefix="##",
     )
@@ -78,6 +88,8 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     names = ("cls_token", "sep_token", "pad_token", "mask_token")
     if missing := [name for name in names if getattr(tokenizer, name) is None]:
         raise UserError(f"tokenizer {str(name_or_path)!r} has no {', '.join(missing)}; needed are {', '.join(names)}")
+    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+        raise UserError(f"{str(name_or_path)!r} holds no tokenizer of its own: it knows special tokens only")
     return tokenizer
 
 

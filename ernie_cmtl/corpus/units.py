@@ -93,7 +93,7 @@ def _write_lexicon(
     write_array(folder / "collocations.npy", lexicon.hashes)
     ends = np.append(words.starts, len(token_ids))
     spans = [token_ids[ends[word] : ends[word + length]].tolist() for word, length, _, _ in rows]
-    phrases = tokenizer.batch_decode(spans)
+    phrases = tokenizer.batch_decode(spans) if spans else []
     with (folder / "collocations.tsv").open("w", encoding="utf-8") as stream:
         stream.write("phrase\twords\tcount\tpmi\n")
         for phrase, (_, length, count, pmi) in zip(phrases, rows, strict=True):

@@ -1,7 +1,7 @@
 """Which samples stand in which row of a step.
 
 Tasks take turns by weighted fair queueing (WF2Q, Bennett & Zhang 1996): a task never runs ahead of its granted tokens by one of
-its longest samples, nor falls behind them by the longest sample that any task of the stage has. Rows are filled best-fit. Both see
+its longest samples, nor falls behind by the longest sample that any task of the stage has. Rows are filled best-fit. Both see
 only the slots of the samples, so a step is planned without making an example.
 """
 

@@ -1,0 +1,203 @@
+"""The corpus on disk: passages equal slices of the arrays, nothing is pickled, the fingerprint names the content."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ernie_cmtl.corpus.store import Corpus, ShardWriter, Split, TextSplit
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import AnnotatedText
+from tests.conftest import build_corpus, sample_texts
+
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+LAYERS = ("word_starts", "letter_case", "unit_starts")
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The English sample in many small shards."""
+    folder = tmp_path_factory.mktemp("sharded")
+    build_corpus(folder, sample_texts("en"), shard_tokens=4000)
+    corpus = Corpus(folder / "corpus")
+    assert sum(shard.split == "train" for shard in corpus.manifest.shards) > 5
+    assert sum(shard.split == "heldout" for shard in corpus.manifest.shards) > 1
+    return corpus
+
+
+@cache
+def opened(corpus: Corpus, split: Split) -> tuple[TextSplit, dict[str, Any]]:
+    return corpus.split(split), concatenated(corpus, split)
+
+
+def concatenated(corpus: Corpus, split: Split) -> dict[str, Any]:
+    """The whole split, read from the files without the code under test; sentences and documents as lists of lengths."""
+    names = [
+        shard["name"] for shard in json.loads((corpus.folder / "manifest.json").read_text())["shards"] if shard["split"] == split
+    ]
+    folders = [corpus.folder / "shards" / name for name in names]
+    parts = {name: [np.load(folder / f"{name}.npy") for folder in folders] for name in ("token_ids", *LAYERS)}
+    lengths = {
+        name: np.concatenate([np.diff(np.load(folder / f"{name}_offsets.npy")) for folder in folders]).tolist()
+        for name in ("sentence", "document")
+    }
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()} | lengths
+
+
+def test_a_split_shows_all_its_shards_as_one_text(sharded: Corpus) -> None:
+    for name in SPLITS:
+        split, expected = opened(sharded, name)
+        assert split.tokens == len(expected["token_ids"]) == sharded.manifest.count("tokens", name)
+        assert split.documents == len(expected["document"]) == sharded.manifest.count("documents", name)
+        assert np.diff(split.sentence_offsets).tolist() == expected["sentence"]
+        assert np.diff(split.document_offsets).tolist() == expected["document"]
+        ends = np.cumsum(expected["sentence"])[np.cumsum(expected["document"]) - 1]
+        assert split.document_tokens.tolist() == [0, *ends.tolist()]
+        assert split.document_tokens[-1] == split.tokens
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_passage_equals_slicing_the_concatenated_arrays(sharded: Corpus, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(SPLITS))
+    split, expected = opened(sharded, name)
+    document = data.draw(st.integers(0, split.documents - 1))
+    first, last = split.document_tokens[document : document + 2].tolist()
+    start = data.draw(st.integers(first, last - 1))
+    stop = data.draw(st.integers(start + 1, min(last, start + 200)))
+    layers = data.draw(st.lists(st.sampled_from(LAYERS), unique=True))
+    passage = split.passage(start, stop, layers)
+    assert passage.token_ids.dtype == np.int64
+    assert passage.token_ids.tolist() == expected["token_ids"][start:stop].tolist()
+    inner = [end for end in np.cumsum(expected["sentence"]).tolist() if start < end < stop]
+    assert passage.sentence_offsets.tolist() == [0, *(end - start for end in inner), stop - start]
+    assert {layer: values.tolist() for layer, values in passage.layers.items()} == {
+        layer: expected[layer][start:stop].tolist() for layer in layers
+    }
+
+
+def test_each_whole_document_can_be_read_wherever_its_shard_ends(sharded: Corpus) -> None:
+    for name in SPLITS:
+        split, expected = opened(sharded, name)
+        sentences = iter(expected["sentence"])
+        for document, count in enumerate(expected["document"]):
+            start, stop = split.document_tokens[document : document + 2].tolist()
+            passage = split.passage(start, stop, LAYERS)
+            assert passage.token_ids.tolist() == expected["token_ids"][start:stop].tolist()
+            assert np.diff(passage.sentence_offsets).tolist() == [next(sentences) for _ in range(count)]
+
+
+def test_shards_hold_whole_documents_and_no_more_tokens_than_asked_for(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [5, 1, 4, 12, 2, 9, 1, 1]
+    documents = [
+        AnnotatedText(rng.integers(0, 90, size), np.array([0, size]), {"word_starts": np.ones(size, np.uint8)}) for size in sizes
+    ]
+    writer = ShardWriter(tmp_path, "train", np.uint16, 10)
+    for document in documents:
+        writer.add(document)
+    writer.flush()
+    # A document that is larger than a shard gets one of its own.
+    assert [(shard.documents, shard.tokens) for shard in writer.shards] == [(3, 10), (1, 12), (1, 2), (2, 10), (1, 1)]
+    stored = np.concatenate([np.load(tmp_path / shard.name / "token_ids.npy") for shard in writer.shards])
+    assert stored.dtype == np.uint16
+    assert stored.tolist() == np.concatenate([document.token_ids for document in documents]).tolist()
+
+
+def test_array_files_hold_no_pickle_and_have_the_hashes_of_the_manifest(sharded: Corpus) -> None:
+    files = {path for folder in ("shards", "lexicon") for path in (sharded.folder / folder).rglob("*") if path.is_file()}
+    arrays = {path for path in files if path.suffix == ".npy"}
+    assert {path.name for path in files - arrays} == {"collocations.tsv"}
+    assert all(np.load(path, allow_pickle=False).dtype.kind in "ui" for path in arrays)
+    hashes = {
+        sharded.folder / "shards" / shard.name / f"{name}.npy": value
+        for shard in sharded.manifest.shards
+        for name, value in shard.hashes.items()
+    }
+    assert set(hashes) == {path for path in arrays if path.parent.name != "lexicon"}
+    assert {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in hashes} == hashes
+
+
+def test_arrays_that_hold_a_pickle_are_not_loaded(english: Corpus, tmp_path: Path) -> None:
+    shutil.copytree(english.folder, tmp_path / "corpus")
+    corpus = Corpus(tmp_path / "corpus")
+    path = corpus.folder / "shards" / corpus.manifest.shards[0].name / "token_ids.npy"
+    np.save(path, np.array([{"any": "object"}]), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"pickle|object"):
+        corpus.split("train")
+
+
+def test_a_corpus_is_read_only(english: Corpus) -> None:
+    split = english.split("train")
+    with pytest.raises(ValueError, match="read-only"):
+        split.arrays[0]["token_ids"][0] = 1
+    assert english.split("train").passage(0, 1, ()).token_ids.flags.writeable
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_folder_without_a_corpus_is_the_users_mistake(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=f"no corpus at .*{name}.*prepare"):
+        Corpus(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ['{"format": 99}', "{}"])
+def test_a_corpus_of_another_format_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="this version reads 1"):
+        Corpus(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", '{"format": 1'])
+def test_a_manifest_that_was_cut_off_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="manifest"):
+        Corpus(tmp_path)
+
+
+def swapped_word(texts: list[str]) -> list[str]:
+    return [texts[0].replace(" statement", " expression", 1), *texts[1:]]
+
+
+def another_case(texts: list[str]) -> list[str]:
+    return [texts[0].replace("Assert ", "assert ", 1), *texts[1:]]
+
+
+def one_text_less(texts: list[str]) -> list[str]:
+    return texts[:-1]
+
+
+def another_order(texts: list[str]) -> list[str]:
+    return texts[::-1]
+
+
+@pytest.mark.parametrize("change", [swapped_word, another_case, one_text_less, another_order])
+def test_the_fingerprint_changes_with_the_text(tmp_path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    texts = sample_texts("en", 8)
+    assert change(texts) != texts
+    first, again, other = [
+        build_corpus(tmp_path / name, t) for name, t in (("a", texts), ("b", list(texts)), ("c", change(texts)))
+    ]
+    assert first["fingerprint"] == again["fingerprint"] == Corpus(tmp_path / "a" / "corpus").manifest.fingerprint
+    assert first["fingerprint"] != other["fingerprint"]
+
+
+def test_the_fingerprint_changes_with_the_annotation_settings(tmp_path: Path) -> None:
+    texts = sample_texts("en", 8)
+    settings: dict[str, dict[str, Any]] = {
+        "a": {},
+        "collocations": {"collocations": {"minimum_count": 3}},
+        "vocabulary": {"tokenizer": {"vocabulary_size": 500}},
+        "heldout": {"heldout_minimum": 1},
+        "shards": {"shard_tokens": 2000},
+    }
+    found = [build_corpus(tmp_path / name, texts, **values)["fingerprint"] for name, values in settings.items()]
+    assert len(set(found)) == len(found)
