@@ -7,7 +7,7 @@ from ernie_cmtl.randomness import KeyedGenerator, KeyedPermutation, derive_key
 from ernie_cmtl.records import Example, IntArray
 from ernie_cmtl.task import SampleIndex, TaskCorpus, TaskInstance
 
-_AHEAD = 1024
+_CHUNK, _CHUNKS_KEPT = 1024, 8
 
 
 class SampleStream:
@@ -26,33 +26,41 @@ class SampleStream:
         self.longest = int(self.index.slots.max())
         self._key = derive_key(seed, "order", instance.name)
         self._generator = KeyedGenerator(derive_key(seed, "example", instance.name))
-        self._epoch, self._permutation = -1, KeyedPermutation(1, 0)
-        self._ahead_from, self._ahead_slots = 0, np.zeros(0, dtype=np.int64).tolist()
+        self._chunks: dict[int, tuple[list[int], list[int]]] = {}
 
     def __len__(self) -> int:
         """Samples in an epoch."""
         return len(self.index)
 
-    def _places(self, numbers: IntArray) -> IntArray:
-        """Return which samples of the index stand at some numbers of one epoch."""
-        epoch = int(numbers[0]) // len(self)
-        if epoch != self._epoch:
-            self._epoch, self._permutation = epoch, KeyedPermutation(len(self), derive_key(self._key, epoch))
-        return self._permutation(numbers - epoch * len(self))
+    def _find(self, number: int) -> tuple[int, int]:
+        """Return the place in the index and the slot of sample `number`; computed for a chunk of neighbours at once."""
+        chunk, place = divmod(number, _CHUNK)
+        if chunk not in self._chunks:
+            if len(self._chunks) == _CHUNKS_KEPT:
+                del self._chunks[next(iter(self._chunks))]
+            places = self._places(chunk * _CHUNK, (chunk + 1) * _CHUNK)
+            self._chunks[chunk] = (places.tolist(), self.index.slots[places].tolist())
+        places_of_chunk, slots = self._chunks[chunk]
+        return places_of_chunk[place], slots[place]
+
+    def _places(self, first: int, last: int) -> IntArray:
+        """Return which samples of the index are the numbers first..last-1."""
+        parts = []
+        while first < last:
+            epoch, start = divmod(first, len(self))
+            stop = min(len(self), start + last - first)
+            order = KeyedPermutation(len(self), derive_key(self._key, epoch))
+            parts.append(order(np.arange(start, stop)))
+            first += stop - start
+        return np.concatenate(parts)
 
     def slot(self, number: int) -> int:
         """Return the most tokens that sample `number` can have."""
-        place = number - self._ahead_from
-        if not 0 <= place < len(self._ahead_slots):
-            epoch_end = (number // len(self) + 1) * len(self)
-            numbers = np.arange(number, min(number + _AHEAD, epoch_end))
-            self._ahead_from, self._ahead_slots = number, self.index.slots[self._places(numbers)].tolist()
-            place = 0
-        return int(self._ahead_slots[place])
+        return self._find(number)[1]
 
     def source(self, number: int) -> tuple[int, int]:
         """Return the first token of sample `number` and one past its last."""
-        place = int(self._places(np.array([number]))[0])
+        place = self._find(number)[0]
         return int(self.index.starts[place]), int(self.index.stops[place])
 
     def example(self, number: int) -> Example | None:

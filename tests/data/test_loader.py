@@ -1,0 +1,202 @@
+"""Steps for one worker of several."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.data.loader import DataConfig, fixed_batches, load_steps
+from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Batch, Ledger, StepData
+from ernie_cmtl.run.assemble import Run
+from tests.conftest import tiny_settings
+
+STEPS = 12
+
+
+def make_run(corpus: Corpus, folder: Path, mode: str = "mixed") -> Run:
+    # Short samples, so that a row holds several.
+    tasks = {name: {"maximum_length": 28} for name in ("knowledge_masking", "capitalization", "sentence_reordering")}
+    return Run(RunConfig.model_validate(tiny_settings(corpus, folder) | {"mode": mode, "tasks": tasks}))
+
+
+@pytest.fixture
+def run(english: Corpus, tmp_path: Path) -> Run:
+    return make_run(english, tmp_path / "run")
+
+
+def with_data(run: Run, **data: int) -> Run:
+    config = run.config
+    return Run(config.model_copy(update={"data": config.data.model_copy(update=data)}))
+
+
+def steps_of(run: Run, rank: int = 0, workers: int = 1, ledger: Ledger | None = None) -> list[StepData]:
+    return list(run.source(ledger or run.first_ledger(), run.table.steps, rank, workers))
+
+
+def assert_equal_batches(first: Batch, second: Batch) -> None:
+    for name in ("token_ids", "token_type_ids", "task_type_ids", "position_ids", "sequence_starts", "sequence_lengths"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+    assert list(first.targets) == list(second.targets)
+    for name, targets in first.targets.items():
+        other = second.targets[name]
+        np.testing.assert_array_equal(targets.positions, other.positions, err_msg=name)
+        np.testing.assert_array_equal(targets.labels, other.labels, err_msg=name)
+        np.testing.assert_array_equal(targets.tasks, other.tasks, err_msg=name)
+
+
+def assert_equal_steps(first: Sequence[StepData], second: Sequence[StepData]) -> None:
+    assert len(first) == len(second) > 0
+    for one, other in zip(first, second, strict=True):
+        for name in ("step", "shares", "ledger", "real_tokens", "slots"):
+            assert getattr(one, name) == getattr(other, name)
+        for batch, again in zip(one.groups, other.groups, strict=True):
+            assert_equal_batches(batch, again)
+
+
+def sequences_of(batch: Batch) -> list[tuple[int, bytes]]:
+    """(embedding row, tokens) of each sequence."""
+    tokens, tasks = batch.token_ids.ravel(), batch.task_type_ids.ravel()
+    found = []
+    for start, length in zip(batch.sequence_starts.tolist(), batch.sequence_lengths.tolist(), strict=True):
+        assert set(tasks[start : start + length].tolist()) == {tasks[start]}
+        found.append((int(tasks[start]), tokens[start : start + length].tobytes()))
+    return found
+
+
+def test_a_step_holds_the_samples_between_its_ledgers(run):
+    fresh = run.streams("train")
+    before = run.first_ledger()
+    for data in steps_of(run):
+        expected: Counter[tuple[int, bytes]] = Counter()
+        for stream, first, last in zip(fresh, before.samples, data.ledger.samples, strict=True):
+            examples = [stream.example(number) for number in range(first, last)]
+            expected.update((stream.instance.row, example.token_ids.tobytes()) for example in examples if example)
+        found = Counter(sequence for group in data.groups for sequence in sequences_of(group))
+        assert found == expected
+        assert found.total() >= 12
+        before = data.ledger
+
+
+def test_shares_of_a_step_are_those_that_its_samples_have(run):
+    streams = run.streams("train")
+    before = run.first_ledger()
+    for data in steps_of(run):
+        tokens = [
+            sum(stream.slot(number) for number in range(first, last))
+            for stream, first, last in zip(streams, before.samples, data.ledger.samples, strict=True)
+        ]
+        assert list(data.shares) == pytest.approx([taken / sum(tokens) for taken in tokens])
+        before = data.ledger
+    assert [data.step for data in steps_of(run)] == list(range(STEPS))
+
+
+def test_workers_share_the_groups_of_one_step(run):
+    whole = steps_of(run)
+    assert all(len(data.groups) == 4 for data in whole)
+    for workers in (2, 4):
+        parts = [steps_of(run, rank, workers) for rank in range(workers)]
+        for step, data in enumerate(whole):
+            own = [part[step] for part in parts]
+            assert all((one.step, one.shares, one.ledger) == (data.step, data.shares, data.ledger) for one in own)
+            for group, batch in enumerate(data.groups):
+                assert_equal_batches(batch, own[group % workers].groups[group // workers])
+            assert [len(one.groups) for one in own] == [4 // workers] * workers
+            assert sum(one.real_tokens for one in own) == data.real_tokens
+            assert sum(one.slots for one in own) == data.slots == 8 * 64
+
+
+def joined_rows(data: StepData) -> dict[str, list[object]]:
+    """Everything in a step, counted over all its rows."""
+    rows: dict[str, list[object]] = {}
+    offset = 0
+    for batch in data.groups:
+        for name in ("token_ids", "token_type_ids", "task_type_ids", "position_ids"):
+            rows.setdefault(name, []).extend(getattr(batch, name).tolist())
+        rows.setdefault("starts", []).extend((batch.sequence_starts + offset).tolist())
+        rows.setdefault("lengths", []).extend(batch.sequence_lengths.tolist())
+        for name, targets in batch.targets.items():
+            real = targets.tasks >= 0
+            values = ((targets.positions + offset)[real], targets.labels[real], targets.tasks[real])
+            rows.setdefault(name, []).extend(zip(*(value.tolist() for value in values), strict=True))
+        offset += batch.token_ids.size
+    return rows
+
+
+@pytest.mark.parametrize("rows_per_group", [1, 4, 8])
+def test_size_of_a_group_changes_nothing_in_the_rows(run, rows_per_group):
+    regrouped = steps_of(with_data(run, rows_per_group=rows_per_group))
+    for data, other in zip(steps_of(run), regrouped, strict=True):
+        assert len(other.groups) == 8 // rows_per_group
+        assert joined_rows(data) == joined_rows(other)
+        assert data.ledger == other.ledger
+
+
+def test_loader_processes_give_the_same_steps_in_order(run):
+    expected = steps_of(run)
+    for workers in (0, 2):
+        source = with_data(run, loader_workers=workers).source(run.first_ledger(), STEPS, 0, 1)
+        assert_equal_steps(list(load_steps(source)), expected)
+
+
+@pytest.mark.parametrize("mode", ["mixed", "one_task"])
+def test_resuming_from_the_ledger_of_any_step_gives_the_steps_that_follow(english, tmp_path, mode):
+    config = make_run(english, tmp_path / "run", mode).config
+    unbroken = steps_of(Run(config))
+    second_of_two = steps_of(Run(config), 1, 2)
+    for done in (1, 5, 8, STEPS - 1):
+        ledger = unbroken[done - 1].ledger
+        assert ledger.step == done
+        assert_equal_steps(steps_of(Run(config), ledger=ledger), unbroken[done:])
+        # A run that goes on with another number of workers.
+        assert_equal_steps(steps_of(Run(config), 1, 2, ledger), second_of_two[done:])
+    assert steps_of(Run(config), ledger=unbroken[-1].ledger) == []
+
+
+def test_resuming_through_loader_processes_keeps_the_order(run):
+    unbroken = steps_of(run)
+    source = with_data(run, loader_workers=2).source(unbroken[6].ledger, STEPS, 0, 1)
+    assert_equal_steps(list(load_steps(source)), unbroken[7:])
+
+
+def test_group_size_that_does_not_divide_the_rows_is_refused():
+    with pytest.raises(ValidationError, match=r"rows_per_group 5 does not divide rows 12; accepted: \[1, 2, 3, 4, 6, 12\]"):
+        DataConfig(rows=12, rows_per_group=5)
+    for accepted in (1, 2, 3, 4, 6, 12):
+        assert DataConfig(rows=12, rows_per_group=accepted).groups == 12 // accepted
+
+
+def test_worker_count_that_cannot_share_the_groups_is_refused():
+    config = DataConfig(rows=24, rows_per_group=4)
+    for accepted in (1, 2, 3, 6):
+        config.check_workers(accepted)
+    for refused in (4, 5, 12, 24):
+        with pytest.raises(UserError, match=rf"{refused} workers .* 6 groups .*accepted: \[1, 2, 3, 6\]"):
+            config.check_workers(refused)
+
+
+def heldout_stream(run: Run, number: int) -> SampleStream:
+    return run.streams("heldout")[number]
+
+
+@pytest.mark.parametrize("samples", [1, 30, 10_000])
+def test_fixed_batches_hold_each_of_the_first_samples_once(run, samples):
+    pad_id = run.corpus.vocabulary.pad_id
+    for number in range(len(run.instances)):
+        stream = heldout_stream(run, number)
+        expected = [stream.example(n) for n in range(min(samples, len(stream)))]
+        for rows_per_group in (2, 8):
+            config = DataConfig(row_length=64, rows=8, rows_per_group=rows_per_group)
+            batches = list(fixed_batches(heldout_stream(run, number), samples, config, pad_id))
+            assert [order for order, _ in batches] == list(range(len(batches)))
+            found = Counter(sequence for _, batch in batches for sequence in sequences_of(batch))
+            assert found == Counter((stream.instance.row, example.token_ids.tobytes()) for example in expected if example)
+            for name, spec in stream.instance.heads.items():
+                labels = [label for _, batch in batches for label in batch.targets[name].labels[batch.targets[name].tasks == 0]]
+                assert Counter(labels) == Counter(label for e in expected if e for label in e.targets[spec.name].labels)

@@ -1,0 +1,127 @@
+"""What every task keeps, in every language that it supports."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ernie_cmtl.config import TaskConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.records import MASKED_TOKEN, Example
+from ernie_cmtl.registry import find_task, task_names
+from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.task import HeadSpec
+
+SAMPLES = 100
+CORPORA = {"en": "english", "zh": "chinese"}
+TOKEN_LEVEL = ("vocabulary", "token_class", "token_regression")
+
+
+@pytest.fixture(params=[(name, language) for name in task_names() for language in find_task(name).languages], ids="-".join)
+def stream(request: pytest.FixtureRequest) -> SampleStream:
+    name, language = request.param
+    corpus: Corpus = request.getfixturevalue(CORPORA[language])
+    return SampleStream(make_instance(name, 0, TaskConfig(), corpus), corpus.split("train"), row_length=128, seed=1)
+
+
+def examples_of(stream: SampleStream) -> list[tuple[int, Example]]:
+    """(sample number, example) of the first samples that hold something to predict."""
+    made = [(number, stream.example(number)) for number in range(SAMPLES)]
+    found = [(number, example) for number, example in made if example is not None]
+    assert len(found) > 0.9 * SAMPLES
+    return found
+
+
+def original_tokens(example: Example) -> np.ndarray:
+    """The tokens as they were before masking."""
+    tokens = example.token_ids.copy()
+    if masked := example.targets.get(MASKED_TOKEN):
+        tokens[masked.positions] = masked.labels
+    return tokens
+
+
+def check_labels(spec: HeadSpec, labels: np.ndarray, vocabulary_size: int) -> None:
+    if spec.multi_label:
+        assert labels.dtype == np.float32
+        assert labels.shape[1:] == (spec.classes,)
+        assert np.isin(labels, (0, 1)).all()
+    elif spec.kind.endswith("regression"):
+        assert labels.dtype == np.float32
+        assert np.isfinite(labels).all()
+    else:
+        assert labels.dtype == np.int64
+        assert labels.min() >= 0
+        assert labels.max() < (vocabulary_size if spec.kind == "vocabulary" else spec.classes)
+
+
+def test_targets_are_in_range_and_never_at_a_special_token(stream):
+    vocabulary = stream.instance.task.vocabulary
+    specs = {spec.name: spec for spec in stream.instance.task.heads}
+    for _, example in examples_of(stream):
+        tokens = original_tokens(example)
+        assert not (example.token_ids == vocabulary.pad_id).any()
+        assert sum(len(targets.labels) for targets in example.targets.values()) > 0
+        for name, targets in example.targets.items():
+            assert len(targets.positions) == len(targets.labels)
+            assert targets.positions.min() >= 0
+            assert targets.positions.max() < len(tokens)
+            check_labels(specs[name], targets.labels, vocabulary.size)
+            at = tokens[targets.positions]
+            if specs[name].kind in TOKEN_LEVEL:
+                assert not vocabulary.special[at].any()
+                assert len(set(targets.positions.tolist())) == len(targets.positions)
+            else:
+                assert (at == vocabulary.cls_id).all()
+            if specs[name].kind == "choice":
+                assert targets.positions.shape == (len(targets.labels), specs[name].classes)
+
+
+def test_sequences_begin_with_cls_end_with_sep_and_number_their_segments(stream):
+    vocabulary = stream.instance.task.vocabulary
+    for _, example in examples_of(stream):
+        assert len(example.token_type_ids) == len(example.token_ids)
+        lengths = example.sequence_lengths or (len(example.token_ids),)
+        assert sum(lengths) == len(example.token_ids)
+        ends = np.cumsum(lengths)
+        for start, end in zip(ends - lengths, ends, strict=True):
+            tokens = example.token_ids[start:end]
+            assert tokens[0] == vocabulary.cls_id
+            assert tokens[-1] == vocabulary.sep_id
+            assert (tokens == vocabulary.cls_id).sum() == 1
+            # Each [SEP] is the last token of its segment.
+            before = np.cumsum(tokens == vocabulary.sep_id) - (tokens == vocabulary.sep_id)
+            np.testing.assert_array_equal(example.token_type_ids[start:end], before)
+
+
+def test_heads_that_come_out_are_those_declared(stream):
+    found = {name for _, example in examples_of(stream) for name in example.targets}
+    assert found == {spec.name for spec in stream.instance.task.heads}
+    for spec in stream.instance.task.heads:
+        assert (spec.name == MASKED_TOKEN) == (spec.kind == "vocabulary")
+        assert not spec.class_names or len(set(spec.class_names)) == spec.classes
+
+
+def as_lists(example: Example) -> tuple[Any, ...]:
+    targets = {name: (t.positions.tolist(), t.labels.tolist()) for name, t in example.targets.items()}
+    return example.token_ids.tolist(), example.token_type_ids.tolist(), targets, example.sequence_lengths
+
+
+def test_all_chance_comes_from_the_generator(stream):
+    task, corpus = stream.instance.task, stream.corpus
+    for number, _ in examples_of(stream)[:30]:
+        made = []
+        for noise in (1, 2):
+            np.random.seed(noise)  # noqa: NPY002
+            text = corpus.passage(*stream.source(number), task.layers)
+            kept = text.token_ids.copy()
+            example = task.example(text, np.random.default_rng(number), corpus)
+            assert example is not None
+            np.testing.assert_array_equal(text.token_ids, kept)
+            made.append(as_lists(example))
+        assert made[0] == made[1]
+
+
+def test_examples_fit_their_slots(stream):
+    for number, example in examples_of(stream):
+        assert len(example.token_ids) <= stream.slot(number) <= 128
