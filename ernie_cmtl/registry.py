@@ -15,7 +15,8 @@ from ernie_cmtl.task import PretrainTask
 
 def task_names() -> list[str]:
     """Return the names of all registered tasks, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(pretrain_tasks.__path__))
+    names = (module.name for module in pkgutil.iter_modules(pretrain_tasks.__path__))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def find_task(name: str) -> type[PretrainTask]:
