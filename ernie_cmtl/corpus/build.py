@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,14 @@ from ernie_cmtl.corpus.collocations import CollocationConfig
 from ernie_cmtl.corpus.processes import Processes, annotate_texts, annotation_processes
 from ernie_cmtl.corpus.readers import ReaderConfig, find_files
 from ernie_cmtl.corpus.scan import Scan, SeenTexts, numbered_documents, scan, split_hash, stamp, text_digest
-from ernie_cmtl.corpus.store import Manifest, Shard, ShardWriter
+from ernie_cmtl.corpus.store import STRUCTURE, Manifest, Shard, ShardWriter
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig, load_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
 from ernie_cmtl.corpus.units import add_units
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language, Rejection
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _BATCH_BYTES = 1 << 20
 _MARKER = "building"
@@ -66,6 +69,17 @@ class _Counts:
     bytes: int = 0
     rejections: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def documents(self) -> dict[str, int]:
+        """The balance: read = used + rejected + duplicates."""
+        return {
+            "read": self.read,
+            "used": self.used,
+            "rejected": self.rejections.total(),
+            "duplicates": self.duplicates,
+            "heldout": self.heldout,
+        }
+
 
 def prepare(
     inputs: list[str], output: Path, language: Language, config: PrepareConfig, processes: int, report: Reporter
@@ -88,18 +102,12 @@ def prepare(
         found = scan(files, config.reader, seen, config.heldout_fraction, config.heldout_minimum, sample_bytes)
     with _timed(seconds, "tokenizer"):
         report(Progress("tokenizer", 0, 0, found.documents))
-        if found.sample:
-            texts = found.sample.texts(found.heldout_below)
-            tokenizer = train_wordpiece(texts, config.tokenizer)
-            found.sample = None
-        else:
-            tokenizer = load_tokenizer(config.tokenizer.name_or_path or "")
+        tokenizer = _tokenizer(found, config.tokenizer)
         tokenizer.save_pretrained(str(output / "tokenizer"))
-    vocabulary_size = vocabulary_of(tokenizer).size
     with annotation_processes(processes, output / "tokenizer", language) as workers:
         with _timed(seconds, "annotation"):
             report(Progress("annotation", 0, found.bytes))
-            shards, counts = _annotate(found, seen, output, vocabulary_size, config, workers, report)
+            shards, counts = _annotate(found, seen, output, vocabulary_of(tokenizer).size, config, workers, report)
         with _timed(seconds, "collocations"):
             report(Progress("collocations", 0, 0, counts.used))
             collocations = add_units(output, shards, tokenizer, config.collocations, workers.map)
@@ -107,27 +115,39 @@ def prepare(
     (output / "seen.sqlite").unlink()
     manifest = Manifest(
         language=language,
-        layers=[name for name in shards[0].hashes if name in ("word_starts", "letter_case", "unit_starts")],
-        vocabulary_size=vocabulary_size,
+        layers=[name for name in shards[0].hashes if name not in STRUCTURE],
+        vocabulary_size=vocabulary_of(tokenizer).size,
         vocabulary_hash=vocabulary_hash(tokenizer),
         hides_letter_case="letter_case" in shards[0].hashes,
-        documents={
-            "read": counts.read,
-            "used": counts.used,
-            "rejected": counts.rejections.total(),
-            "duplicates": counts.duplicates,
-            "heldout": counts.heldout,
-        },
+        documents=counts.documents,
         rejections=dict(sorted(counts.rejections.items())),
         bytes=counts.bytes,
         settings=config.model_dump(mode="json"),
         collocations=collocations,
         shards=shards,
     )
+    _finish(output, manifest)
+    return _summary(manifest, output, seconds)
+
+
+def _tokenizer(found: Scan, config: TokenizerConfig) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer that was asked for, or train one on the sample, which is let go of."""
+    if config.name_or_path:
+        return load_tokenizer(config.name_or_path)
+    assert found.sample is not None
+    texts, found.sample = found.sample.texts(found.heldout_below), None
+    return train_wordpiece(texts, config)
+
+
+def _finish(output: Path, manifest: Manifest) -> None:
+    """Write the manifest, which makes the folder a corpus."""
     partial = output / "manifest.json.partial"
     partial.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     partial.rename(output / "manifest.json")
     (output / _MARKER).unlink()
+
+
+def _summary(manifest: Manifest, output: Path, seconds: dict[str, float]) -> dict[str, Any]:
     return {
         "documents": manifest.documents,
         "rejections": manifest.rejections,
@@ -135,7 +155,7 @@ def prepare(
         "tokens": manifest.count("tokens"),
         "bytes": manifest.bytes,
         "vocabulary_size": manifest.vocabulary_size,
-        "collocations": collocations,
+        "collocations": manifest.collocations,
         "seconds": round(sum(seconds.values()), 3),
         "seconds_by_stage": {name: round(value, 3) for name, value in seconds.items()},
         "fingerprint": manifest.fingerprint,
