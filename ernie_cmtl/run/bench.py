@@ -66,6 +66,9 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
             total.samples += samples
             if trainer:
                 total.flops += sum(training_flops(trainer.model, group) for group in data.groups)
+    peak_memory = _peak_memory(workers.device)
+    if trainer:
+        trainer.release()
     workers.close()
     timed = max(1, last - warmup)
     tokens = total.tokens * workers.count
@@ -80,7 +83,7 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
         "data_wait_share": round(total.wait / total.seconds, 4),
         "step_seconds": {"data": round(total.wait / timed, 5), "compute": round((total.seconds - total.wait) / timed, 5)},
         "mfu": round(total.flops / total.seconds / (peak_tflops * 1e12), 4) if peak_tflops and trainer else None,
-        "peak_memory_bytes": _peak_memory(workers.device),
+        "peak_memory_bytes": peak_memory,
     }
 
 

@@ -132,6 +132,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         with _stop_on_signal(trainer):
             return _train(session, ledger)
     finally:
+        trainer.release()
         workers.close()
 
 

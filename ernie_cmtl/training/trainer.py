@@ -53,6 +53,10 @@ class Trainer:
         self.weights = torch.tensor([spec.weight for spec in model.specs.values()], dtype=torch.float64)
         self.stop_requested = False
 
+    def release(self) -> None:
+        """Let go of the wrapper; no step can be taken afterwards."""
+        self.wrapped = self.model
+
     def run(self, source: StepSource) -> Iterator[StepResult]:
         """Take the steps of a source, yielding after each; the caller logs, evaluates and saves in between."""
         self.wrapped.train()

@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Literal, cast
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -18,11 +19,9 @@ class Workers:
     def __init__(self, precision: Precision = "auto") -> None:
         cpu = not torch.cuda.is_available()
         mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
-        # The only buffers are constant tables of positions.
-        reduction = DistributedDataParallelKwargs(broadcast_buffers=False)
         # A process may open one run after another, each in its own precision.
         AcceleratorState._reset_state()
-        self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, kwargs_handlers=[reduction])
+        self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed)
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.count: int = self._accelerator.num_processes
@@ -35,6 +34,9 @@ class Workers:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Move a model to the device and wrap it for autocast and gradient reduction."""
+        # The only buffers are constant tables of positions: nothing to broadcast at every forward.
+        buffers = [name for name, _ in model.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)  # type: ignore[no-untyped-call]
         return cast(nn.Module, self._accelerator.prepare_model(model))
 
     @contextmanager
@@ -59,7 +61,12 @@ class Workers:
         self._accelerator.wait_for_everyone()
 
     def close(self) -> None:
-        """Leave the process group."""
+        """Leave the process group; the wrapped model must have been let go of.
+
+        The wrapper's reducer holds the group too. Where it is the last one to do so, the group is torn down while Python's lock
+        is held, and waits for ever for its own threads.
+        """
+        self._accelerator.free_memory()
         self._accelerator.end_training()
 
 
