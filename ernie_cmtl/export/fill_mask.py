@@ -4,6 +4,7 @@ import argparse
 
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers.utils import logging
 
 SENTENCES = {"en": "The {} of the function is a string.", "zh": "今天的天{}很好，人们去公园散步。"}
 
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("--language", choices=tuple(SENTENCES), default="en")
     parser.add_argument("--sentence", help="with {} for the mask")
     arguments = parser.parse_args()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     sentence = arguments.sentence or SENTENCES[arguments.language]
     best = fill_mask(arguments.model, sentence)
     print(f"{sentence.format('____')}  ->  " + ", ".join(f"{token} {probability:.1%}" for token, probability in best))
