@@ -66,8 +66,8 @@ class Observer(Protocol):
 
 
 @dataclass
-class _Session:
-    """One process's stretch of a run."""
+class _Part:
+    """What one worker process has in its hands during a run."""
 
     run: Run
     workers: Workers
@@ -123,14 +123,14 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         load_weights(checkpoint, model)
         load_optimizer(checkpoint, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    session = _Session(run, workers, trainer, config.run, observer, fingerprint, heldout_streams)
+    part = _Part(run, workers, trainer, config.run, observer, fingerprint, heldout_streams)
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
         (config.run / "config.yaml").write_text(dump(_resolved(config)), encoding="utf-8")
         (config.run / "corpus.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
     try:
         with _stop_on_signal(trainer):
-            return _train(session, ledger)
+            return _train(part, ledger)
     finally:
         trainer.release()
         workers.close()
@@ -158,16 +158,16 @@ def _resume_point(run: Run, fingerprint: str) -> Ledger:
     return ledger
 
 
-def _train(session: _Session, ledger: Ledger) -> dict[str, Any]:
-    run, trainer, workers = session.run, session.trainer, session.workers
+def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
+    run, trainer, workers = part.run, part.trainer, part.workers
     config, table = run.config, run.table
     start, first = time.perf_counter(), ledger.step
     tokens = 0
     stopped = False
     if workers.is_main:
-        session.observer.started(table.steps, first, workers.count, workers.precision)
+        part.observer.started(table.steps, first, workers.count, workers.precision)
     source = run.source(ledger, table.steps, workers.rank, workers.count)
-    with _open_log(session, first) as log:
+    with _open_log(part, first) as log:
         window = _window(trainer)
         for result in trainer.run(source):
             ledger, done = result.ledger, result.ledger.step
@@ -176,20 +176,20 @@ def _train(session: _Session, ledger: Ledger) -> dict[str, Any]:
             tokens += result.real_tokens
             stopped = result.stop
             if done % config.training.log_every == 0 or done == table.steps or stopped:
-                _log(session, log, window, result, stage)
+                _log(part, log, window, result, stage)
                 window = _window(trainer)
             every = config.training.heldout_every
             if done in table.ends or (every and done % every == 0):
-                session.evaluate(log, ledger, stage)
+                part.evaluate(log, ledger, stage)
                 window.started = time.perf_counter() if not window.steps else window.started
             if done % config.training.checkpoint_every == 0 or done == table.steps or stopped:
-                session.save(ledger)
+                part.save(ledger)
             if stopped:
                 break
-        if not session.heldout and ledger.step == table.steps:
-            session.evaluate(None, ledger, table.stages[-1].name)
+        if not part.heldout and ledger.step == table.steps:
+            part.evaluate(None, ledger, table.stages[-1].name)
     if stopped and workers.is_main:
-        session.observer.stopped(ledger.step)
+        part.observer.stopped(ledger.step)
     seconds = time.perf_counter() - start
     all_tokens = int(workers.sum(torch.tensor(tokens, device=workers.device)))
     return {
@@ -198,8 +198,8 @@ def _train(session: _Session, ledger: Ledger) -> dict[str, Any]:
         "stages": [stage.name for stage in table.stages],
         "consumed": dict(zip(table.tasks, ledger.tokens, strict=True)),
         "samples": dict(zip(table.tasks, ledger.samples, strict=True)),
-        "losses": {name: score["loss"] for name, score in session.heldout.items()},
-        "heldout": session.heldout,
+        "losses": {name: score["loss"] for name, score in part.heldout.items()},
+        "heldout": part.heldout,
         "seconds": round(seconds, 3),
         "real_tokens_per_second": round(all_tokens / seconds, 1),
         "worker": workers.rank,
@@ -214,16 +214,16 @@ def _window(trainer: Trainer) -> Window:
 
 
 @contextmanager
-def _open_log(session: _Session, step: int) -> Iterator[MetricsLog | None]:
-    if not session.workers.is_main:
+def _open_log(part: _Part, step: int) -> Iterator[MetricsLog | None]:
+    if not part.workers.is_main:
         yield None
         return
-    with MetricsLog(session.folder, session.run.config.training.tensorboard, step) as log:
+    with MetricsLog(part.folder, part.run.config.training.tensorboard, step) as log:
         yield log
 
 
-def _log(session: _Session, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
-    workers, run = session.workers, session.run
+def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
+    workers, run = part.workers, part.run
     statistics = workers.sum(window.statistics).cpu()
     loss = float(workers.sum(window.loss)) / window.steps
     seconds = time.perf_counter() - window.started
@@ -233,7 +233,7 @@ def _log(session: _Session, log: MetricsLog | None, window: Window, result: Step
         line = {
             "stage": stage,
             "loss": loss,
-            "tasks": scores_by_head(statistics, session.trainer.model.specs, run.instances),
+            "tasks": scores_by_head(statistics, part.trainer.model.specs, run.instances),
             "learning_rate": result.learning_rate,
             "gradient_norm": float(result.gradient_norm),
             "real_tokens_per_second": round(real_tokens / seconds, 1),
@@ -242,7 +242,7 @@ def _log(session: _Session, log: MetricsLog | None, window: Window, result: Step
             "consumed": dict(zip(run.table.tasks, result.ledger.tokens, strict=True)),
         }
         log.write("train", result.ledger.step, line)
-        session.observer.logged(stage, {"step": result.ledger.step, **line})
+        part.observer.logged(stage, {"step": result.ledger.step, **line})
 
 
 @contextmanager
