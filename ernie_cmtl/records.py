@@ -1,7 +1,7 @@
 """What flows down the line: Document -> AnnotatedText -> Example -> Batch. Small frozen records; nothing here computes much."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -156,5 +156,3 @@ class StepData:
     """Tokens that are not padding in this worker's groups."""
     slots: int
     """Token places in this worker's groups."""
-    wait_seconds: float = field(default=0.0, compare=False)
-    """How long the training loop waited for this step."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -130,7 +131,7 @@ class TaskInstance:
     """Row of the task embedding, in order of introduction."""
     task: PretrainTask
 
-    @property
+    @cached_property
     def heads(self) -> dict[str, HeadSpec]:
         """Run-wide head name -> what it predicts."""
         return {self.head_name(spec): spec for spec in self.task.heads}
@@ -148,8 +149,8 @@ def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:
     return {name: heads[name] for name in sorted(heads)}
 
 
-def require_layers(name: str, task: type[PretrainTask], language: Language, layers: Sequence[str], letter_case: bool) -> None:
-    """Refuse a corpus that lacks what a task reads; letter_case tells whether the tokens hide it.
+def require_layers(name: str, task: type[PretrainTask], language: Language, layers: Sequence[str]) -> None:
+    """Refuse a corpus that lacks what a task reads.
 
     Raises:
         UserError: The language is not supported or an annotation layer is missing.
@@ -158,9 +159,11 @@ def require_layers(name: str, task: type[PretrainTask], language: Language, laye
         raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {language!r}")
     for layer in task.layers:
         if layer not in layers:
-            why = (
-                " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
-                if layer == "letter_case" and not letter_case
-                else ""
-            )
+            why = _WHY_MISSING.get(layer, "")
             raise UserError(f"task {name!r} needs layer {layer!r}, which the corpus lacks{why}; it has {', '.join(layers)}")
+
+
+_WHY_MISSING = {
+    "letter_case": " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
+}
+"""Layer -> why `prepare` does not always write it."""

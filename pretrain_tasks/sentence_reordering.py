@@ -1,5 +1,6 @@
 """Sentence reordering: a paragraph is cut into a few segments and shuffled; which order was it?"""
 
+from functools import cached_property
 from itertools import permutations
 from math import factorial
 
@@ -32,7 +33,7 @@ class SentenceReordering(PretrainTask):
         """A sentence for each segment."""
         return self.options.segments
 
-    @property
+    @cached_property
     def orders(self) -> list[tuple[int, ...]]:
         """Class -> order: place i of the input shows segment order[i] of the text."""
         return [order for n in range(1, self.options.segments + 1) for order in permutations(range(n))]

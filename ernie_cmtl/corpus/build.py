@@ -118,7 +118,6 @@ def prepare(
         layers=[name for name in shards[0].hashes if name not in STRUCTURE],
         vocabulary_size=vocabulary_of(tokenizer).size,
         vocabulary_hash=vocabulary_hash(tokenizer),
-        hides_letter_case="letter_case" in shards[0].hashes,
         documents=counts.documents,
         rejections=dict(sorted(counts.rejections.items())),
         bytes=counts.bytes,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, Array, IntArray, Language, Vocabulary
@@ -47,7 +47,6 @@ class Manifest(BaseModel):
     layers: list[str]
     vocabulary_size: int
     vocabulary_hash: str
-    hides_letter_case: bool
     documents: dict[str, int]
     """Counts: read = used + rejected + duplicates; `heldout` is part of used."""
     rejections: dict[str, int]
@@ -60,7 +59,7 @@ class Manifest(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Return the name of exactly this content: same text, tokenizer and settings, same fingerprint."""
+        """Return the name of exactly this content: the same documents, tokens and layers, the same fingerprint."""
         content = self.model_dump(mode="json", exclude={"settings"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -125,6 +124,16 @@ class TextSplit:
         return AnnotatedText(token_ids, offsets, {name: np.asarray(arrays[name][span]) for name in layers})
 
 
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged: it holds no mapping")
+    return found
+
+
 class Corpus:
     """A corpus that was prepared: manifest, tokenizer and splits."""
 
@@ -133,13 +142,15 @@ class Corpus:
         path = self.folder / "manifest.json"
         if not path.is_file():
             raise UserError(f"no corpus at {self.folder}: manifest.json is missing; make one with the verb prepare")
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"the manifest of corpus {self.folder} is damaged: {error}") from error
+        found = _parsed(path)
         if found.get("format") != FORMAT:
             raise UserError(f"corpus {self.folder} has format {found.get('format')}; this version reads {FORMAT}")
-        self.manifest = Manifest.model_validate(found)
+        try:
+            self.manifest = Manifest.model_validate(found)
+        except ValidationError as error:
+            raise UserError(
+                f"{path} is no manifest of this version: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+            ) from error
 
     @property
     def language(self) -> Language:

@@ -35,6 +35,8 @@ class EncoderConfig(BaseModel):
     dropout: float = Field(0.1, ge=0, lt=1)
     """Hidden dropout; attention has none."""
     maximum_positions: int = Field(512, ge=16)
+    layer_norm_epsilon: float = Field(1e-5, gt=0)
+    """ERNIE 2.0's own value; BERT has 1e-12."""
     initializer_range: float = Field(0.02, gt=0)
 
     @field_validator("activation")
@@ -76,8 +78,7 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
         "intermediate_size": config.intermediate_size or 4 * config.hidden_size,
         "hidden_act": config.activation,
         "max_position_embeddings": config.maximum_positions,
-        # ERNIE 2.0's own value; the class's default is 1e-12.
-        "layer_norm_eps": 1e-5,
+        "layer_norm_eps": config.layer_norm_epsilon,
     }
     if config.init_from:
         found = AutoConfig.from_pretrained(config.init_from).to_dict()
@@ -100,6 +101,20 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
         rows = TaskEmbedding(TASK_ROWS, settings.hidden_size, config.initializer_range)
         encoder.embeddings.set_submodule("task_type_embeddings", rows)
     return encoder
+
+
+def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:
+    """Return the settings of `EncoderConfig` that give an encoder of the same shape, whatever it started from."""
+    config = encoder.config
+    return {
+        "layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "attention_heads": config.num_attention_heads,
+        "intermediate_size": config.intermediate_size,
+        "activation": config.hidden_act,
+        "maximum_positions": config.max_position_embeddings,
+        "layer_norm_epsilon": config.layer_norm_eps,
+    }
 
 
 def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:

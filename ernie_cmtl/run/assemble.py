@@ -106,7 +106,7 @@ def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> Ta
     """
     task = find_task(config.type or name)
     manifest = corpus.manifest
-    require_layers(name, task, manifest.language, manifest.layers, manifest.hides_letter_case)
+    require_layers(name, task, manifest.language, manifest.layers)
     try:
         options = task.Options.model_validate(config.options)
     except ValidationError as error:

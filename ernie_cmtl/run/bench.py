@@ -3,8 +3,7 @@
 import resource
 import sys
 import time
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,10 +50,10 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     loader = iter(load_steps(source))
     for number in range(last):
         start = time.perf_counter()
-        data = next(islice(loader, 1))
+        data = next(loader)
         waited = time.perf_counter() - start
         if trainer:
-            trainer.step(replace(data, wait_seconds=waited))
+            trainer.step(data, waited)
             if workers.device.type == "cuda":
                 torch.cuda.synchronize()
         samples, samples_before = sum(data.ledger.samples) - samples_before, sum(data.ledger.samples)
@@ -67,11 +66,11 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
             if trainer:
                 total.flops += sum(training_flops(trainer.model, group) for group in data.groups)
     peak_memory = _peak_memory(workers.device)
+    tokens = int(workers.sum(torch.tensor(total.tokens, device=workers.device)))
     if trainer:
         trainer.release()
     workers.close()
-    timed = max(1, last - warmup)
-    tokens = total.tokens * workers.count
+    timed = last - warmup
     return {
         "steps": timed,
         "workers": workers.count,

@@ -15,6 +15,8 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
+from ernie_cmtl.model.encoder import encoder_sizes
+from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.settings import dump
@@ -126,7 +128,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     part = _Part(run, workers, trainer, config.run, observer, fingerprint, heldout_streams)
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
-        (config.run / "config.yaml").write_text(dump(_resolved(config)), encoding="utf-8")
+        (config.run / "config.yaml").write_text(dump(_resolved(config, model)), encoding="utf-8")
         (config.run / "corpus.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
     try:
         with _stop_on_signal(trainer):
@@ -136,9 +138,10 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         workers.close()
 
 
-def _resolved(config: RunConfig) -> RunConfig:
-    """Return the configuration with a corpus that is found from any working directory."""
-    return config.model_copy(update={"corpus": config.corpus.resolve()})
+def _resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
+    """Return the configuration with a corpus that is found from any working directory and the encoder's real sizes."""
+    encoder = config.encoder.model_copy(update=encoder_sizes(model.encoder))
+    return config.model_copy(update={"corpus": config.corpus.resolve(), "encoder": encoder})
 
 
 def _resume_point(run: Run, fingerprint: str) -> Ledger:

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -66,10 +65,10 @@ class Trainer:
             data = next(steps, None)
             if data is None:
                 return
-            yield self.step(replace(data, wait_seconds=time.perf_counter() - start))
+            yield self.step(data, time.perf_counter() - start)
 
-    def step(self, data: StepData) -> StepResult:
-        """Take one step on this worker's groups."""
+    def step(self, data: StepData, wait_seconds: float = 0.0) -> StepResult:
+        """Take one step on this worker's groups; wait_seconds: how long its data was waited for."""
         labels, stop = self._count_labels(data)
         coefficients = self._coefficients(labels, data.shares)
         loss = torch.zeros((), device=self.workers.device)
@@ -78,7 +77,7 @@ class Trainer:
             # Dropout belongs to the group, not to the worker that happens to run it.
             global_number = number * self.workers.count + self.workers.rank
             torch.manual_seed(derive_key(self.seed, "dropout", data.step, global_number) >> 1)
-            with self._synchronised(number == len(data.groups) - 1):
+            with self.workers.gradients(self.wrapped, reduced=number == len(data.groups) - 1):
                 batch_loss, sums = self.wrapped(TensorBatch.of(group, self.workers.device), coefficients)
                 # The reduction is a mean over workers; the loss is a sum over them.
                 (batch_loss * self.workers.count).backward()
@@ -92,12 +91,7 @@ class Trainer:
             parameters["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(
-            data.step, data.ledger, loss, statistics, norm, rate, data.real_tokens, data.slots, data.wait_seconds, stop
-        )
-
-    def _synchronised(self, last: bool) -> AbstractContextManager[None]:
-        return self.workers.gradients(self.wrapped, reduced=last)
+        return StepResult(data.step, data.ledger, loss, statistics, norm, rate, data.real_tokens, data.slots, wait_seconds, stop)
 
     def _count_labels(self, data: StepData) -> tuple[Tensor, bool]:
         """Return the labels of each head and task over all workers, int64 [heads, tasks], and whether one wants to stop."""

@@ -400,7 +400,6 @@ def test_a_given_tokenizer_is_used_as_it_is(tmp_path: Path, cased: bool) -> None
     own = {tuple(given(text, add_special_tokens=False).input_ids) for text in texts}
     assert len(stored) == 6
     assert stored < own
-    assert corpus.manifest.hides_letter_case is not cased
     assert ("letter_case" in corpus.manifest.layers) is not cased
 
 

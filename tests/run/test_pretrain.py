@@ -141,7 +141,7 @@ def test_two_gloo_workers_equal_one_worker_with_accumulation(unbroken: Path, tin
     assert _lines(tiny_config.run)[-1]["consumed"] == _lines(unbroken)[-1]["consumed"]
 
 
-def test_group_size_and_loader_processes_do_not_change_the_result(unbroken: Path, tiny_config: RunConfig) -> None:
+def test_loader_processes_do_not_change_the_result(unbroken: Path, tiny_config: RunConfig) -> None:
     data = tiny_config.data.model_copy(update={"loader_workers": 2})
     pretrain(tiny_config.model_copy(update={"data": data}), Watcher())
     assert _trace(tiny_config.run) == _trace(unbroken)
