@@ -1,42 +1,37 @@
-"""Task name -> task class. A task is a module of the package `pretrain_tasks` with one class; its file name is its name."""
+"""Task name -> task class. A task is a module with one class; what it is called is the name of its file."""
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
 import numpy as np
 
-import pretrain_tasks
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import Vocabulary
 from ernie_cmtl.task import PretrainTask
+
+_TASKS = Plugins(PretrainTask, "task", package="pretrain_tasks", group="ernie_cmtl.tasks")  # type: ignore[type-abstract]
 
 
 def task_names() -> list[str]:
     """Return the names of all registered tasks, sorted."""
-    names = (module.name for module in pkgutil.iter_modules(pretrain_tasks.__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    return _TASKS.names()
 
 
 def find_task(name: str) -> type[PretrainTask]:
     """Return the class of a task.
 
     Raises:
-        UserError: There is no task of this name; the message lists those that exist.
+        UserError: There is no task of this name (the message lists those that exist), or it is broken.
     """
-    names = task_names()
-    if name not in names:
-        raise UserError(f"no task named {name!r}; registered are {', '.join(names)}")
-    module = importlib.import_module(f"pretrain_tasks.{name}")
-    found = [
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, PretrainTask) and member.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise UserError(f"pretrain_tasks/{name}.py must hold exactly one PretrainTask, found {len(found)}")
-    return found[0]
+    return _TASKS.find(name)
+
+
+def add_task_module(module: str) -> str:
+    """Register the task of a module that can be imported, for this process, and return its name.
+
+    Raises:
+        UserError: The module is broken, does not hold exactly one task, or its name is taken.
+    """
+    return _TASKS.add_module(module)
 
 
 def describe_task(name: str) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import pretrain_tasks
+from ernie_cmtl import registry
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.registry import describe_task, find_task, task_names
+from ernie_cmtl.registry import add_task_module, describe_task, find_task, task_names
 from ernie_cmtl.task import PretrainTask
 
 HEADER = "from pretrain_tasks.capitalization import Capitalization\nfrom ernie_cmtl.task import PretrainTask\n"
@@ -62,6 +63,16 @@ def test_file_without_exactly_one_task_is_refused(added_tasks, classes, count):
     (added_tasks / f"{name}.py").write_text(HEADER + "".join(A_TASK.format(written) for written in classes))
     with pytest.raises(UserError, match=rf"{name}\.py must hold exactly one PretrainTask, found {count}"):
         find_task(name)
+
+
+def test_a_module_by_its_full_name_is_a_task_of_this_process(tmp_path, monkeypatch):
+    (tmp_path / "whispering.py").write_text(HEADER + A_TASK.format("Whispering"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry._TASKS, "_modules", {})
+    assert add_task_module("whispering") == "whispering"
+    assert "whispering" in task_names()
+    assert find_task("whispering").__name__ == "Whispering"
+    del sys.modules["whispering"]
 
 
 def test_description_tells_heads_and_languages():
