@@ -6,11 +6,8 @@ from pydantic import Field
 
 from ernie_cmtl.corpus.spans import SpanOptions, SpanProvider
 
-_UPPER = "".join(letter for letter in map(chr, range(0x250)) if letter.isupper())
-_LOWER = "".join(letter for letter in map(chr, range(0x250)) if letter.islower())
-
-# Words that no name begins with, and that end a run: what follows begins anew.
-_NEVER = (
+# Words that no name holds: what follows them begins anew.
+_NEVER_TEXT = (
     "A An The This That These Those There Here Then Thus And But Or Nor So Yet If As At By For From In Into Of On To With "
     "Without I He She It We You They Me Him Her His Its My Our Your Their Us Them Who Whom Whose Which What When Where Why "
     "How While After Before Since Until Though Although Because However Moreover Meanwhile Also Not No Yes Is Are Was Were "
@@ -19,27 +16,28 @@ _NEVER = (
     "Nov Dec"
 )
 # Words that no name begins with, but that may stand later in one.
-_NEVER_FIRST = (
+_NEVER_FIRST_TEXT = (
     "April May June August Will Under Over Between During About Against Among Through Despite Unlike Like Once Only Even "
     "Still Just Now Today Yesterday Tomorrow Last Next Many Most Some Several Few Both Each Every Another Other Others Such "
     "All Any One Two Three Four Five Six Seven Eight Nine Ten First Second Third Finally Indeed Instead Perhaps Maybe Never "
     "Often Well Oh Ah Mr Mrs Ms Dr"
 )
-_TITLES = "Mr|Mrs|Ms|Dr|Prof|St|Ste|Mt|Ft|Gen|Col|Capt|Lt|Sgt|Rep|Sen|Gov|Rev|Hon|Maj|Adm|Messrs|Mme|Mlle"
-_ENDINGS = "Inc|Corp|Co|Ltd|Jr|Sr|Bros"
-_CONNECTORS = "of the|of|de las?|de los|de|del|della|di|da|dos|du|van de[nr]?|van|von de[nr]|von|bin|ibn|al|&"
+_NEVER = frozenset(_NEVER_TEXT.split())
+_NEVER_FIRST = _NEVER | frozenset(_NEVER_FIRST_TEXT.split())
 
-_never = "|".join(_NEVER.split())
-_PART = rf"[{_UPPER}]\w*(?:&[{_UPPER}]\w*)*"
-_WORD = (
-    rf"(?:(?:[{_UPPER}]\.){{2,}}|(?:{_ENDINGS})\.(?!\w)|(?:[DO]['’]|L['’](?=[{_UPPER}]))?{_PART}(?:-(?:[a-z]{{1,4}}-)*{_PART})*)"
+_UPPER = "".join(letter for letter in map(chr, range(0x250)) if letter.isupper())
+# What follows the capital of a word: U.S., O'Brien, AT&T, Coca-Cola, Stratford-upon-Avon.
+_REST = rf"(?:(?:\.[{_UPPER}]\b)+\.?|(?<=[DLO])['’][{_UPPER}]\w*|\w*)(?:&[{_UPPER}]\w*)*(?:-(?:[a-z]{{1,4}}-)*[{_UPPER}]\w*)*"
+# A full stop within a name stands after an initial ("I." rather ends a sentence) or a short form.
+_AFTER_SHORT_FORM = (
+    r"(?:(?<=\b[A-HJ-Z])|(?<=\b(?:Co|Dr|Ft|Jr|Lt|Mr|Ms|Mt|Sr|St))|"
+    r"(?<=\b(?:Adm|Col|Gen|Gov|Hon|Inc|Ltd|Maj|Mme|Mrs|Rep|Rev|Sen|Sgt))|(?<=\b(?:Bros|Capt|Corp|Prof)))"
 )
-_SHORT = rf"(?:(?:{_TITLES})\. |[A-HJ-Z]\. ?)"
-_RUN = re.compile(
-    rf"\b(?!(?:{_never}|{'|'.join(_NEVER_FIRST.split())})\b(?!\.)){_SHORT}*(?!(?:{_never})\b){_WORD}"
-    rf"(?: (?:(?:{_CONNECTORS}) )?{_SHORT}*(?!(?:{_never})\b){_WORD}|, (?:{_ENDINGS})\b\.?)*"
-)
-_LOWER_WORD = re.compile(rf"\b[{_LOWER}]+")
+_AFTER_ENDING = r"(?:(?<=\b(?:Co|Jr|Sr))|(?<=\b(?:Inc|Ltd))|(?<=\b(?:Bros|Corp)))"
+_CONNECTOR = "(?:of(?: the)?|de(?: las?| los)?|del|della|di|da|dos|du|van(?: de[nr]?)?|von(?: de[nr])?|bin|ibn|al|&) "
+_JOINT = rf"(?:(?:{_AFTER_SHORT_FORM}\.)? (?:{_CONNECTOR})?|, (?=(?:Bros|Co|Corp|Inc|Jr|Ltd|Sr)\b))"
+# The pattern begins with a capital and looks back afterwards, so that the search can skip from capital to capital.
+_RUN = re.compile(rf"[{_UPPER}](?<!\w.){_REST}(?:{_JOINT}[{_UPPER}]{_REST})*(?:{_AFTER_ENDING}\.)?")
 _LONGEST_ACRONYM = 6
 
 
@@ -60,38 +58,60 @@ class CapitalizedNames(SpanProvider):
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the place of each name, without a possessive 's."""
-        runs = [match.span() for match in _RUN.finditer(text)]
-        lower = set(_LOWER_WORD.findall(text))
-        doubtful = [_starts_sentence(text, start) for start, _ in runs]
-        sure = {text[start:stop].partition(" ")[0] for (start, stop), first in zip(runs, doubtful, strict=True) if not first}
-        found = []
-        for (start, stop), first in zip(runs, doubtful, strict=True):
-            name = text[start:stop]
-            if first:
-                word = name.partition(" ")[0]
-                if word.lower() in lower and (len(word) == len(name) or word not in sure):
-                    # Only the first word owes its capital to the sentence.
-                    start += len(word) + 1
-                    name = text[start:stop]
-                elif len(word) == len(name) and word not in sure:
-                    continue
-            if _is_name(name) and name.count(" ") + 1 >= self.options.minimum_words:
-                found.append((start, stop))
-        return found
+        found: list[tuple[int, int]] = []
+        doubtful: list[tuple[int, str]] = []
+        known: set[str] = set()
+        for match in _RUN.finditer(text):
+            begin = match.start()
+            for start, name in _names(match[0], begin):
+                if start == begin and _starts_sentence(text, start):
+                    doubtful.append((start, name))
+                else:
+                    found.append((start, start + len(name)))
+                    known.update(name.split(" "))
+        ordinary = set(text.split())
+        for start, name in doubtful:
+            first, _, others = name.partition(" ")
+            is_ordinary = first.lower() in ordinary
+            if (first in known and (others or not is_ordinary)) or (others and not is_ordinary):
+                found.append((start, start + len(name)))
+            elif others:
+                # Only the first word owes its capital to the sentence.
+                found.append((start + len(first) + 1, start + len(name)))
+        found.sort()
+        minimum = self.options.minimum_words - 1
+        return [(start, stop) for start, stop in found if text.count(" ", start, stop) >= minimum] if minimum else found
+
+
+def _names(run: str, place: int) -> list[tuple[int, str]]:
+    """Cut a run that begins at a place of the text at the words that are in no name; return the names with their places."""
+    if " " not in run:
+        is_name = len(run) > 1 and run not in _NEVER_FIRST and (len(run) <= _LONGEST_ACRONYM or not run.isupper())
+        return [(place, run)] if is_name else []
+    if run.isupper():
+        # Several words in capitals are a heading.
+        return []
+    names = []
+    start = stop = begin = 0
+    for word in run.split(" "):
+        end = begin + len(word)
+        connects = not word[0].isupper()
+        if word in _NEVER or (start == stop and (connects or word in _NEVER_FIRST)):
+            names.append((start, stop))
+            start = stop = end + 1
+        elif not connects:
+            stop = end
+        begin = end + 1
+    names.append((start, stop))
+    return [(place + start, run[start:stop]) for start, stop in names if stop - start > 1]
 
 
 def _starts_sentence(text: str, place: int) -> bool:
-    """Tell whether a place owes its capital to a full stop, a line end or an opening quote before it."""
+    """Tell whether a place may owe its capital to a full stop, a line end or an opening quote before it."""
     before = text[max(0, place - 2) : place]
-    if before[-1:] == " " and (before[0].isalnum() or before[0] == ","):
+    if before[-1:] == " " and before[0].isalnum():
         return False
     before = text[max(0, place - 8) : place]
     words = before.rstrip(" \"'`“‘([«*_")
-    return not words or words[-1] in ".!?:…—\n" or (words[-1] == "," and len(words) < len(before) - 1)
-
-
-def _is_name(name: str) -> bool:
-    if len(name) < 2 or name[0] not in _UPPER:
-        return False
-    # Capitals alone are an acronym or a heading.
-    return not name.isupper() or (" " not in name and len(name) <= _LONGEST_ACRONYM)
+    quoted = len(before) - len(words) > 1
+    return not words or words[-1] in ".!?:…—\n" or (words[-1] == "," and quoted)
