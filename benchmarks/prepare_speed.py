@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from ernie_cmtl.corpus.build import PrepareConfig, prepare
-from ernie_cmtl.corpus.readers import ReaderConfig, find_files, read_documents
+from ernie_cmtl.corpus.readers import ReaderConfig, find_inputs, read_documents
 from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
 from ernie_cmtl.records import Document
 
@@ -27,7 +27,7 @@ def encode_bare(inputs: list[str], tokenizer: Path, language: str, processes: in
     """Encode all documents with one `encode_batch` after another and do nothing with the result."""
     os.environ["RAYON_NUM_THREADS"] = str(processes)
     bare = raw_text_tokenizer(tokenizer)
-    items = (item for path in find_files(inputs) for item in read_documents(path, ReaderConfig()))
+    items = (item for source in find_inputs(inputs) for item in read_documents(source, ReaderConfig()))
     texts = [item.text for item in items if isinstance(item, Document)]
     start = time.perf_counter()
     batch, size = [], 0

@@ -70,7 +70,7 @@ def prepare(
     processes: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one a core.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Make an annotated corpus out of raw text (.txt, .jsonl, also .gz)."""
+    """Make an annotated corpus out of raw text (.txt, .jsonl, .csv, .tsv, also .gz or .zst, and .parquet)."""
     from ernie_cmtl.cli.show_corpus import BuildBar, corpus_table, progress_bar
     from ernie_cmtl.corpus.build import PrepareConfig
     from ernie_cmtl.corpus.build import prepare as build

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_cmtl.corpus.collocations import CollocationConfig
 from ernie_cmtl.corpus.processes import Processes, annotate_texts, annotation_processes
-from ernie_cmtl.corpus.readers import ReaderConfig, find_files
-from ernie_cmtl.corpus.scan import Scan, SeenTexts, numbered_documents, scan, split_hash, stamp, text_digest
+from ernie_cmtl.corpus.readers import Input, ReaderConfig, find_inputs
+from ernie_cmtl.corpus.scan import Scan, SeenTexts, numbered_documents, scan, split_hash, text_digest
 from ernie_cmtl.corpus.store import STRUCTURE, Manifest, Shard, ShardWriter
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig, load_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
 from ernie_cmtl.corpus.units import add_units
@@ -90,8 +90,8 @@ def prepare(
         UserError: A path, folder or tokenizer that cannot be used, no usable text, or an output folder that is not free.
     """
     inside = Path(os.path.abspath(output))
-    files = [file for file in find_files(inputs) if inside not in file.parents]
-    if not files:
+    sources = [source for source in find_inputs(inputs) if not source.inside(inside)]
+    if not sources:
         raise UserError(f"no input outside of --output {output}")
     _claim(output)
     seconds: dict[str, float] = {}
@@ -99,7 +99,7 @@ def prepare(
         seen = SeenTexts(output / "seen.sqlite")
         sample_bytes = None if config.tokenizer.name_or_path else config.tokenizer.sample_bytes
         report(Progress("scan", 0, 0))
-        found = scan(files, config.reader, seen, config.heldout_fraction, config.heldout_minimum, sample_bytes)
+        found = scan(sources, config.reader, seen, config.heldout_fraction, config.heldout_minimum, sample_bytes)
     with _timed(seconds, "tokenizer"):
         report(Progress("tokenizer", 0, 0, found.documents))
         tokenizer = _tokenizer(found, config.tokenizer)
@@ -198,16 +198,16 @@ def _annotate(
     done = 0
     with (output / "rejects.jsonl").open("w", encoding="utf-8") as rejects:
 
-        def reject(path: Path, rejection: Rejection) -> None:
+        def reject(source: Input, rejection: Rejection) -> None:
             counts.rejections[rejection.reason] += 1
-            row = {"file": str(path), "document": rejection.identifier, "reason": rejection.reason, "detail": rejection.detail}
+            row = {"file": source.label, "document": rejection.identifier, "reason": rejection.reason, "detail": rejection.detail}
             rejects.write(json.dumps(row, ensure_ascii=False) + "\n")
 
         batches = _batches(found, seen, config.reader, counts, reject)
         for batch, texts in workers.map_with_input(annotate_texts, batches, _batch_texts):
-            for (path, identifier, size, heldout), text in zip(batch.origins, texts, strict=True):
+            for (source, identifier, size, heldout), text in zip(batch.origins, texts, strict=True):
                 if not len(text.token_ids):
-                    reject(path, Rejection(identifier, "no_tokens"))
+                    reject(source, Rejection(identifier, "no_tokens"))
                     continue
                 writers[heldout].add(text)
                 counts.used += 1
@@ -215,9 +215,9 @@ def _annotate(
                 counts.bytes += size
             done += sum(size for _, _, size, _ in batch.origins)
             report(Progress("annotation", done, found.bytes, counts.used))
-    for path, before in zip(found.files, found.stamps, strict=True):
-        if not path.exists() or stamp(path) != before:
-            raise UserError(f"{path} was changed while the corpus was built; start prepare again")
+    for source, before in zip(found.inputs, found.stamps, strict=True):
+        if source.stamp() != before:
+            raise UserError(f"{source.label} was changed while the corpus was built; start prepare again")
     for writer in writers.values():
         writer.flush()
     if not writers[False].shards:
@@ -228,8 +228,8 @@ def _annotate(
 @dataclass
 class _TextBatch:
     texts: list[str] = field(default_factory=list)
-    origins: list[tuple[Path, str, int, bool]] = field(default_factory=list)
-    """File, document, bytes, held out."""
+    origins: list[tuple[Input, str, int, bool]] = field(default_factory=list)
+    """Input, document, bytes, held out."""
 
 
 def _batch_texts(batch: _TextBatch) -> list[str]:
@@ -237,20 +237,20 @@ def _batch_texts(batch: _TextBatch) -> list[str]:
 
 
 def _batches(
-    found: Scan, seen: SeenTexts, config: ReaderConfig, counts: _Counts, reject: Callable[[Path, Rejection], None]
+    found: Scan, seen: SeenTexts, config: ReaderConfig, counts: _Counts, reject: Callable[[Input, Rejection], None]
 ) -> Iterator[_TextBatch]:
     batch, size = _TextBatch(), 0
-    for number, path, item in numbered_documents(found.files, config):
+    for number, source, item in numbered_documents(found.inputs, config):
         counts.read += 1
         if isinstance(item, Rejection):
-            reject(path, item)
+            reject(source, item)
             continue
         digest = text_digest(item.text)
         if not seen.is_first(digest, number):
             counts.duplicates += 1
             continue
         batch.texts.append(item.text)
-        batch.origins.append((path, item.identifier, item.size, split_hash(digest) < found.heldout_below))
+        batch.origins.append((source, item.identifier, item.size, split_hash(digest) < found.heldout_below))
         size += item.size
         if size >= _BATCH_BYTES:
             yield batch

@@ -1,117 +1,135 @@
 """Files of raw text -> documents, in a fixed order, with every document that cannot be used rejected by name and reason."""
 
 import glob
-import gzip
-import json
 import os
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ernie_cmtl.corpus.compression import COMPRESSIONS, DamagedFileError, open_bytes
+from ernie_cmtl.corpus.formats import TABLES, BadRow, Row, UnknownColumnError, table_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
-SUFFIXES = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz")
+SUFFIXES = (*(f".txt{packed}" for packed in COMPRESSIONS), *TABLES)
 _BREAKS = (re.compile(r"\n[^\S\n]*\n"), re.compile(r"\n"), re.compile(r"\s"))
 
 
 class ReaderConfig(BaseModel):
-    """How files become documents."""
+    """How inputs become documents."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text_documents: Literal["file", "blank_line"] = "file"
     """In `.txt`: a file is one document, or blank lines separate documents."""
     text_field: str = "text"
-    """In `.jsonl`: the key that holds the text."""
+    """In every other format: the key or column that holds the text."""
     maximum_characters: int = Field(1_000_000, ge=1_000)
     """A longer document is cut into parts at a paragraph, line or space; each part counts as a document."""
     maximum_line_bytes: int = Field(64 << 20, ge=1_000)
-    """A longer line of `.jsonl` is rejected without being held in memory."""
+    """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in memory."""
 
 
-def find_files(inputs: list[str]) -> list[Path]:
-    """Return the text files named by paths, folders (searched recursively) and globs, sorted and without repetition.
+@dataclass(frozen=True, order=True, slots=True)
+class FileInput:
+    """A file of text."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The short name that the identifiers of its documents begin with."""
+        return self.path.name
+
+    @property
+    def label(self) -> str:
+        """The full name, for messages and logs."""
+        return str(self.path)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Return what tells whether the file was changed: size and time of its last change; nothing if it is not there."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return ()
+        return status.st_size, status.st_mtime_ns
+
+    def inside(self, folder: Path) -> bool:
+        """Tell whether the file lies in a folder."""
+        return folder in self.path.parents
+
+
+Input = FileInput
+
+
+def find_inputs(words: list[str]) -> list[Input]:
+    """Return what paths, folders (searched recursively) and globs name, sorted and without repetition.
 
     Raises:
         UserError: A path does not exist, has an unknown ending, or holds no text file.
     """
-    found: set[Path] = set()
-    for name in inputs:
-        path = Path(name).expanduser()
-        if path.is_dir():
-            files = [p for p in path.rglob("*") if p.is_file() and _suffix(p)]
-            if not files:
-                raise UserError(f"no text in folder {name}: it holds no file ending in {', '.join(SUFFIXES)}")
-        elif path.is_file():
-            if not _suffix(path):
-                raise UserError(f"cannot read {name}: its ending is none of {', '.join(SUFFIXES)}")
-            files = [path]
-        else:
-            files = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and _suffix(p)]
-            if not files:
-                raise UserError(f"no such file, folder or glob: {name}")
-        # Not resolved: the name of a link says what it holds, the name of its target may not.
-        found.update(Path(os.path.abspath(file)) for file in files)
-    return sorted(found)
+    return sorted({FileInput(file) for word in words for file in _find_files(word)})
 
 
-def read_documents(path: Path, config: ReaderConfig) -> Iterator[Document | Rejection]:
-    """Yield each document of a file, or the rejection that stands for it; the order is that of the file."""
+def read_documents(source: Input, config: ReaderConfig) -> Iterator[Document | Rejection]:
+    """Yield each document of an input, or the rejection that stands for it; the order is that of the input.
+
+    Raises:
+        UserError: The column of the text is not there, the header cannot be read, or the file is not there.
+    """
     try:
-        with _open(path) as stream:
-            if path.name.endswith((".jsonl", ".jsonl.gz")):
-                yield from _read_jsonl(stream, path.name, config)
-            elif config.text_documents == "blank_line":
-                yield from _read_blocks(stream, path.name, config)
-            else:
-                yield from _read_whole(stream, path.name, config)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield Rejection(path.name, "damaged_gzip", f"what stands after the damage is lost: {error}")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} was removed while the corpus was built") from error
+        if source.name.endswith(TABLES):
+            yield from _row_documents(
+                table_rows(source.path, [config.text_field], config.maximum_line_bytes), source.name, config
+            )
+        else:
+            with open_bytes(source.path) as stream:
+                read = _read_blocks if config.text_documents == "blank_line" else _read_whole
+                yield from read(stream, source.name, config)
+    except DamagedFileError as error:
+        yield Rejection(source.name, error.reason, str(error))
+    except UnknownColumnError as error:
+        raise UserError(f"{error}; reader.text_field=NAME says which one holds the text") from error
+
+
+def _find_files(word: str) -> Iterator[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir():
+        files = [p for p in path.rglob("*") if p.is_file() and _suffix(p)]
+        if not files:
+            raise UserError(f"no text in folder {word}: it holds no file ending in {', '.join(SUFFIXES)}")
+    elif path.is_file():
+        if not _suffix(path):
+            raise UserError(f"cannot read {word}: its ending is none of {', '.join(SUFFIXES)}")
+        files = [path]
+    else:
+        files = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and _suffix(p)]
+        if not files:
+            raise UserError(f"no such file, folder or glob: {word}")
+    # Not resolved: the name of a link says what it holds, the name of its target may not.
+    yield from (Path(os.path.abspath(file)) for file in files)
 
 
 def _suffix(path: Path) -> bool:
     return path.name.endswith(SUFFIXES)
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
-
-
-def _read_jsonl(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
-    limit = config.maximum_line_bytes
-    number = 0
-    while line := stream.readline(limit + 1):
-        number += 1
-        identifier = f"{name}#{number}"
-        if len(line) > limit:
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(limit + 1)
-            yield Rejection(identifier, "line_too_long", f"more than {limit} bytes")
-        elif line.strip():
-            yield from _parse_row(line, identifier, config)
-
-
-def _parse_row(line: bytes, identifier: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        yield Rejection(identifier, "invalid_utf8", f"byte {error.start} of the line")
-        return
-    except (ValueError, RecursionError) as error:
-        yield Rejection(identifier, "malformed_json", str(error))
-        return
-    text = row.get(config.text_field) if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        yield Rejection(identifier, "no_text_field", f"no string under {config.text_field!r}")
-        return
-    yield from _documents(identifier, text, config)
+def _row_documents(rows: Iterable[Row | BadRow], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield Rejection(f"{name}#{row.number}", row.reason, row.detail)
+            continue
+        number, values = row
+        text = values[config.text_field]
+        if isinstance(text, str):
+            yield from _documents(f"{name}#{number}", text, config)
+        else:
+            detail = f"no string under {config.text_field!r} but a {type(text).__name__}"
+            yield Rejection(f"{name}#{number}", "no_text_field", detail)
 
 
 def _read_blocks(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:

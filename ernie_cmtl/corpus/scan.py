@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ernie_cmtl.corpus.readers import ReaderConfig, read_documents
+from ernie_cmtl.corpus.readers import Input, ReaderConfig, read_documents
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
@@ -81,9 +81,9 @@ class TextSample:
 class Scan:
     """What the first reading found."""
 
-    files: list[Path]
-    stamps: list[tuple[int, int]]
-    """Size and modification time of each file."""
+    inputs: list[Input]
+    stamps: list[tuple[int, ...]]
+    """What tells whether an input was changed."""
     bytes: int
     """UTF-8 bytes of the documents that are neither rejected nor duplicates."""
     documents: int
@@ -92,23 +92,17 @@ class Scan:
     sample: TextSample | None
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Return what tells whether a file was changed."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def numbered_documents(files: Sequence[Path], config: ReaderConfig) -> Iterator[tuple[int, Path, Document | Rejection]]:
-    """Yield all documents and rejections of the files with their running number."""
+def numbered_documents(inputs: Sequence[Input], config: ReaderConfig) -> Iterator[tuple[int, Input, Document | Rejection]]:
+    """Yield all documents and rejections of the inputs with their running number."""
     number = 0
-    for path in files:
-        for item in read_documents(path, config):
-            yield number, path, item
+    for source in inputs:
+        for item in read_documents(source, config):
+            yield number, source, item
             number += 1
 
 
 def scan(
-    files: list[Path],
+    inputs: list[Input],
     config: ReaderConfig,
     seen: SeenTexts,
     heldout_fraction: float,
@@ -120,13 +114,13 @@ def scan(
     Raises:
         UserError: Not one document can be used.
     """
-    stamps = [stamp(path) for path in files]
+    stamps = [source.stamp() for source in inputs]
     sample = TextSample(sample_bytes) if sample_bytes else None
     smallest: list[int] = []
     used = size = below_fraction = 0
     fraction_hash = int(heldout_fraction * _HASHES)
     reasons: dict[str, int] = {}
-    for number, _, item in numbered_documents(files, config):
+    for number, _, item in numbered_documents(inputs, config):
         if isinstance(item, Rejection):
             reasons[item.reason] = reasons.get(item.reason, 0) + 1
             continue
@@ -142,10 +136,10 @@ def scan(
             sample.add(item, digest)
     if not used:
         counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items())) or "nothing was read"
-        raise UserError(f"no usable document in {len(files)} file(s) ({counts})")
+        raise UserError(f"no usable document in {len(inputs)} file(s) or dataset(s) ({counts})")
     # A small corpus still holds something out, but never more than a quarter.
     wanted = min(heldout_minimum, used // 4)
     below = sorted(-h for h in smallest)[wanted - 1] + 1 if wanted else 0
     if below_fraction <= used // 4:
         below = max(below, fraction_hash)
-    return Scan(files, stamps, size, used, below, sample)
+    return Scan(inputs, stamps, size, used, below, sample)

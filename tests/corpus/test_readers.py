@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_cmtl.corpus.readers import ReaderConfig, find_files, read_documents
+from ernie_cmtl.corpus.readers import FileInput, ReaderConfig, find_inputs, read_documents
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
 
 def read(path: Path, data: bytes, **config: Any) -> list[Document | Rejection]:
     path.write_bytes(data)
-    return list(read_documents(path, ReaderConfig(**config)))
+    return list(read_documents(FileInput(path), ReaderConfig(**config)))
 
 
 def texts(items: list[Document | Rejection]) -> list[str]:
@@ -53,17 +53,17 @@ def test_files_folders_and_globs_are_found_sorted_and_once(tmp_path: Path) -> No
     named = tmp_path / "z.jsonl"
     folder = [tmp_path / "data" / name for name in ("b.txt", "a.jsonl.gz", "deep/er/c.txt.gz", "deep/d.jsonl")]
     globbed = [tmp_path / "more" / name for name in ("1.txt", "2.txt")]
-    touch(named, *folder, *globbed, tmp_path / "data" / "notes.md", tmp_path / "more" / "3.jsonl", tmp_path / "more" / "x.csv")
-    found = find_files(
+    touch(named, *folder, *globbed, tmp_path / "data" / "notes.md", tmp_path / "more" / "3.jsonl", tmp_path / "more" / "x.doc")
+    found = find_inputs(
         [str(named), str(tmp_path / "data"), str(tmp_path / "more" / "*.txt"), str(globbed[0]), str(tmp_path / "data")]
     )
-    assert found == sorted([named, *folder, *globbed])
+    assert [source.path for source in found] == sorted([named, *folder, *globbed])
 
 
 def test_a_recursive_glob_reaches_deeper_folders(tmp_path: Path) -> None:
     wanted = [tmp_path / "a" / "x.txt", tmp_path / "a" / "b" / "y.txt"]
     touch(*wanted, tmp_path / "a" / "z.jsonl")
-    assert find_files([str(tmp_path / "**" / "*.txt")]) == sorted(wanted)
+    assert [source.path for source in find_inputs([str(tmp_path / "**" / "*.txt")])] == sorted(wanted)
 
 
 def test_a_link_is_read_by_the_ending_of_its_own_name(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_link_is_read_by_the_ending_of_its_own_name(tmp_path: Path) -> None:
     link = tmp_path / "snapshot" / "rows.jsonl.gz"
     link.parent.mkdir()
     link.symlink_to(blob)
-    (file,) = find_files([str(link.parent)])
+    (file,) = find_inputs([str(link.parent)])
     assert texts(list(read_documents(file, ReaderConfig()))) == ["first", "second"]
 
 
@@ -84,14 +84,14 @@ def test_a_link_is_read_by_the_ending_of_its_own_name(tmp_path: Path) -> None:
         ("missing.txt", "missing.txt"),
         ("missing*.txt", r"missing\*.txt"),
         ("empty", "empty"),
-        ("table.csv", r"table.csv.*\.jsonl\.gz"),
+        ("table.xlsx", r"table.xlsx.*\.jsonl\.gz"),
     ],
 )
 def test_a_path_without_text_is_the_users_mistake_and_is_named(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
-    touch(tmp_path / "table.csv", tmp_path / "good.txt")
+    touch(tmp_path / "table.xlsx", tmp_path / "good.txt")
     with pytest.raises(UserError, match=message):
-        find_files([str(tmp_path / "good.txt"), str(tmp_path / name)])
+        find_inputs([str(tmp_path / "good.txt"), str(tmp_path / name)])
 
 
 # Documents
@@ -185,7 +185,7 @@ def test_an_overlong_line_is_not_held_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(rows("x" * 8_000_000, "after"))
     tracemalloc.start()
-    items = list(read_documents(path, ReaderConfig(maximum_line_bytes=10_000)))
+    items = list(read_documents(FileInput(path), ReaderConfig(maximum_line_bytes=10_000)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert list(reasons(items).values()) == ["line_too_long", "ok"]
@@ -279,7 +279,7 @@ def test_a_long_text_file_is_read_in_bounded_pieces(tmp_path: Path, mode: str) -
     config = ReaderConfig(text_documents=mode, maximum_characters=2_000)
     characters = 0
     tracemalloc.start()
-    for item in read_documents(path, config):
+    for item in read_documents(FileInput(path), config):
         assert isinstance(item, Document)
         characters += len(item.text)
     peak = tracemalloc.get_traced_memory()[1]

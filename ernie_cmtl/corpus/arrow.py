@@ -1,0 +1,72 @@
+"""Arrow tables -> rows: .parquet files and whatever else comes as batches of columns."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ernie_cmtl.corpus.compression import DamagedFileError
+from ernie_cmtl.corpus.formats import BadRow, Row, check_columns
+from ernie_cmtl.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow import parquet
+
+_BATCH_BYTES, _BATCH_ROWS = 8 << 20, 1024
+_BUFFER_BYTES = 1 << 20
+
+
+def parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row | BadRow]:
+    """Yield the rows of a .parquet file, numbered from 1.
+
+    Raises:
+        UnknownColumnError: A column is not in the schema.
+        DamagedFileError: What cannot be read; all of the file where the footer at its end is missing.
+        UserError: The file is not there or may not be read.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    number = 1
+    try:
+        with (
+            path.open("rb") as stream,
+            parquet.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
+            names = file.schema_arrow.names
+            columns = names if columns is None else columns
+            check_columns(columns, names, path)
+            size = _rows_at_once(file)
+            # One group at a time: a batch that reaches into a damaged group would take sound rows with it.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False):
+                    yield from batch_rows(batch, number)
+                    number += batch.num_rows
+    except pyarrow.ArrowException as error:
+        raise DamagedFileError("damaged_parquet", f"row {number} and what follows: {error}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}; if it was there, it was removed meanwhile") from error
+    except OSError as error:
+        if error.errno:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise DamagedFileError("damaged_parquet", f"row {number} and what follows: {error}") from error
+
+
+def batch_rows(batch: "pyarrow.RecordBatch | pyarrow.Table", first: int) -> Iterator[Row | BadRow]:
+    """Yield the rows of a batch; the first has the number given, and a row that is no valid UTF-8 is a bad one."""
+    try:
+        yield from enumerate(batch.to_pylist(), start=first)
+        return
+    except UnicodeDecodeError:
+        pass
+    for place in range(batch.num_rows):
+        try:
+            yield first + place, batch.slice(place, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            yield BadRow(first + place, "invalid_utf8", f"byte {error.start}")
+
+
+def _rows_at_once(file: "parquet.ParquetFile") -> int:
+    groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+    row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (row_bytes + 1)))

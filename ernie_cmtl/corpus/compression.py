@@ -1,0 +1,101 @@
+"""Files as streams of bytes, unpacked by their ending; damage in one is an error of its own, not a fault."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from ernie_cmtl.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+    from _typeshed import WriteableBuffer
+
+COMPRESSIONS = ("", ".gz", ".zst")
+_LOST = "what stands after the damage is lost"
+_BUFFER_BYTES = 1 << 16
+
+
+class DamagedFileError(Exception):
+    """A file that cannot be read to its end; the message says what is lost."""
+
+    def __init__(self, reason: str, detail: object) -> None:
+        super().__init__(f"{_LOST}: {detail}")
+        self.reason = reason
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, unpacked if it ends in .gz or .zst.
+
+    Raises:
+        DamagedFileError: At the place of the damage, while reading.
+        UserError: The file is not there or may not be read.
+    """
+    try:
+        with _open(path) as stream:
+            yield stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DamagedFileError("damaged_gzip", error) from error
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}; if it was there, it was removed meanwhile") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        return io.BufferedReader(_ZstdStream(path), _BUFFER_BYTES)
+    return path.open("rb")
+
+
+class _ZstdStream(io.RawIOBase):
+    """The content of a .zst file of one or several frames."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place = 0
+        self._stream = self._begin()
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        try:
+            count = int(self._stream.readinto(buffer))
+        except OSError as error:
+            if error.errno:
+                raise
+            count = self._read_up_to_damage(memoryview(buffer))
+            if not count:
+                raise DamagedFileError("damaged_zstd", error) from error
+        self._place += count
+        return count
+
+    def _begin(self) -> "pyarrow.NativeFile":
+        import pyarrow
+
+        return pyarrow.CompressedInputStream(pyarrow.PythonFile(self._path.open("rb"), "r"), "zstd")
+
+    def _read_up_to_damage(self, buffer: memoryview) -> int:
+        # A read that fails gives nothing back, not even what stands before the damage: begin again, with smaller reads.
+        self._stream.close()
+        self._stream = self._begin()
+        left = self._place
+        while left and (piece := self._stream.read(min(left, _BUFFER_BYTES))):
+            left -= len(piece)
+        for place in range(len(buffer)):
+            try:
+                buffer[place : place + 1] = self._stream.read(1)
+            except OSError:
+                return place
+        return len(buffer)

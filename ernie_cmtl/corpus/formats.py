@@ -1,0 +1,227 @@
+"""Tables of text -> rows: .jsonl, .csv and .tsv, also packed, and .parquet; a row that cannot be read does not stop the rest."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ernie_cmtl.corpus.compression import COMPRESSIONS, DamagedFileError, open_bytes
+from ernie_cmtl.errors import UserError
+
+TABLES = (*(f".{name}{packed}" for packed in COMPRESSIONS for name in ("jsonl", "csv", "tsv")), ".parquet")
+_MAXIMUM_LINE_BYTES = 64 << 20
+_LONGEST_CSV_FIELD = (1 << 31) - 1
+_LISTED = 1000
+
+Row = tuple[int, dict[str, object]]
+"""The number of a row and its values by column."""
+_Fields = tuple[int, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be read, and why."""
+
+    number: int
+    reason: str
+    detail: str
+
+
+class UnknownColumnError(UserError):
+    """A column was asked for that is not there."""
+
+
+def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
+    """Yield the rows of a table, each with its number and its values: str in .csv and .tsv, JSON values, or Python values.
+
+    A row is numbered by the line where it begins, in .parquet by its place from 1. None for columns means all of them.
+
+    Raises:
+        UserError: The ending is unknown, a column is missing, a row cannot be read or has a wrong number of fields, or the
+            file is damaged or not there.
+    """
+    kind = "row" if path.suffix == ".parquet" else "line"
+    try:
+        for row in table_rows(path, columns, _MAXIMUM_LINE_BYTES):
+            if isinstance(row, BadRow):
+                raise UserError(f"{path}, {kind} {row.number}: {row.detail}")
+            yield row
+    except DamagedFileError as error:
+        raise UserError(f"{path} is damaged; {error}") from error
+
+
+def table_rows(path: Path, columns: Sequence[str] | None, maximum_line_bytes: int) -> Iterator[Row | BadRow]:
+    """Yield the rows of a table in the order of the file; None for columns means all of them.
+
+    Raises:
+        UnknownColumnError: A column is missing in the header or schema; in .jsonl that makes a bad row instead.
+        DamagedFileError: At the place of the damage.
+        UserError: The ending is unknown, the header cannot be read, or the file is not there.
+    """
+    if not path.name.endswith(TABLES):
+        raise UserError(f"cannot read {path} as a table: its ending is none of {', '.join(TABLES)}")
+    if path.suffix == ".parquet":
+        from ernie_cmtl.corpus.arrow import parquet_rows
+
+        yield from parquet_rows(path, columns)
+        return
+    name = path.stem if path.suffix in COMPRESSIONS else path.name
+    with open_bytes(path) as stream:
+        lines = _bounded_lines(stream, maximum_line_bytes)
+        if name.endswith(".jsonl"):
+            yield from _json_rows(lines, columns, maximum_line_bytes)
+        else:
+            records = _quoted_records if name.endswith(".csv") else _tabbed_records
+            yield from _rows_under_header(records(lines, maximum_line_bytes), path, columns)
+
+
+def check_columns(wanted: Iterable[str], known: Sequence[str], label: object) -> None:
+    """Check that every column is there, once.
+
+    Raises:
+        UnknownColumnError: It is not.
+    """
+    for column in wanted:
+        if (count := known.count(column)) != 1:
+            found = f"has {count} columns" if count else "has no column"
+            raise UnknownColumnError(f"{label} {found} {column!r}; its columns: {listed(known)}")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message, cut where there are too many."""
+    text = ", ".join(map(str, names))
+    return text if len(text) <= _LISTED else f"{text[:_LISTED]}..."
+
+
+def _bounded_lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
+    """Yield each line with its number; None stands for a line beyond the limit, which is not held in memory."""
+    number = 0
+    while line := stream.readline(limit + 1):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf") or b"\n"
+        if len(line) <= limit:
+            yield number, line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(limit + 1)
+        yield number, None
+
+
+def _too_long(number: int, limit: int) -> BadRow:
+    return BadRow(number, "line_too_long", f"more than {limit} bytes")
+
+
+def _json_rows(lines: Iterator[tuple[int, bytes | None]], columns: Sequence[str] | None, limit: int) -> Iterator[Row | BadRow]:
+    for number, line in lines:
+        if line is None:
+            yield _too_long(number, limit)
+        elif line.strip():
+            yield _json_row(number, line, columns)
+
+
+def _json_row(number: int, line: bytes, columns: Sequence[str] | None) -> Row | BadRow:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return BadRow(number, "invalid_utf8", f"byte {error.start} of the line")
+    except (ValueError, RecursionError) as error:
+        return BadRow(number, "malformed_json", str(error))
+    if not isinstance(row, dict):
+        return BadRow(number, "no_text_field", f"no object with keys but a {type(row).__name__}")
+    if columns is None:
+        return number, row
+    for column in columns:
+        if column not in row:
+            return BadRow(number, "no_text_field", f"no {column!r}; its keys: {listed(row)}")
+    return number, {column: row[column] for column in columns}
+
+
+def _rows_under_header(records: Iterator[_Fields | BadRow], path: Path, columns: Sequence[str] | None) -> Iterator[Row | BadRow]:
+    header = next(records, None)
+    if header is None:
+        return
+    if isinstance(header, BadRow):
+        raise UserError(f"cannot read the header of {path}, line {header.number}: {header.detail}")
+    names = header[1]
+    columns = names if columns is None else columns
+    check_columns(columns, names, path)
+    places = [(column, names.index(column)) for column in columns]
+    for record in records:
+        if isinstance(record, BadRow):
+            yield record
+            continue
+        number, fields = record
+        if len(fields) == len(names):
+            yield number, {column: fields[place] for column, place in places}
+        else:
+            yield BadRow(number, "wrong_columns", f"line {number} has {len(fields)} fields, the header {len(names)}")
+
+
+def _tabbed_records(lines: Iterator[tuple[int, bytes | None]], limit: int) -> Iterator[_Fields | BadRow]:
+    for number, line in lines:
+        if line is None:
+            yield _too_long(number, limit)
+        elif content := line.removesuffix(b"\n").removesuffix(b"\r"):
+            try:
+                yield number, content.decode().split("\t")
+            except UnicodeDecodeError as error:
+                yield BadRow(number, "invalid_utf8", f"byte {error.start} of the line")
+
+
+class _OverlongRecordError(Exception):
+    """The lines of one record are too many bytes."""
+
+
+class _CsvLines:
+    """The lines that the parser of .csv asks for, as many as the quotes of a record span."""
+
+    def __init__(self, lines: Iterator[tuple[int, bytes | None]], limit: int) -> None:
+        self._lines = lines
+        self._limit = limit
+        self.number = 0
+        self.begin_record()
+
+    def begin_record(self) -> None:
+        self.first = self.number + 1
+        self.invalid = ""
+        self._bytes = 0
+
+    def __iter__(self) -> "_CsvLines":
+        return self
+
+    def __next__(self) -> str:
+        self.number, line = next(self._lines)
+        if line is None or self._bytes + len(line) > self._limit:
+            raise _OverlongRecordError
+        self._bytes += len(line)
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            self.invalid = f"byte {error.start} of line {self.number}"
+            # The rest of the record is still needed, to find where it ends.
+            return line.decode(errors="replace")
+
+
+def _quoted_records(lines: Iterator[tuple[int, bytes | None]], limit: int) -> Iterator[_Fields | BadRow]:
+    # The limit of the module is one for all its users and only raised; records are bounded here.
+    csv.field_size_limit(max(csv.field_size_limit(), min(limit, _LONGEST_CSV_FIELD)))
+    source = _CsvLines(lines, limit)
+    parser = csv.reader(source, strict=True)
+    while True:
+        source.begin_record()
+        try:
+            fields = next(parser)
+        except StopIteration:
+            return
+        except _OverlongRecordError:
+            yield _too_long(source.first, limit)
+        except csv.Error as error:
+            yield BadRow(source.first, "malformed_csv", f"lines {source.first} to {source.number}: {error}")
+        else:
+            if source.invalid:
+                yield BadRow(source.first, "invalid_utf8", source.invalid)
+            elif fields:
+                yield source.first, fields
