@@ -53,6 +53,18 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class CorpusProfile:
+    """What tasks need to know of the corpus."""
+
+    language: Language
+    vocabulary: Vocabulary
+    layers: tuple[str, ...]
+    """Annotation layers that it has."""
+    spans: tuple[str, ...]
+    """Those of the layers that mark knowledge spans, one a provider; where spans overlap, the first layer named wins."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnnotatedText:
     """Tokens of a document, or of a passage of one, with their annotation layers."""
 
@@ -62,7 +74,7 @@ class AnnotatedText:
     """Sentence s is tokens offsets[s]:offsets[s+1]; int64 [S + 1], from 0 to T."""
     layers: Mapping[str, npt.NDArray[np.uint8]]
     """Layer name -> uint8 [T]: `word_starts` (1 = first token of a word), `letter_case` (0 none, 1 lower, 2 capital; at word
-    starts), `unit_starts` (0 = inside a unit, 1 = a word starts, 2 = a collocation starts)."""
+    starts), and one of each provider of knowledge spans (1 = a span starts, 2 = it goes on, 0 = no span)."""
 
     @property
     def sentences(self) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ernie_cmtl.plugins import Plugins
-from ernie_cmtl.records import Vocabulary
+from ernie_cmtl.records import CorpusProfile, Vocabulary
 from ernie_cmtl.task import PretrainTask
 
 _TASKS = Plugins(PretrainTask, "task", package="pretrain_tasks", group="ernie_cmtl.tasks")  # type: ignore[type-abstract]
@@ -38,12 +38,13 @@ def describe_task(name: str) -> dict[str, Any]:
     """Return what a table of tasks says of one, with default options."""
     kind = find_task(name)
     nothing = np.zeros(0, dtype=np.int64)
-    heads = kind(kind.Options(), Vocabulary(0, 0, 0, 0, 0, nothing.astype(bool), nothing)).heads
+    profile = CorpusProfile(kind.languages[0], Vocabulary(0, 0, 0, 0, 0, nothing.astype(bool), nothing), (), ())
+    task = kind(kind.Options(), profile)
     return {
         "name": name,
         "family": kind.family,
-        "layers": list(kind.layers),
-        "heads": [{"name": head.name, "kind": head.kind, "classes": head.classes} for head in heads],
+        "layers": list(task.layers),
+        "heads": [{"name": head.name, "kind": head.kind, "classes": head.classes} for head in task.heads],
         "languages": list(kind.languages),
         "source": kind.source,
     }

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example, HeadKind, IntArray, Language, Vocabulary
+from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Array, CorpusProfile, Example, HeadKind, IntArray, Language
 
 Family = Literal["lexical", "syntactic", "semantic"]
 
@@ -74,6 +74,9 @@ class TextLayout(Protocol):
 class TaskCorpus(TextLayout, Protocol):
     """The read-only corpus that a task may look into beyond its own sample."""
 
+    def sources(self, starts: IntArray) -> Array:
+        """Return the name of the source of each of some tokens; str [N]."""
+
     def passage(self, start: int, stop: int, layers: tuple[str, ...]) -> AnnotatedText:
         """Return tokens start:stop, which lie in one document, with their sentences and layers."""
 
@@ -93,14 +96,18 @@ class PretrainTask(ABC):
     family: ClassVar[Family]
     source: ClassVar[str]
     """Where the objective comes from: paper and section."""
-    layers: ClassVar[tuple[str, ...]] = ()
-    """Annotation layers that it reads, beyond tokens and sentences."""
     languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
     Options: ClassVar[type[TaskOptions]] = TaskOptions
 
-    def __init__(self, options: TaskOptions, vocabulary: Vocabulary) -> None:
+    def __init__(self, options: TaskOptions, profile: CorpusProfile) -> None:
         self.options = options
-        self.vocabulary = vocabulary
+        self.profile = profile
+        self.vocabulary = profile.vocabulary
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Annotation layers that it reads, beyond tokens and sentences."""
+        return ()
 
     @property
     def minimum_sentences(self) -> int:
@@ -149,18 +156,21 @@ def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:
     return {name: heads[name] for name in sorted(heads)}
 
 
-def require_layers(name: str, task: type[PretrainTask], language: Language, layers: Sequence[str]) -> None:
-    """Refuse a corpus that lacks what a task reads.
+def check_fit(name: str, task: PretrainTask) -> None:
+    """Refuse a corpus of another language, or one that lacks what a task reads.
 
     Raises:
         UserError: The language is not supported or an annotation layer is missing.
     """
-    if language not in task.languages:
-        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {language!r}")
+    profile = task.profile
+    if profile.language not in task.languages:
+        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
     for layer in task.layers:
-        if layer not in layers:
-            why = _WHY_MISSING.get(layer, "")
-            raise UserError(f"task {name!r} needs layer {layer!r}, which the corpus lacks{why}; it has {', '.join(layers)}")
+        if layer not in profile.layers:
+            why = _WHY_MISSING.get(layer, f"; add it with prepare --corpus DIR --layers {layer}")
+            raise UserError(
+                f"task {name!r} needs layer {layer!r}, which the corpus lacks{why}; it has {', '.join(profile.layers)}"
+            )
 
 
 _WHY_MISSING = {

@@ -15,8 +15,12 @@ class Capitalization(PretrainTask):
 
     family = "lexical"
     source = "ERNIE 2.0, section 4.2.1"
-    layers = ("letter_case",)
     languages = ("en",)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Letter case alone; words without a letter have none."""
+        return ("letter_case",)
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from ernie_cmtl.data.assemble import assemble
 from ernie_cmtl.data.masking import mask_units
+from ernie_cmtl.data.units import knowledge_units
 from ernie_cmtl.data.windows import token_windows
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example, Targets
 from ernie_cmtl.task import MASKED_TOKEN_HEAD, HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
@@ -18,7 +19,9 @@ class KnowledgeMaskingOptions(TaskOptions):
     """Which units are masked, and how many."""
 
     units: Literal["knowledge", "word", "token"] = "knowledge"
-    """knowledge: collocations and words; word: whole words only; token: each token alone."""
+    """knowledge: spans and words; word: whole words only; token: each token alone."""
+    spans: tuple[str, ...] | None = None
+    """Span layers whose spans are units; where they overlap, the first named wins. None: all that the corpus has."""
     rate: float = Field(0.15, gt=0, lt=1)
     """Part of the tokens that is predicted."""
 
@@ -28,9 +31,20 @@ class KnowledgeMasking(PretrainTask):
 
     family = "lexical"
     source = "ERNIE 1.0, section 3.2; ERNIE 2.0, section 4.2.1"
-    layers = ("word_starts", "unit_starts")
     Options = KnowledgeMaskingOptions
     options: KnowledgeMaskingOptions
+
+    @property
+    def spans(self) -> tuple[str, ...]:
+        """Span layers whose spans are units."""
+        if self.options.units != "knowledge":
+            return ()
+        return self.profile.spans if self.options.spans is None else self.options.spans
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Words, and the spans that are chosen."""
+        return ("word_starts", *self.spans)
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
@@ -46,7 +60,7 @@ class KnowledgeMasking(PretrainTask):
         if self.options.units == "token":
             unit_starts = np.ones(len(text.token_ids), dtype=np.uint8)
         else:
-            unit_starts = text.layers["unit_starts" if self.options.units == "knowledge" else "word_starts"]
+            unit_starts = knowledge_units(text, self.spans)
         masked = mask_units(text.token_ids, unit_starts, self.vocabulary, self.options.rate, rng)
         if masked is None:
             return None

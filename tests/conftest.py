@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build import PrepareConfig, prepare
+from ernie_cmtl.corpus.build import Reporter, prepare
+from ernie_cmtl.corpus.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 from ernie_cmtl.corpus.store import Corpus
 
 torch.set_num_threads(1)
 
-SMALL_CORPUS: dict[str, Any] = {"tokenizer": {"vocabulary_size": 2000}, "collocations": {"minimum_count": 4}}
+SMALL_CORPUS: dict[str, Any] = {"tokenizer": {"vocabulary_size": 2000}}
+NAMES = {"en": "capitalized_names", "zh": "tagged_names"}
 
 
 def quiet(*_: object) -> None:
@@ -30,12 +32,26 @@ def write_jsonl(path: Path, texts: list[str]) -> Path:
     return path
 
 
+def small_config(language: str, **settings: Any) -> PrepareConfig:
+    """Settings of a corpus that is small and still has names and collocations."""
+    layers = {NAMES[language]: {}, "collocations": {"minimum_count": 4}}
+    return PrepareConfig.model_validate(SMALL_CORPUS | {"layers": layers} | settings)
+
+
+def make_corpus(
+    words: list[str], output: Path, language: Any = "en", processes: int = 1, report: Reporter = quiet, **settings: Any
+) -> dict[str, Any]:
+    """Build a corpus of inputs and return what prepare reports; settings as in `small_config`, and `restart`."""
+    restart = settings.pop("restart", False)
+    request = new_corpus(words, output, language, small_config(language, **settings))
+    return prepare(request, processes, report, restart)
+
+
 def build_corpus(folder: Path, texts: list[str], language: str = "en", processes: int = 1, **settings: Any) -> dict[str, Any]:
     """Build a corpus of texts in folder/corpus and return what prepare reports."""
     folder.mkdir(parents=True, exist_ok=True)
     source = write_jsonl(folder / "text.jsonl", texts)
-    config = PrepareConfig.model_validate(SMALL_CORPUS | settings)
-    return prepare([str(source)], folder / "corpus", language, config, processes, quiet)  # type: ignore[arg-type]
+    return make_corpus([str(source)], folder / "corpus", language, processes, **settings)
 
 
 def sample_texts(language: str, count: int = 40) -> list[str]:

@@ -46,8 +46,16 @@ def corpus_table(result: dict[str, Any]) -> Table:
     table.add_row("documents", ", ".join(f"{name} {count:,}" for name, count in documents.items()))
     if result["rejections"]:
         table.add_row("rejected", ", ".join(f"{reason} {count:,}" for reason, count in result["rejections"].items()))
-    for name in ("sentences", "tokens", "bytes", "vocabulary_size", "collocations"):
+    for name in ("sentences", "tokens", "bytes", "vocabulary_size"):
         table.add_row(name.replace("_", " "), f"{result[name]:,}")
+    for name, source in result["sources"].items():
+        mixture = "" if source["mixture"] is None else f", mixture {source['mixture']:.2%}"
+        table.add_row(f"source {name}", f"documents {source['documents']:,}, tokens {source['tokens']:,}{mixture}")
+    table.add_row("layers", ", ".join(result["layers"]))
+    for name, labelled in result["labelled"].items():
+        counts = ", ".join(f"{key} {count:,}" for key, count in labelled["rows"].items())
+        columns = ", ".join(f"{key} {kind}" for key, kind in labelled["columns"].items())
+        table.add_row(f"labelled {name}", f"{counts}; {columns}")
     table.add_row("seconds", ", ".join(f"{name} {value:.1f}" for name, value in result["seconds_by_stage"].items()))
     table.add_row("fingerprint", result["fingerprint"])
     return table

@@ -1,5 +1,6 @@
 """What people see of a task: examples in colour."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,12 @@ from rich.text import Text
 
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.data.units import WORD, knowledge_units, span_places
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example
+from ernie_cmtl.task import TaskInstance
+
+_COLOURS = ("magenta", "cyan", "yellow", "green", "blue")
+"""Of the span providers, in the corpus's order."""
 
 
 def show_example(corpus: Corpus, stream: SampleStream, number: int) -> tuple[dict[str, Any], RenderableType]:
@@ -21,10 +27,16 @@ def show_example(corpus: Corpus, stream: SampleStream, number: int) -> tuple[dic
     sentences = [" ".join(tokens[a:b]) for a, b in pairwise(text.sentence_offsets)]
     lines: list[RenderableType] = [Rule(f"sample {number}: tokens {place[0]}-{place[1]}")]
     lines += [Text(sentence, style="dim") for sentence in sentences]
-    lines.append(_units(text, tokens))
+    lines.append(_units(stream.instance, text, tokens))
+    spans = _spans(text, tokens, list(corpus.manifest.spans))
+    for number, (name, found) in enumerate(spans.items()):
+        lines.append(
+            Text(f"  {name}: ", style=f"bold {_COLOURS[number % len(_COLOURS)]}").append(" | ".join(found) or "-", style="none")
+        )
+    plain: dict[str, Any] = {"sentences": sentences, "spans": spans, "input": [], "targets": {}}
     if example is None:
         lines.append("[yellow]nothing to predict here[/]")
-        return {"sentences": sentences, "input": [], "targets": {}}, Group(*lines)
+        return plain, Group(*lines)
     shown = [str(token) for token in corpus.tokenizer.convert_ids_to_tokens(example.token_ids.tolist())]
     labels = _labels(corpus, stream, example)
     labelled = {position for rows in labels.values() for position, _ in rows}
@@ -35,15 +47,23 @@ def show_example(corpus: Corpus, stream: SampleStream, number: int) -> tuple[dic
     for head, rows in labels.items():
         cells = (f"{escape(shown[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows)
         lines.append(f"[bold]{head}[/] " + "  ".join(cells))
-    return {"sentences": sentences, "input": shown, "targets": labels}, Group(*lines)
+    return plain | {"input": shown, "targets": labels}, Group(*lines)
 
 
-def _units(text: AnnotatedText, tokens: list[str]) -> Text:
-    """Show the knowledge units: collocations underlined."""
+def _spans(text: AnnotatedText, tokens: list[str], layers: Sequence[str]) -> dict[str, list[str]]:
+    """Return the knowledge spans that each provider found in a passage."""
+    places = {name: zip(*span_places(text.layers[name]), strict=True) for name in layers}
+    return {name: [" ".join(tokens[start:stop]) for start, stop in found] for name, found in places.items()}
+
+
+def _units(instance: TaskInstance, text: AnnotatedText, tokens: list[str]) -> Text:
+    """Show the text cut into units, each knowledge span in the colour of its provider."""
+    spans = instance.task.profile.spans
     line = Text("units: ", style="bold")
     style = ""
-    for kind, token in zip(text.layers["unit_starts"], tokens, strict=True):
-        style = "underline magenta" if kind == 2 else "dim" if kind == 1 else style
+    for kind, token in zip(knowledge_units(text, spans).tolist(), tokens, strict=True):
+        if kind:
+            style = f"underline {_COLOURS[(kind - WORD - 1) % len(_COLOURS)]}" if kind > WORD else "dim"
         line.append(token + " ", style=style)
     return line
 

@@ -5,14 +5,13 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, cast, get_args
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import Language
 
 # What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays without torch.
 
@@ -54,45 +53,44 @@ def _print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType
         Console().print(shown())
 
 
-@verb("Example: ernie-cmtl prepare --input text/ more.jsonl.gz --output corpus --language en")
+@verb("Example: ernie-cmtl prepare --input wiki=articles.parquet books=novels/ --output corpus --language en")
 def prepare(
-    output: Annotated[Path, typer.Option("--output", help="Folder for the corpus; empty or new.")],
-    language: Annotated[str, typer.Option("--language", help="en or zh.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Folder for a new corpus.")] = None,
+    corpus: Annotated[Path | None, typer.Option("--corpus", help="Add to this corpus: text, layers, labelled rows.")] = None,
+    language: Annotated[str | None, typer.Option("--language", help="en or zh; of a new corpus.")] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="Files, folders or globs; the rest of the words too.")
+        list[str] | None, typer.Option("--input", help="PATH or SOURCE=PATH: a file, folder, glob or datasets:NAME.")
     ] = None,
     more: Annotated[
         list[str] | None, typer.Argument(help="More inputs, and settings as key.sub=value.", show_default=False)
     ] = None,
+    layers: Annotated[list[str] | None, typer.Option("--layers", help="Span layers, in place of the language's own.")] = None,
+    labelled: Annotated[list[str] | None, typer.Option("--labelled", help="NAME=FILE: labelled rows beside the text.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="A fast tokenizer of transformers; default: train one.")] = None,
     vocabulary_size: Annotated[int | None, typer.Option(help="Size of the trained vocabulary; default 30,522.")] = None,
     documents: Annotated[str | None, typer.Option(help="In .txt: file (default) or blank_line separates documents.")] = None,
+    provider_module: Annotated[list[str] | None, typer.Option(help="Python module of a span provider of your own.")] = None,
     processes: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one a core.")] = 0,
+    restart: Annotated[bool, typer.Option("--restart", help="Give up an unfinished build in the folder.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make an annotated corpus out of raw text (.txt, .jsonl, .csv, .tsv, also .gz or .zst, and .parquet)."""
+    """Make an annotated corpus out of raw text, add to one, or go on with a build that was broken off."""
+    from ernie_cmtl.cli.prepare_words import Wish, read_wish
     from ernie_cmtl.cli.show_corpus import BuildBar, corpus_table, progress_bar
-    from ernie_cmtl.corpus.build import PrepareConfig
     from ernie_cmtl.corpus.build import prepare as build
-    from ernie_cmtl.settings import validate
+    from ernie_cmtl.corpus.spans import add_provider_module
 
-    known = get_args(Language)
-    if language not in known:
-        raise UserError(f"unknown language {language!r}; accepted: {', '.join(known)}")
-    words = [*(inputs or []), *(more or [])]
-    paths = [word for word in words if "=" not in word or Path(word).exists()]
-    if not paths:
-        raise UserError("no input: name at least one file, folder or glob with --input")
-    overrides = [word for word in words if word not in paths]
+    for module in provider_module or []:
+        add_provider_module(module)
     flags = {
         "tokenizer.name_or_path": tokenizer,
         "tokenizer.vocabulary_size": vocabulary_size,
         "reader.text_documents": documents,
     }
-    overrides += [f"{key}={value}" for key, value in flags.items() if value is not None]
-    config = validate(PrepareConfig, {}, overrides, "prepare")
+    wish = Wish(output, corpus, language, [*(inputs or []), *(more or [])], layers or [], labelled or [], flags)
+    request = read_wish(wish)
     with progress_bar(console) as progress:
-        result = build(paths, output, cast(Language, language), config, processes or os.cpu_count() or 1, BuildBar(progress))
+        result = build(request, processes or os.cpu_count() or 1, BuildBar(progress), restart)
     _print_result(result, as_json, lambda: corpus_table(result))
 
 

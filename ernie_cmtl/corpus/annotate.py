@@ -1,9 +1,10 @@
-"""Documents -> token ids, sentences, words and letter case, once, in whole arrays."""
+"""Documents -> token ids, sentences, words, letter case and knowledge spans, once, in whole arrays."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import sentencex
 from tokenizers import Tokenizer
 
 from ernie_cmtl.corpus.pieces import PieceTokenizer, TokenizedText
+from ernie_cmtl.corpus.spans import SpanProvider
 from ernie_cmtl.corpus.tokenizer import hides_letter_case, raw_text_tokenizer
 from ernie_cmtl.records import AnnotatedText, IntArray, Language
 
@@ -25,6 +27,8 @@ class Annotator:
 
     tokenizer: Tokenizer
     language: Language
+    providers: Mapping[str, SpanProvider] = field(default_factory=dict)
+    """Layer name -> what finds its spans."""
 
     def __post_init__(self) -> None:
         self._tokenize = PieceTokenizer(self.tokenizer)
@@ -32,9 +36,11 @@ class Annotator:
         self.layers = ("word_starts", "letter_case") if hides_letter_case(self.tokenizer) else ("word_starts",)
 
     @classmethod
-    def load(cls, tokenizer_folder: Path, language: Language) -> "Annotator":
+    def load(
+        cls, tokenizer_folder: Path, language: Language, providers: Mapping[str, SpanProvider] = MappingProxyType({})
+    ) -> "Annotator":
         """Make an annotator from a saved tokenizer."""
-        return cls(raw_text_tokenizer(tokenizer_folder), language)
+        return cls(raw_text_tokenizer(tokenizer_folder), language, providers)
 
     def annotate(self, texts: Sequence[str]) -> list[AnnotatedText]:
         """Annotate documents; one without any token comes back with none."""
@@ -47,9 +53,13 @@ class Annotator:
             letter_case = np.where(word_starts, tokens.letter_case, np.uint8(0))
         else:
             word_starts, letter_case = tokens.word_starts, tokens.letter_case
-        layers = {"word_starts": word_starts, "letter_case": letter_case}
+        found = {"word_starts": word_starts, "letter_case": letter_case}
+        layers = {name: found[name] for name in self.layers}
         sentences = self._sentence_offsets(text, starts)
-        return AnnotatedText(tokens.token_ids, sentences, {name: layers[name] for name in self.layers})
+        borders = _unit_borders(word_starts, sentences)
+        for name, provider in self.providers.items():
+            layers[name] = _span_layer(provider.spans(text), starts, borders, sentences)
+        return AnnotatedText(tokens.token_ids, sentences, layers)
 
     def _sentence_offsets(self, text: str, starts: IntArray) -> IntArray:
         boundaries = sentencex.get_sentence_boundaries(self.language, _OTHER_SPACE.sub(" ", text))
@@ -65,3 +75,32 @@ def _chinese_word_starts(text: str, starts: IntArray) -> npt.NDArray[np.uint8]:
     begins = np.ones(len(words), dtype=np.uint8)
     begins[1:] = words[1:] != words[:-1]
     return begins
+
+
+def _unit_borders(word_starts: npt.NDArray[np.uint8], sentences: IntArray) -> npt.NDArray[np.bool_]:
+    """Tell before which tokens a span may start or end: where a word does; bool [T + 1]."""
+    borders = np.append(word_starts.astype(bool), True)
+    borders[sentences] = True
+    return borders
+
+
+def _span_layer(
+    spans: Sequence[tuple[int, int]], starts: IntArray, borders: npt.NDArray[np.bool_], sentences: IntArray
+) -> npt.NDArray[np.uint8]:
+    """Put character spans onto tokens: 1 where one starts, 2 where it goes on; uint8 [T].
+
+    spans: sorted, apart from each other. A span that cuts through a word or crosses a sentence is dropped.
+    """
+    layer = np.zeros(len(starts), dtype=np.uint8)
+    if not len(spans) or not len(starts):
+        return layer
+    firsts, lasts = np.searchsorted(starts, np.array(spans, dtype=np.int64)).T
+    inside_one_sentence = np.searchsorted(sentences, firsts, side="right") == np.searchsorted(sentences, lasts - 1, side="right")
+    kept = (firsts < lasts) & borders[firsts] & borders[lasts] & inside_one_sentence
+    firsts, lasts = firsts[kept], lasts[kept]
+    change = np.zeros(len(starts) + 1, dtype=np.int8)
+    change[firsts] += 1
+    change[lasts] -= 1
+    layer[np.cumsum(change[:-1]) > 0] = 2
+    layer[firsts] = 1
+    return layer

@@ -1,50 +1,38 @@
-"""Raw text -> annotated corpus: scan, tokenizer, annotation in worker processes, collocations, manifest."""
+"""Raw text -> annotated corpus: scan, tokenizer, annotation in worker processes, fitted layers, labelled rows, manifest.
 
-import json
-import os
+Each step leaves whole files behind or none, and is passed over when they are there: a build that was broken off goes on.
+"""
+
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
-from ernie_cmtl.corpus.collocations import CollocationConfig
-from ernie_cmtl.corpus.processes import Processes, annotate_texts, annotation_processes
-from ernie_cmtl.corpus.readers import Input, ReaderConfig, find_inputs
-from ernie_cmtl.corpus.scan import Scan, SeenTexts, numbered_documents, scan, split_hash, text_digest
-from ernie_cmtl.corpus.store import STRUCTURE, Manifest, Shard, ShardWriter
-from ernie_cmtl.corpus.tokenizer import TokenizerConfig, load_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
-from ernie_cmtl.corpus.units import add_units
+from ernie_cmtl.corpus.add_labelled import add_labelled
+from ernie_cmtl.corpus.files import file_hash, read_array, write_folder, write_text
+from ernie_cmtl.corpus.fitted import add_fitted_layers
+from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
+from ernie_cmtl.corpus.processes import Processes, annotation_processes
+from ernie_cmtl.corpus.relayer import add_text_layers
+from ernie_cmtl.corpus.request import Request, begin
+from ernie_cmtl.corpus.scan import HeldoutRule, Scan, SeenTexts, TextSample, scan
+from ernie_cmtl.corpus.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
+from ernie_cmtl.corpus.sources import Numbered, numbered_documents
+from ernie_cmtl.corpus.spans import SpanProvider
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.summary import summary
+from ernie_cmtl.corpus.tokenizer import load_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import Language, Rejection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_BATCH_BYTES = 1 << 20
-_MARKER = "building"
-
-
-class PrepareConfig(BaseModel):
-    """How a corpus is built from text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    reader: ReaderConfig = ReaderConfig()
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    collocations: CollocationConfig = CollocationConfig()
-    heldout_fraction: float = Field(0.01, ge=0, lt=1)
-    """Part of the documents that is held out, chosen by the hash of their text."""
-    heldout_minimum: int = Field(16, ge=1)
-    """At least so many documents are held out, but never more than a quarter."""
-    shard_tokens: int = Field(4_000_000, ge=1)
 
 
 @dataclass
@@ -61,199 +49,209 @@ Reporter = Callable[[Progress], None]
 
 
 @dataclass
-class _Counts:
-    read: int = 0
-    used: int = 0
-    duplicates: int = 0
-    heldout: int = 0
-    bytes: int = 0
-    rejections: Counter[str] = field(default_factory=Counter)
+class _Build:
+    """What the steps of a build share."""
+
+    request: Request
+    report: Reporter
+    stamps: list[list[Any]]
+    """(source, name, stamp) of each input when the build began."""
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def documents(self) -> dict[str, int]:
-        """The balance: read = used + rejected + duplicates."""
-        return {
-            "read": self.read,
-            "used": self.used,
-            "rejected": self.rejections.total(),
-            "duplicates": self.duplicates,
-            "heldout": self.heldout,
-        }
+    def folder(self) -> Path:
+        return self.request.folder
+
+    @property
+    def base_shards(self) -> list[Shard]:
+        return self.request.base.shards if self.request.base else []
+
+    @contextmanager
+    def step(self, name: str, total: int = 0, documents: int = 0) -> Iterator[None]:
+        start = time.perf_counter()
+        self.report(Progress(name, 0, total, documents))
+        yield
+        self.seconds[name] = time.perf_counter() - start
 
 
-def prepare(
-    inputs: list[str], output: Path, language: Language, config: PrepareConfig, processes: int, report: Reporter
-) -> dict[str, Any]:
-    """Build a corpus and return its counts, sizes, seconds per stage and fingerprint.
+def prepare(request: Request, processes: int, report: Reporter, restart: bool = False) -> dict[str, Any]:
+    """Do what was asked for, or go on with it, and return the corpus's counts, sizes, seconds per step and fingerprint.
+
+    restart: give up an unfinished build in the folder, whatever it was for.
 
     Raises:
-        UserError: A path, folder or tokenizer that cannot be used, no usable text, or an output folder that is not free.
+        UserError: An unfinished build of something else, no usable text, or text that changed while it was read.
     """
-    inside = Path(os.path.abspath(output))
-    sources = [source for source in find_inputs(inputs) if not source.inside(inside)]
-    if not sources:
-        raise UserError(f"no input outside of --output {output}")
-    _claim(output)
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "scan"):
-        seen = SeenTexts(output / "seen.sqlite")
-        sample_bytes = None if config.tokenizer.name_or_path else config.tokenizer.sample_bytes
-        report(Progress("scan", 0, 0))
-        found = scan(sources, config.reader, seen, config.heldout_fraction, config.heldout_minimum, sample_bytes)
-    with _timed(seconds, "tokenizer"):
-        report(Progress("tokenizer", 0, 0, found.documents))
-        tokenizer = _tokenizer(found, config.tokenizer)
-        tokenizer.save_pretrained(str(output / "tokenizer"))
-    with annotation_processes(processes, output / "tokenizer", language) as workers:
-        with _timed(seconds, "annotation"):
-            report(Progress("annotation", 0, found.bytes))
-            shards, counts = _annotate(found, seen, output, vocabulary_of(tokenizer).size, config, workers, report)
-        with _timed(seconds, "collocations"):
-            report(Progress("collocations", 0, 0, counts.used))
-            collocations = add_units(output, shards, tokenizer, config.collocations, workers.map)
+    if request.base:
+        assert Corpus(request.folder).verified
+    build = _Build(request, report, begin(request, restart)["inputs"])
+    found = _scan(build) if request.inputs else None
+    tokenizer = load_tokenizer(build.folder / "tokenizer")
+    token_type: npt.DTypeLike = np.uint16 if vocabulary_of(tokenizer).size <= 1 << 16 else np.uint32
+    providers = {name: p for name, p in request.providers.items() if isinstance(p, SpanProvider)}
+    with annotation_processes(processes, build.folder / "tokenizer", request.language, providers) as workers:
+        if request.base and (added := [name for name in request.new_spans if name in providers]):
+            with build.step("layers", request.base.bytes):
+                news = partial(_tell, build, "layers", request.base.bytes)
+                add_text_layers(build.folder, request.base, added, workers, news)
+        shards = build.base_shards + (_new_shards(build, found, token_type, workers) if found else [])
+        if changed := _changed(build):
+            raise changed
+        if not any(shard.train.tokens for shard in shards):
+            raise UserError("no usable document: not one of the training split holds a token of the vocabulary")
+        with build.step("fitted"):
+            add_fitted_layers(build.folder, request.providers, shards, tokenizer, workers)
+        tables = dict(request.base.labelled) if request.base else {}
+        with build.step("labelled"):
+            tables |= _labelled(build, token_type, workers)
+    manifest = _manifest(build, found, shards, tables, tokenizer)
+    _finish(build, manifest)
+    return summary(manifest, build.folder, build.seconds)
+
+
+def _tell(build: _Build, stage: str, total: int, done: int, documents: int) -> None:
+    build.report(Progress(stage, done, total, documents))
+
+
+def _scan(build: _Build) -> Scan:
+    """Read everything once and train the tokenizer, or return what was found when this was done before."""
+    request = build.request
+    path = request.state / "scan.json"
+    if path.is_file():
+        return Scan.model_validate_json(path.read_bytes())
+    database = request.state / "seen.sqlite"
+    database.unlink(missing_ok=True)
+    config, base = request.config, request.base
+    sources = {item.source for item in request.inputs}
+    rules = {name: HeldoutRule(config.heldout_fraction, config.heldout_minimum) for name in sorted(sources)}
+    sample = TextSample(config.tokenizer.sample_bytes) if not base and not config.tokenizer.name_or_path else None
+    with build.step("scan"):
+        seen = SeenTexts(database)
+        for shard in build.base_shards:
+            if shard.hashes:
+                seen.add_known(bytes(row) for row in read_array(build.folder / "shards" / shard.name / "digests.npy"))
+        found = scan(request.inputs, config.reader, request.first_document, seen, rules, sample)
+        # Where a source had text before, what is held out stays as it was.
+        found.heldout_below |= {name: value for name, value in (base.heldout_below if base else {}).items() if name in sources}
+        seen.save()
+        seen.close()
+    if not base:
+        with build.step("tokenizer", documents=found.used):
+            _make_tokenizer(build, sample, found)
+    write_text(path, found.model_dump_json(indent=1))
+    return found
+
+
+def _make_tokenizer(build: _Build, sample: TextSample | None, found: Scan) -> None:
+    """Load the tokenizer that was asked for, or train one on the sample, and save it."""
+    config = build.request.config.tokenizer
+    if config.name_or_path:
+        tokenizer = load_tokenizer(config.name_or_path)
+    else:
+        assert sample is not None
+        tokenizer = train_wordpiece(sample.texts(found.heldout_below), config)
+        if len(tokenizer) == len(tokenizer.all_special_ids):
+            raise UserError("no usable document: a vocabulary trained on the text would be empty")
+    for left_over in ("tokenizer", "tokenizer.partial"):
+        shutil.rmtree(build.folder / left_over, ignore_errors=True)
+    write_folder(build.folder / "tokenizer", lambda folder: tokenizer.save_pretrained(str(folder)))
+
+
+def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, workers: Processes) -> list[Shard]:
+    """Annotate the text that is not in a finished shard yet, and return all shards of it."""
+    request = build.request
+    folder = build.folder / "shards"
+    for left_over in folder.glob("*.partial"):
+        shutil.rmtree(left_over)
+    before = len(build.base_shards)
+    shards = finished_shards(folder, before)
+    start = shards[-1].first + shards[-1].read if shards else request.first_document
+    end = request.first_document + sum(found.documents)
+    seen = SeenTexts(request.state / "seen.sqlite")
+    done_bytes = sum(shard.bytes for shard in shards)
+    with build.step("annotation", found.bytes):
+        documents = numbered_documents(request.inputs, found.documents, request.config.reader, request.first_document, start)
+        counted = _counted(documents, build, end)
+        cut = cut_shards(counted, partial(_is_first, build, seen), request.config.shard_bytes, before + len(shards))
+        news = lambda size, count: _tell(build, "annotation", found.bytes, done_bytes + size, count)  # noqa: E731
+        for text, annotated in annotated_shards(cut, workers, news):
+            shard, arrays = shard_arrays(text, annotated, found.heldout_below[text.source], token_type)
+            write_shard(folder, shard, arrays, text.rejected)
+            shards.append(shard)
     seen.close()
-    (output / "seen.sqlite").unlink()
-    manifest = Manifest(
-        language=language,
-        layers=[name for name in shards[0].hashes if name not in STRUCTURE],
+    return shards
+
+
+def _is_first(build: _Build, seen: SeenTexts, number: int, digest: bytes) -> bool:
+    first = seen.first(digest)
+    if first is None:
+        raise _changed(build) or UserError("a document is not the one that was scanned; start again with --restart")
+    return first == number
+
+
+def _counted(documents: Iterator[Numbered], build: _Build, end: int) -> Iterator[Numbered]:
+    """Pass documents on; raises where they are not as many as were scanned."""
+    last = None
+    for row in documents:
+        last = row[0]
+        yield row
+    if last is not None and last + 1 != end:
+        raise _changed(build) or UserError(f"{end} documents were scanned, {last + 1} read; start again with --restart")
+
+
+def _changed(build: _Build) -> UserError | None:
+    """Say which input is not what it was when the build began, if one is."""
+    for (_, label, before), item in zip(build.stamps, build.request.inputs, strict=True):
+        if list(item.input.stamp()) != before:
+            return UserError(f"{label} was changed or removed while the corpus was built; start again with --restart")
+    return None
+
+
+def _labelled(build: _Build, token_type: npt.DTypeLike, workers: Processes) -> dict[str, LabelledTable]:
+    config = build.request.config
+    found = {}
+    for name, table in config.labelled.items():
+        rule = HeldoutRule(config.heldout_fraction, config.heldout_minimum)
+        folder = build.folder / "labelled" / name
+        shutil.rmtree(folder.with_name(name + ".partial"), ignore_errors=True)
+        found[name] = add_labelled(folder, table, rule, token_type, workers)
+    return found
+
+
+def _manifest(
+    build: _Build, found: Scan | None, shards: list[Shard], tables: dict[str, LabelledTable], tokenizer: "PreTrainedTokenizerBase"
+) -> Manifest:
+    """Describe all that stands in the folder now."""
+    request, base = build.request, build.request.base
+    named = next(shard for shard in shards if shard.hashes).hashes
+    additions = list(base.additions) if base else []
+    if found:
+        inputs = [(item.source, item.input.label) for item in request.inputs]
+        reader = request.config.reader.model_dump(mode="json")
+        additions.append(Addition(inputs=inputs, documents=found.documents, reader=reader, first_shard=len(build.base_shards)))
+    files = [file for part in ("tokenizer", "fitted") for file in sorted((build.folder / part).rglob("*")) if file.is_file()]
+    mixture = request.config.mixture
+    return Manifest(
+        language=request.language,
+        layers=[*(name for name in named if name not in STRUCTURE and name not in request.spans), *request.spans],
+        spans={name: provider.options.model_dump(mode="json") for name, provider in request.providers.items()},
         vocabulary_size=vocabulary_of(tokenizer).size,
         vocabulary_hash=vocabulary_hash(tokenizer),
-        documents=counts.documents,
-        rejections=dict(sorted(counts.rejections.items())),
-        bytes=counts.bytes,
-        settings=config.model_dump(mode="json"),
-        collocations=collocations,
+        heldout_below=(base.heldout_below if base else {}) | (found.heldout_below if found else {}),
+        mixture=mixture if mixture is not None or not base else base.mixture,
+        settings=base.settings if base else request.config.model_dump(mode="json"),
+        additions=additions,
+        files={str(file.relative_to(build.folder)): file_hash(file) for file in files},
         shards=shards,
+        labelled=tables,
     )
-    _finish(output, manifest)
-    return _summary(manifest, output, seconds)
 
 
-def _tokenizer(found: Scan, config: TokenizerConfig) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer that was asked for, or train one on the sample, which is let go of."""
-    if config.name_or_path:
-        return load_tokenizer(config.name_or_path)
-    assert found.sample is not None
-    texts, found.sample = found.sample.texts(found.heldout_below), None
-    return train_wordpiece(texts, config)
-
-
-def _finish(output: Path, manifest: Manifest) -> None:
-    """Write the manifest, which makes the folder a corpus."""
-    partial = output / "manifest.json.partial"
-    partial.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-    partial.rename(output / "manifest.json")
-    (output / _MARKER).unlink()
-
-
-def _summary(manifest: Manifest, output: Path, seconds: dict[str, float]) -> dict[str, Any]:
-    return {
-        "documents": manifest.documents,
-        "rejections": manifest.rejections,
-        "sentences": manifest.count("sentences"),
-        "tokens": manifest.count("tokens"),
-        "bytes": manifest.bytes,
-        "vocabulary_size": manifest.vocabulary_size,
-        "collocations": manifest.collocations,
-        "seconds": round(sum(seconds.values()), 3),
-        "seconds_by_stage": {name: round(value, 3) for name, value in seconds.items()},
-        "fingerprint": manifest.fingerprint,
-        "corpus": str(output),
-    }
-
-
-def _claim(output: Path) -> None:
-    """Take an output folder that is empty or holds a build that was broken off, which starts again."""
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file; name a folder")
-    if (output / "manifest.json").exists():
-        raise UserError(f"{output} holds a corpus already; choose another --output or remove it first")
-    if output.is_dir() and any(output.iterdir()):
-        if not (output / _MARKER).exists():
-            raise UserError(f"{output} is not empty and no build of a corpus; choose another --output")
-        for name in ("shards", "tokenizer", "lexicon"):
-            shutil.rmtree(output / name, ignore_errors=True)
-        (output / "seen.sqlite").unlink(missing_ok=True)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _MARKER).touch()
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - start
-
-
-def _annotate(
-    found: Scan, seen: SeenTexts, output: Path, vocabulary_size: int, config: PrepareConfig, workers: Processes, report: Reporter
-) -> tuple[list[Shard], _Counts]:
-    """Annotate every document that is used, in order, and write the shards of both splits."""
-    token_type: npt.DTypeLike = np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
-    writers = {
-        False: ShardWriter(output / "shards", "train", token_type, config.shard_tokens),
-        True: ShardWriter(output / "shards", "heldout", token_type, config.shard_tokens),
-    }
-    counts = _Counts()
-    done = 0
-    with (output / "rejects.jsonl").open("w", encoding="utf-8") as rejects:
-
-        def reject(source: Input, rejection: Rejection) -> None:
-            counts.rejections[rejection.reason] += 1
-            row = {"file": source.label, "document": rejection.identifier, "reason": rejection.reason, "detail": rejection.detail}
-            rejects.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-        batches = _batches(found, seen, config.reader, counts, reject)
-        for batch, texts in workers.map_with_input(annotate_texts, batches, _batch_texts):
-            for (source, identifier, size, heldout), text in zip(batch.origins, texts, strict=True):
-                if not len(text.token_ids):
-                    reject(source, Rejection(identifier, "no_tokens"))
-                    continue
-                writers[heldout].add(text)
-                counts.used += 1
-                counts.heldout += heldout
-                counts.bytes += size
-            done += sum(size for _, _, size, _ in batch.origins)
-            report(Progress("annotation", done, found.bytes, counts.used))
-    for source, before in zip(found.inputs, found.stamps, strict=True):
-        if source.stamp() != before:
-            raise UserError(f"{source.label} was changed while the corpus was built; start prepare again")
-    for writer in writers.values():
-        writer.flush()
-    if not writers[False].shards:
-        raise UserError("no usable document: not one holds a token of the vocabulary")
-    return writers[False].shards + writers[True].shards, counts
-
-
-@dataclass
-class _TextBatch:
-    texts: list[str] = field(default_factory=list)
-    origins: list[tuple[Input, str, int, bool]] = field(default_factory=list)
-    """Input, document, bytes, held out."""
-
-
-def _batch_texts(batch: _TextBatch) -> list[str]:
-    return batch.texts
-
-
-def _batches(
-    found: Scan, seen: SeenTexts, config: ReaderConfig, counts: _Counts, reject: Callable[[Input, Rejection], None]
-) -> Iterator[_TextBatch]:
-    batch, size = _TextBatch(), 0
-    for number, source, item in numbered_documents(found.inputs, config):
-        counts.read += 1
-        if isinstance(item, Rejection):
-            reject(source, item)
-            continue
-        digest = text_digest(item.text)
-        if not seen.is_first(digest, number):
-            counts.duplicates += 1
-            continue
-        batch.texts.append(item.text)
-        batch.origins.append((source, item.identifier, item.size, split_hash(digest) < found.heldout_below))
-        size += item.size
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = _TextBatch(), 0
-    if batch.texts:
-        yield batch
+def _finish(build: _Build, manifest: Manifest) -> None:
+    """Write the reject log and the manifest, which makes the folder a corpus."""
+    logs = (build.folder / "shards" / shard.name / "rejects.jsonl" for shard in manifest.shards)
+    with (build.folder / "rejects.jsonl").open("wb") as stream:
+        for log in logs:
+            stream.write(log.read_bytes())
+    write_text(build.folder / "manifest.json", manifest.model_dump_json(indent=1))
+    shutil.rmtree(build.request.state)

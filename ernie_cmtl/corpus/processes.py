@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ernie_cmtl.corpus.annotate import Annotator
+from ernie_cmtl.corpus.spans import SpanProvider
 from ernie_cmtl.records import AnnotatedText, Language
 
 Item = TypeVar("Item")
@@ -22,11 +23,11 @@ Answer = TypeVar("Answer")
 _annotator: Annotator | None = None
 
 
-def _start_worker(tokenizer_folder: Path, language: Language) -> None:
+def _start_worker(tokenizer_folder: Path, language: Language, providers: Mapping[str, SpanProvider]) -> None:
     # One thread a process: the processes are the parallelism.
     os.environ["RAYON_NUM_THREADS"] = "1"
     global _annotator
-    _annotator = Annotator.load(tokenizer_folder, language)
+    _annotator = Annotator.load(tokenizer_folder, language, providers)
 
 
 def annotate_texts(texts: list[str]) -> list[AnnotatedText]:
@@ -66,12 +67,14 @@ class Processes:
 
 
 @contextmanager
-def annotation_processes(processes: int, tokenizer_folder: Path, language: Language) -> Iterator[Processes]:
+def annotation_processes(
+    processes: int, tokenizer_folder: Path, language: Language, providers: Mapping[str, SpanProvider]
+) -> Iterator[Processes]:
     """Start processes that hold the tokenizer of a folder; 0 or 1: this process alone."""
     if processes <= 1:
-        _start_worker(tokenizer_folder, language)
+        _start_worker(tokenizer_folder, language, providers)
         yield Processes(None, 1)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language)) as pool:
+    with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language, providers)) as pool:
         yield Processes(pool, processes)

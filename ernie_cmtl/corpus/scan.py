@@ -6,15 +6,22 @@ A document is known by the digest of its text: every choice here is a function o
 import hashlib
 import heapq
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ernie_cmtl.corpus.readers import Input, ReaderConfig, read_documents
+from pydantic import BaseModel, ConfigDict
+
+from ernie_cmtl.corpus.files import sync
+from ernie_cmtl.corpus.readers import ReaderConfig
+from ernie_cmtl.corpus.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
 _HASHES = 1 << 64
+DIGEST_BYTES = 16
+ALREADY_THERE = -1
 
 
 def split_hash(digest: bytes) -> int:
@@ -29,27 +36,37 @@ def sample_hash(digest: bytes) -> int:
 
 def text_digest(text: str) -> bytes:
     """Return the 16 bytes that a text is known by."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 class SeenTexts:
     """Digest -> number of the first document with it, in a database on disk, so that memory does not grow with the corpus."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE IF NOT EXISTS seen (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
         self._database.execute("BEGIN")
 
     def add(self, digest: bytes, number: int) -> bool:
         """Note a document; tell whether its text is new."""
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, number)).rowcount == 1
 
-    def is_first(self, digest: bytes, number: int) -> bool:
-        """Tell whether this document is the first with its text."""
+    def add_known(self, digests: Iterable[bytes]) -> None:
+        """Note texts that the corpus holds already."""
+        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", ((d, ALREADY_THERE) for d in digests))
+
+    def first(self, digest: bytes) -> int | None:
+        """Return the number of the first document with a text."""
         found = self._database.execute("SELECT number FROM seen WHERE digest = ?", (digest,)).fetchone()
-        return found is not None and found[0] == number
+        return None if found is None else int(found[0])
+
+    def save(self) -> None:
+        """Make what was noted last beyond this process."""
+        self._database.execute("COMMIT")
+        sync(self._path)
 
     def close(self) -> None:
         """Close the database."""
@@ -62,84 +79,105 @@ class TextSample:
 
     limit: int
     """Bytes."""
-    _heap: list[tuple[int, str, int, int]] = field(default_factory=list)
+    _heap: list[tuple[int, str, int, int, str]] = field(default_factory=list)
     _size: int = 0
 
-    def add(self, document: Document, digest: bytes) -> None:
+    def add(self, document: Document, digest: bytes, source: str) -> None:
         """Offer a text."""
-        heapq.heappush(self._heap, (-sample_hash(digest), document.text, document.size, split_hash(digest)))
+        heapq.heappush(self._heap, (-sample_hash(digest), document.text, document.size, split_hash(digest), source))
         self._size += document.size
         while self._size > self.limit and len(self._heap) > 1:
             self._size -= heapq.heappop(self._heap)[2]
 
-    def texts(self, heldout_below: int) -> list[str]:
+    def texts(self, heldout_below: Mapping[str, int]) -> list[str]:
         """Return the texts of the training split, in the order of their hashes."""
-        return [text for _, text, _, split in sorted(self._heap, reverse=True) if split >= heldout_below]
+        rows = sorted(self._heap, reverse=True)
+        return [text for _, text, _, split, source in rows if split >= heldout_below[source]]
 
 
 @dataclass
-class Scan:
+class HeldoutRule:
+    """Which documents of one source are held out: those with the smallest split hashes."""
+
+    fraction: float
+    minimum: int
+    used: int = 0
+    _below_fraction: int = 0
+    _smallest: list[int] = field(default_factory=list)
+
+    def add(self, digest: bytes) -> None:
+        """Count a document."""
+        found = split_hash(digest)
+        self.used += 1
+        self._below_fraction += found < int(self.fraction * _HASHES)
+        heapq.heappush(self._smallest, -found)
+        if len(self._smallest) > self.minimum:
+            heapq.heappop(self._smallest)
+
+    @property
+    def below(self) -> int:
+        """Documents whose split hash is below are held out."""
+        # A small source still holds something out, but never more than a quarter.
+        wanted = min(self.minimum, self.used // 4)
+        below = sorted(-found for found in self._smallest)[wanted - 1] + 1 if wanted else 0
+        return max(below, int(self.fraction * _HASHES)) if self._below_fraction <= self.used // 4 else below
+
+
+class Scan(BaseModel):
     """What the first reading found."""
 
-    inputs: list[Input]
-    stamps: list[tuple[int, ...]]
-    """What tells whether an input was changed."""
+    model_config = ConfigDict(extra="forbid")
+
+    documents: list[int]
+    """Documents read from each input."""
+    used: int
+    """Documents that are neither rejected nor duplicates."""
     bytes: int
-    """UTF-8 bytes of the documents that are neither rejected nor duplicates."""
-    documents: int
-    heldout_below: int
-    """Documents whose split hash is below are held out."""
-    sample: TextSample | None
-
-
-def numbered_documents(inputs: Sequence[Input], config: ReaderConfig) -> Iterator[tuple[int, Input, Document | Rejection]]:
-    """Yield all documents and rejections of the inputs with their running number."""
-    number = 0
-    for source in inputs:
-        for item in read_documents(source, config):
-            yield number, source, item
-            number += 1
+    """Their size in UTF-8."""
+    heldout_below: dict[str, int]
+    """Source -> documents with a smaller split hash are held out."""
 
 
 def scan(
-    inputs: list[Input],
+    inputs: list[SourceInput],
     config: ReaderConfig,
+    first: int,
     seen: SeenTexts,
-    heldout_fraction: float,
-    heldout_minimum: int,
-    sample_bytes: int | None,
+    rules: dict[str, HeldoutRule],
+    sample: TextSample | None,
 ) -> Scan:
     """Read everything once.
+
+    first: running number of the first document; rules: of each source; sample: collects what the tokenizer is trained on.
 
     Raises:
         UserError: Not one document can be used.
     """
-    stamps = [source.stamp() for source in inputs]
-    sample = TextSample(sample_bytes) if sample_bytes else None
-    smallest: list[int] = []
-    used = size = below_fraction = 0
-    fraction_hash = int(heldout_fraction * _HASHES)
-    reasons: dict[str, int] = {}
-    for number, _, item in numbered_documents(inputs, config):
-        if isinstance(item, Rejection):
-            reasons[item.reason] = reasons.get(item.reason, 0) + 1
+    places = {item: place for place, item in enumerate(inputs)}
+    documents = [0] * len(inputs)
+    used = size = 0
+    reasons: Counter[str] = Counter()
+    examples: dict[str, Rejection] = {}
+    for number, item, document in numbered_documents(inputs, [], config, first, first):
+        documents[places[item]] += 1
+        if isinstance(document, Rejection):
+            reasons[document.reason] += 1
+            examples.setdefault(document.reason, document)
             continue
-        digest = text_digest(item.text)
+        digest = text_digest(document.text)
         if not seen.add(digest, number):
+            reasons["duplicate"] += 1
             continue
-        used, size = used + 1, size + item.size
-        below_fraction += split_hash(digest) < fraction_hash
-        heapq.heappush(smallest, -split_hash(digest))
-        if len(smallest) > heldout_minimum:
-            heapq.heappop(smallest)
+        used, size = used + 1, size + document.size
+        rules[item.source].add(digest)
         if sample:
-            sample.add(item, digest)
+            sample.add(document, digest, item.source)
     if not used:
-        counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items())) or "nothing was read"
-        raise UserError(f"no usable document in {len(inputs)} file(s) or dataset(s) ({counts})")
-    # A small corpus still holds something out, but never more than a quarter.
-    wanted = min(heldout_minimum, used // 4)
-    below = sorted(-h for h in smallest)[wanted - 1] + 1 if wanted else 0
-    if below_fraction <= used // 4:
-        below = max(below, fraction_hash)
-    return Scan(inputs, stamps, size, used, below, sample)
+        shown = (f"{reason}: {count}{_example(examples.get(reason))}" for reason, count in sorted(reasons.items()))
+        counts = ", ".join(shown) or "nothing was read"
+        raise UserError(f"no usable document in {len(inputs)} input(s) ({counts})")
+    return Scan(documents=documents, used=used, bytes=size, heldout_below={name: rule.below for name, rule in rules.items()})
+
+
+def _example(rejection: Rejection | None) -> str:
+    return f", as {rejection.identifier}: {rejection.detail}" if rejection and rejection.detail else ""

@@ -1,90 +1,22 @@
 """The corpus on disk: shards of memory-mapped arrays, one file a layer, described by a manifest."""
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ernie_cmtl.corpus.files import file_hash, read_array
+from ernie_cmtl.corpus.labelled import LabelledRows, open_rows
+from ernie_cmtl.corpus.manifest import Shard, Split, read_manifest
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import AnnotatedText, Array, IntArray, Language, Vocabulary
+from ernie_cmtl.records import AnnotatedText, Array, CorpusProfile, IntArray, Language, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-FORMAT = 1
-Split = Literal["train", "heldout"]
-STRUCTURE = ("token_ids", "sentence_offsets", "document_offsets")
-
-
-class Shard(BaseModel):
-    """One shard: a folder of `.npy` files."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    split: Split
-    documents: int
-    sentences: int
-    tokens: int
-    hashes: dict[str, str]
-    """Array name -> SHA-256 of its file."""
-
-
-class Manifest(BaseModel):
-    """What a corpus holds and how it was made."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: int = FORMAT
-    language: Language
-    layers: list[str]
-    vocabulary_size: int
-    vocabulary_hash: str
-    documents: dict[str, int]
-    """Counts: read = used + rejected + duplicates; `heldout` is part of used."""
-    rejections: dict[str, int]
-    """Reason -> count."""
-    bytes: int
-    """UTF-8 bytes of the used documents."""
-    settings: dict[str, Any]
-    collocations: int
-    shards: list[Shard]
-
-    @property
-    def fingerprint(self) -> str:
-        """Return the name of exactly this content: the same documents, tokens and layers, the same fingerprint."""
-        content = self.model_dump(mode="json", exclude={"settings"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def count(self, name: Literal["documents", "sentences", "tokens"], split: Split | None = None) -> int:
-        """Return documents, sentences or tokens of a split, or of all."""
-        return sum(int(getattr(shard, name)) for shard in self.shards if split in (None, shard.split))
-
-
-def write_array(path: Path, array: Array) -> str:
-    """Write an array as `.npy` and return the SHA-256 of the file."""
-    with path.open("wb") as stream:
-        np.lib.format.write_array(stream, array, allow_pickle=False)
-    return file_hash(path)
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_array(path: Path) -> Array:
-    """Map a `.npy` file into memory, read-only."""
-    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
 
 
 @dataclass(frozen=True)
@@ -98,6 +30,8 @@ class TextSplit:
     """Tokens: sentence s is tokens offsets[s]:offsets[s+1]; int64 [sentences + 1]."""
     shard_starts: IntArray
     """First token of each shard; int64 [shards]."""
+    shard_sources: Sequence[str]
+    """Source of each shard."""
     arrays: Sequence[Mapping[str, Array]] = field(repr=False)
     """Per shard: `token_ids` and the layers."""
 
@@ -110,6 +44,10 @@ class TextSplit:
     def document_tokens(self) -> IntArray:
         """First token of each document and the end; int64 [documents + 1]."""
         return self.sentence_offsets[self.document_offsets]
+
+    def sources(self, starts: IntArray) -> Array:
+        """Return the source of each of some tokens; str [N]."""
+        return np.array(self.shard_sources)[np.searchsorted(self.shard_starts, starts, side="right") - 1]
 
     def passage(self, start: int, stop: int, layers: Sequence[str]) -> AnnotatedText:
         """Return tokens start:stop, which lie in one document, with their sentences and layers."""
@@ -124,33 +62,12 @@ class TextSplit:
         return AnnotatedText(token_ids, offsets, {name: np.asarray(arrays[name][span]) for name in layers})
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged: it holds no mapping")
-    return found
-
-
 class Corpus:
     """A corpus that was prepared: manifest, tokenizer and splits."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        path = self.folder / "manifest.json"
-        if not path.is_file():
-            raise UserError(f"no corpus at {self.folder}: manifest.json is missing; make one with the verb prepare")
-        found = _parsed(path)
-        if found.get("format") != FORMAT:
-            raise UserError(f"corpus {self.folder} has format {found.get('format')}; this version reads {FORMAT}")
-        try:
-            self.manifest = Manifest.model_validate(found)
-        except ValidationError as error:
-            raise UserError(
-                f"{path} is no manifest of this version: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
-            ) from error
+        self.manifest = read_manifest(self.folder)
 
     @property
     def language(self) -> Language:
@@ -160,9 +77,12 @@ class Corpus:
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """The tokenizer, as a transformers object."""
-        from ernie_cmtl.corpus.tokenizer import load_tokenizer
+        from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
 
-        return load_tokenizer(self.folder / "tokenizer")
+        tokenizer = load_tokenizer(self.folder / "tokenizer")
+        if vocabulary_hash(tokenizer) != self.manifest.vocabulary_hash:
+            raise UserError(f"corpus {self.folder} is damaged: its tokenizer is not the one that it was built with")
+        return tokenizer
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -171,64 +91,89 @@ class Corpus:
 
         return vocabulary_of(self.tokenizer)
 
+    @cached_property
+    def profile(self) -> CorpusProfile:
+        """What tasks need to know of the corpus."""
+        manifest = self.manifest
+        return CorpusProfile(manifest.language, self.vocabulary, tuple(manifest.layers), tuple(manifest.spans))
+
+    @cached_property
+    def verified(self) -> bool:
+        """Read every file once and compare it with its hash.
+
+        Raises:
+            UserError: A file is missing or not what it was when the corpus was built.
+        """
+        files = dict(self._files())
+        with ThreadPoolExecutor() as pool:
+            for path, found in zip(files, pool.map(_hash_if_there, files), strict=True):
+                if found != files[path]:
+                    what = "is missing" if found is None else "was changed since the corpus was built"
+                    raise UserError(f"corpus {self.folder} is damaged: {path.relative_to(self.folder)} {what}")
+        return True
+
+    def _files(self) -> Iterator[tuple[Path, str]]:
+        for name, expected in self.manifest.files.items():
+            yield self.folder / name, expected
+        for shard in self.manifest.shards:
+            for name, expected in shard.hashes.items():
+                yield self.folder / "shards" / shard.name / f"{name}.npy", expected
+        for table_name, table in self.manifest.labelled.items():
+            for name, expected in table.hashes.items():
+                yield self.folder / "labelled" / table_name / name, expected
+
     def split(self, name: Split) -> TextSplit:
-        """Open a split."""
-        shards = [shard for shard in self.manifest.shards if shard.split == name]
-        names = ("token_ids", *self.manifest.layers)
-        starts = np.cumsum([0] + [shard.tokens for shard in shards])
-        sentences = np.cumsum([0] + [shard.sentences for shard in shards])
+        """Open a split; the first one opened verifies the files.
+
+        Raises:
+            UserError: A file is missing or damaged.
+        """
+        assert self.verified
+        shards = [shard for shard in self.manifest.shards if shard.extent(name).tokens]
+        starts = np.cumsum([0] + [shard.extent(name).tokens for shard in shards])
+        sentences = np.cumsum([0] + [shard.extent(name).sentences for shard in shards])
         arrays, sentence_parts, document_parts = [], [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
         for shard, start, sentence in zip(shards, starts, sentences, strict=False):
-            folder = self.folder / "shards" / shard.name
-            arrays.append({layer: read_array(folder / f"{layer}.npy") for layer in names})
-            sentence_parts.append(read_array(folder / "sentence_offsets.npy")[1:] + start)
-            document_parts.append(read_array(folder / "document_offsets.npy")[1:] + sentence)
+            opened, sentence_ends, document_ends = self._shard(shard, name)
+            arrays.append(opened)
+            sentence_parts.append(sentence_ends + start)
+            document_parts.append(document_ends + sentence)
         return TextSplit(
-            int(starts[-1]), np.concatenate(document_parts), np.concatenate(sentence_parts), starts[: len(shards)], arrays
+            int(starts[-1]),
+            np.concatenate(document_parts),
+            np.concatenate(sentence_parts),
+            starts[: len(shards)],
+            [shard.source for shard in shards],
+            arrays,
         )
 
+    def labelled(self, name: str, split: Split) -> LabelledRows:
+        """Open a split of labelled rows.
 
-class ShardWriter:
-    """Collects annotated documents of one split and writes a shard whenever enough tokens stand together."""
+        Raises:
+            UserError: There are none of this name, or a file is missing or damaged.
+        """
+        assert self.verified
+        tables = self.manifest.labelled
+        if name not in tables:
+            there = ", ".join(tables) or "none"
+            raise UserError(f"corpus {self.folder} has no labelled rows named {name!r}; there are: {there}")
+        return open_rows(self.folder / "labelled" / name, tables[name], split)
 
-    def __init__(self, folder: Path, split: Split, token_type: npt.DTypeLike, shard_tokens: int) -> None:
-        self._folder, self._split, self._token_type, self._limit = folder, split, token_type, shard_tokens
-        self._documents: list[AnnotatedText] = []
-        self._tokens = 0
-        self.shards: list[Shard] = []
+    def _shard(self, shard: Shard, split: Split) -> tuple[dict[str, Array], IntArray, IntArray]:
+        """Return the arrays of one split of a shard and where its sentences and documents end."""
+        folder = self.folder / "shards" / shard.name
+        before = shard.train if split == "heldout" else None
+        tokens, sentences, documents = (before.tokens, before.sentences, before.documents) if before else (0, 0, 0)
+        extent = shard.extent(split)
+        names = ("token_ids", *self.manifest.layers)
+        arrays = {name: read_array(folder / f"{name}.npy")[tokens : tokens + extent.tokens] for name in names}
+        sentence_offsets = read_array(folder / "sentence_offsets.npy")
+        document_offsets = read_array(folder / "document_offsets.npy")
+        sentence_ends = sentence_offsets[sentences + 1 : sentences + 1 + extent.sentences] - tokens
+        document_ends = document_offsets[documents + 1 : documents + 1 + extent.documents] - sentences
+        return arrays, sentence_ends, document_ends
 
-    def add(self, document: AnnotatedText) -> None:
-        """Take a document; a full shard is written first."""
-        size = len(document.token_ids)
-        if self._documents and self._tokens + size > self._limit:
-            self.flush()
-        self._documents.append(document)
-        self._tokens += size
 
-    def flush(self) -> None:
-        """Write what is collected as a shard."""
-        if not self._documents:
-            return
-        documents, self._documents, self._tokens = self._documents, [], 0
-        name = f"{self._split}-{len(self.shards):05d}"
-        folder = self._folder / name
-        folder.mkdir(parents=True)
-        lengths = np.concatenate([np.diff(d.sentence_offsets) for d in documents])
-        arrays: dict[str, Array] = {
-            "token_ids": np.concatenate([d.token_ids for d in documents]).astype(self._token_type),
-            "sentence_offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            "document_offsets": np.cumsum([0] + [d.sentences for d in documents]).astype(np.int64),
-        }
-        for layer in documents[0].layers:
-            arrays[layer] = np.concatenate([d.layers[layer] for d in documents])
-        hashes = {key: write_array(folder / f"{key}.npy", array) for key, array in arrays.items()}
-        self.shards.append(
-            Shard(
-                name=name,
-                split=self._split,
-                documents=len(documents),
-                sentences=len(lengths),
-                tokens=len(arrays["token_ids"]),
-                hashes=hashes,
-            )
-        )
+def _hash_if_there(path: Path) -> str | None:
+    return file_hash(path) if path.is_file() else None

@@ -1,6 +1,11 @@
 """The samples of a task as an endless order: each epoch a new permutation, any place of it computed at once."""
 
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.randomness import KeyedGenerator, KeyedPermutation, derive_key
@@ -8,29 +13,65 @@ from ernie_cmtl.records import Example, IntArray
 from ernie_cmtl.task import SampleIndex, TaskCorpus, TaskInstance
 
 _CHUNK, _CHUNKS_KEPT = 1024, 8
+_log = logging.getLogger(__name__)
+
+MixturePart = tuple[Collection[str], float]
+"""Sources that are drawn from together, in proportion to what there is of them, and their part of the tokens."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The samples of one part of the mixture."""
+
+    places: IntArray
+    """Of the index; int64 [N]."""
+    quota: int
+    """How many of each chunk of samples come from here."""
+    key: int
 
 
 class SampleStream:
-    """Sample number n of a task instance, for n = 0, 1, 2, ...; a pure function of (seed, corpus, options, n)."""
+    """Sample number n of a task instance, for n = 0, 1, 2, ...; a pure function of (seed, corpus, options, mixture, n)."""
 
-    def __init__(self, instance: TaskInstance, corpus: TaskCorpus, row_length: int, seed: int) -> None:
+    def __init__(
+        self, instance: TaskInstance, corpus: TaskCorpus, row_length: int, seed: int, mixture: Sequence[MixturePart] = ()
+    ) -> None:
+        """mixture: parts of the text with the share of tokens that each gives; none: all of it, as much as there is."""
         length = min(row_length, instance.task.options.maximum_length or row_length)
         self.instance = instance
         self.corpus = corpus
         self.index: SampleIndex = instance.task.index(corpus, length)
-        if not len(self.index):
+        self._key = derive_key(seed, "order", instance.name)
+        self._parts = self._divide(mixture)
+        if not self._parts:
             needed = instance.task.minimum_sentences
             raise UserError(
                 f"task {instance.name!r} finds no sample: no document has {needed} sentence(s) in a row within {length} tokens"
             )
-        self.longest = int(self.index.slots.max())
-        self._key = derive_key(seed, "order", instance.name)
+        self.longest = max(int(self.index.slots[part.places].max()) for part in self._parts)
         self._generator = KeyedGenerator(derive_key(seed, "example", instance.name))
         self._chunks: dict[int, tuple[list[int], list[int]]] = {}
 
+    def _divide(self, mixture: Sequence[MixturePart]) -> list[_Part]:
+        """Divide the index by the parts of the mixture, and each chunk of samples so that tokens come in their shares."""
+        if not mixture:
+            return [_Part(np.arange(len(self.index)), _CHUNK, self._key)] if len(self.index) else []
+        sources = self.corpus.sources(self.index.starts)
+        found = [(names, weight, np.flatnonzero(np.isin(sources, sorted(names)))) for names, weight in mixture if weight > 0]
+        if missing := [name for names, _, places in found if not len(places) for name in names]:
+            _log.warning("task %s finds no sample in %s; the other sources give its part", self.instance.name, ", ".join(missing))
+        found = [row for row in found if len(row[2])]
+        # A source of short samples gives more of them for the same tokens.
+        wanted = np.array([weight / self.index.slots[places].mean() for _, weight, places in found])
+        quotas = _apportion(wanted, _CHUNK)
+        return [
+            _Part(places, quota, derive_key(self._key, "part", *sorted(names)))
+            for (names, _, places), quota in zip(found, quotas, strict=True)
+        ]
+
     def __len__(self) -> int:
-        """Samples in an epoch."""
-        return len(self.index)
+        """Samples that differ."""
+        return sum(len(part.places) for part in self._parts)
 
     def _find(self, number: int) -> tuple[int, int]:
         """Return the place in the index and the slot of sample `number`; computed for a chunk of neighbours at once."""
@@ -38,21 +79,18 @@ class SampleStream:
         if chunk not in self._chunks:
             if len(self._chunks) == _CHUNKS_KEPT:
                 del self._chunks[next(iter(self._chunks))]
-            places = self._places(chunk * _CHUNK, (chunk + 1) * _CHUNK)
+            places = self._places(chunk)
             self._chunks[chunk] = (places.tolist(), self.index.slots[places].tolist())
         places_of_chunk, slots = self._chunks[chunk]
         return places_of_chunk[place], slots[place]
 
-    def _places(self, first: int, last: int) -> IntArray:
-        """Return which samples of the index are the numbers first..last-1."""
-        parts = []
-        while first < last:
-            epoch, start = divmod(first, len(self))
-            stop = min(len(self), start + last - first)
-            order = KeyedPermutation(len(self), derive_key(self._key, epoch))
-            parts.append(order(np.arange(start, stop)))
-            first += stop - start
-        return np.concatenate(parts)
+    def _places(self, chunk: int) -> IntArray:
+        """Return which samples of the index a chunk holds: each part's next ones, shuffled among each other."""
+        found = np.concatenate([_next_of(part, chunk * part.quota, (chunk + 1) * part.quota) for part in self._parts])
+        if len(self._parts) == 1:
+            return found
+        order = KeyedPermutation(len(found), derive_key(self._key, "mixture", chunk))
+        return found[order(np.arange(len(found)))]
 
     def slot(self, number: int) -> int:
         """Return the most tokens that sample `number` can have."""
@@ -68,3 +106,26 @@ class SampleStream:
         task = self.instance.task
         text = self.corpus.passage(*self.source(number), task.layers)
         return task.example(text, self._generator.at(number), self.corpus)
+
+
+def _next_of(part: _Part, first: int, last: int) -> IntArray:
+    """Return the samples first..last-1 of a part: epoch after epoch, each in an order of its own."""
+    found = []
+    while first < last:
+        epoch, start = divmod(first, len(part.places))
+        stop = min(len(part.places), start + last - first)
+        order = KeyedPermutation(len(part.places), derive_key(part.key, epoch))
+        found.append(part.places[order(np.arange(start, stop))])
+        first += stop - start
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def _apportion(wanted: npt.NDArray[np.float64], total: int) -> list[int]:
+    """Divide a total in proportion to what is wanted: whole numbers, at least 1, by largest remainder."""
+    if not len(wanted):
+        return []
+    exact = np.maximum(wanted / wanted.sum() * (total - len(wanted)), 0)
+    quotas = np.floor(exact).astype(np.int64)
+    rest = total - len(wanted) - int(quotas.sum())
+    quotas[np.argsort(quotas - exact, kind="stable")[:rest]] += 1
+    return [int(quota) + 1 for quota in quotas]

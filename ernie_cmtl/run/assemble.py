@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from transformers import AutoConfig
 
 from ernie_cmtl.config import RunConfig, TaskConfig
-from ernie_cmtl.corpus.store import Corpus, Split
+from ernie_cmtl.corpus.manifest import Split
+from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.data.loader import StepSource
 from ernie_cmtl.data.streams import SampleStream
@@ -20,7 +21,7 @@ from ernie_cmtl.registry import find_task
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.settings import explain
-from ernie_cmtl.task import TaskInstance, require_layers, run_heads
+from ernie_cmtl.task import TaskInstance, check_fit, run_heads
 
 _log = logging.getLogger(__name__)
 
@@ -104,14 +105,14 @@ def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> Ta
     Raises:
         UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer or language.
     """
-    task = find_task(config.type or name)
-    manifest = corpus.manifest
-    require_layers(name, task, manifest.language, manifest.layers)
+    kind = find_task(config.type or name)
     try:
-        options = task.Options.model_validate(config.options)
+        options = kind.Options.model_validate(config.options)
     except ValidationError as error:
-        raise UserError(explain(error, task.Options, f"tasks.{name}")) from error
-    return TaskInstance(name, row, task(options, corpus.vocabulary))
+        raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
+    task = kind(options, corpus.profile)
+    check_fit(name, task)
+    return TaskInstance(name, row, task)
 
 
 def check_checkpoint(init_from: str, expected_hash: str) -> None:

@@ -9,21 +9,21 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from ernie_cmtl.corpus import build
-from ernie_cmtl.corpus.build import PrepareConfig, Progress, prepare
+from ernie_cmtl.corpus import shards
+from ernie_cmtl.corpus.build import Progress
+from ernie_cmtl.corpus.manifest import Split
 from ernie_cmtl.corpus.scan import split_hash, text_digest
-from ernie_cmtl.corpus.store import Corpus, Split
+from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.tokenizer import SPECIAL_TOKENS, raw_text_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
-from tests.conftest import SMALL_CORPUS, build_corpus, quiet, sample_texts, write_jsonl
+from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
 
 # Settings that find collocations in the smallest corpus.
-FEW = {"minimum_count": 2, "minimum_pmi": 0}
+FEW: dict[str, Any] = {"layers": {"collocations": {"minimum_count": 2, "minimum_pmi": 0}}}
 
 Report = Callable[[Progress], None]
 
@@ -31,7 +31,7 @@ Report = Callable[[Progress], None]
 def make(
     inputs: Path, output: Path, language: Language = "en", processes: int = 1, report: Report = quiet, **settings: Any
 ) -> dict[str, Any]:
-    return prepare([str(inputs)], output, language, PrepareConfig.model_validate(SMALL_CORPUS | settings), processes, report)
+    return make_corpus([str(inputs)], output, language, processes, report, **settings)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -103,7 +103,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
     return Mixed(folder, texts, rejects, duplicates=3)
 
 
-MIXED_SETTINGS: dict[str, Any] = {"reader": {"maximum_line_bytes": 100_000}, "shard_tokens": 4000}
+MIXED_SETTINGS: dict[str, Any] = {"reader": {"maximum_line_bytes": 100_000}, "shard_bytes": 16_000}
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_two_processes_write_the_same_bytes_as_one(
     mixed: Mixed, built: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Small pieces of work, so that they really come back from two processes.
-    monkeypatch.setattr(build, "_BATCH_BYTES", 3000)
+    monkeypatch.setattr(shards, "_BATCH_BYTES", 3000)
     result = make(mixed.folder, tmp_path / "corpus", "zh", processes=2, **MIXED_SETTINGS)
     assert result["fingerprint"] == built[1]["fingerprint"]
     assert len([name for name in tree(built[0]) if name.endswith("token_ids.npy")]) > 3
@@ -162,7 +162,7 @@ def test_two_processes_write_the_same_bytes_as_one(
 @pytest.mark.parametrize(("documents", "expected"), [(1, 0), (3, 0), (4, 1), (11, 2), (40, 10)])
 def test_a_small_corpus_holds_out_a_quarter_at_most(tmp_path: Path, documents: int, expected: int) -> None:
     texts = sample_texts("en", documents)
-    result = build_corpus(tmp_path, texts, collocations=FEW)
+    result = build_corpus(tmp_path, texts, **FEW)
     assert result["documents"]["heldout"] == expected
     held = texts_of(Corpus(tmp_path / "corpus"), "heldout", texts)
     train = texts_of(Corpus(tmp_path / "corpus"), "train", texts)
@@ -186,7 +186,7 @@ def test_never_more_than_a_quarter_is_held_out_by_chance(tmp_path: Path, documen
         candidate = f"{text.strip()} {next(numbers)}"
         if split_hash(text_digest(candidate)) < 0.01 * 2**64:
             texts.append(candidate)
-    result = build_corpus(tmp_path, texts, collocations=FEW)
+    result = build_corpus(tmp_path, texts, **FEW)
     assert result["documents"]["heldout"] == documents // 4
 
 
@@ -229,7 +229,7 @@ def test_the_tokenizer_learns_nothing_from_heldout_texts(tmp_path: Path) -> None
 
 def test_one_document_makes_a_corpus_with_nothing_held_out(tmp_path: Path) -> None:
     text = sample_texts("en", 1)
-    result = build_corpus(tmp_path, text, collocations=FEW)
+    result = build_corpus(tmp_path, text, **FEW)
     assert result["documents"] == {"read": 1, "used": 1, "rejected": 0, "duplicates": 0, "heldout": 0}
     corpus = Corpus(tmp_path / "corpus")
     assert texts_of(corpus, "train", text) == text
@@ -240,12 +240,9 @@ def test_one_document_makes_a_corpus_with_nothing_held_out(tmp_path: Path) -> No
     "settings", [{"maximum": 0}, {"minimum_pmi": 1e6}, {"minimum_count": 10**6}], ids=lambda settings: next(iter(settings))
 )
 def test_a_corpus_without_any_collocation_is_built(tmp_path: Path, settings: dict[str, Any]) -> None:
-    result = build_corpus(tmp_path, sample_texts("en", 8), collocations=settings)
-    assert result["collocations"] == 0
+    build_corpus(tmp_path, sample_texts("en", 8), layers={"collocations": settings})
     split = Corpus(tmp_path / "corpus").split("train")
-    units = split.passage(0, int(split.document_tokens[1]), ("unit_starts", "word_starts")).layers
-    assert set(np.unique(units["unit_starts"])) == {0, 1}
-    assert (units["unit_starts"] >= units["word_starts"]).all()
+    assert not split.passage(0, int(split.document_tokens[1]), ("collocations",)).layers["collocations"].any()
 
 
 # Output folders
@@ -285,38 +282,6 @@ def test_a_missing_input_leaves_no_output_folder_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "corpus").exists()
 
 
-class PowerCutError(Exception):
-    """Stands for whatever ends a process."""
-
-
-def power_cut(progress: Progress) -> None:
-    if progress.stage == "annotation" and progress.documents > 5:
-        raise PowerCutError
-
-
-@pytest.mark.parametrize("place", ["beside the input", "inside the input"])
-def test_a_build_that_was_broken_off_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setattr(build, "_BATCH_BYTES", 10_000)
-    settings = {"shard_tokens": 1000}
-    source = tmp_path / "in"
-    source.mkdir()
-    write_jsonl(source / "text.jsonl", sample_texts("en", 12))
-    fresh = make(source, tmp_path / "fresh", **settings)
-    output = (source if place == "inside the input" else tmp_path) / "corpus"
-    with pytest.raises(PowerCutError):
-        make(source, output, report=power_cut, **settings)
-    assert (output / "building").exists()
-    assert list((output / "shards").iterdir())
-    with pytest.raises(UserError, match="no corpus"):
-        Corpus(output)
-    # What an earlier version of the text had left must go as well.
-    (output / "shards" / "train-00099").mkdir()
-    again = make(source, output, **settings)
-    assert again["fingerprint"] == fresh["fingerprint"]
-    assert tree(output) == tree(tmp_path / "fresh")
-    assert not (output / "shards" / "train-00099").exists()
-
-
 # Input that changes or cannot be used
 
 
@@ -341,7 +306,7 @@ def test_input_that_changes_during_the_build_is_reported(tmp_path: Path, change:
         if progress.stage == "annotation" and waiting:
             waiting.pop()(source)
 
-    with pytest.raises(UserError, match=r"text\.jsonl.*(changed|removed)"):
+    with pytest.raises(UserError, match=r"text\.jsonl.*changed or removed"):
         make(source, tmp_path / "corpus", report=change_once)
     with pytest.raises(UserError, match="no corpus"):
         Corpus(tmp_path / "corpus")
@@ -352,9 +317,9 @@ def test_input_that_changes_during_the_build_is_reported(tmp_path: Path, change:
     [
         (
             {"a.txt": b"\xff", "b.txt": b" ", "c.jsonl": b"{}\n5\n"},
-            r"no usable document in 3 file.*empty: 1, invalid_utf8: 1, no_text_field: 2",
+            r"no usable document in 3 input.*empty: 1, invalid_utf8: 1, as a.txt: byte 0, no_text_field: 2, as c.jsonl#1: no .text.",
         ),
-        ({"a.jsonl": b""}, "no usable document in 1 file.*nothing was read"),
+        ({"a.jsonl": b""}, "no usable document in 1 input.*nothing was read"),
         ({"a.txt": "\u200b\u200d".encode()}, "no usable document"),
     ],
     ids=["rejected", "nothing", "no tokens"],
@@ -408,7 +373,7 @@ def test_token_ids_beyond_two_bytes_are_stored_whole(tmp_path: Path, holes: bool
     texts = sample_texts("en", 8)
     fillers = [] if holes else [f"filler{number}" for number in range(70_000)]
     given = save_tokenizer(tmp_path / "given", fillers, first=70_000 if holes else 5)
-    build_corpus(tmp_path, texts, tokenizer={"name_or_path": str(tmp_path / "given")}, collocations=FEW)
+    build_corpus(tmp_path, texts, tokenizer={"name_or_path": str(tmp_path / "given")}, **FEW)
     split = Corpus(tmp_path / "corpus").split("train")
     ids = split.passage(0, int(split.document_tokens[1]), ()).token_ids.tolist()
     assert max(ids) > 1 << 16

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_cmtl.corpus.collocations import LONGEST, CollocationConfig, Words, mine, words_of
+from ernie_cmtl.corpus.mining import LONGEST, CollocationOptions, Words, mine, words_of
 from ernie_cmtl.corpus.store import Corpus, TextSplit
+from ernie_cmtl.data.units import span_places
 
 Ngram = tuple[int, ...]
 Sentences = list[list[int]]
@@ -86,7 +87,7 @@ def reference(sentences: Sentences, minimum_count: int) -> dict[Ngram, Score]:
 
 def mined(sentences: Sentences, **settings: float) -> dict[Ngram, Score]:
     """What the code under test finds, best first."""
-    config = CollocationConfig.model_validate(settings)
+    config = CollocationOptions.model_validate(settings)
     flat = [word for sentence in sentences for word in sentence]
     lexicon, rows = mine(make_words(sentences)[0], config)
     assert len(lexicon.hashes) == len(rows)
@@ -95,18 +96,23 @@ def mined(sentences: Sentences, **settings: float) -> dict[Ngram, Score]:
     return found
 
 
-def expected_units(sentences: Sentences, lexicon: set[Ngram]) -> list[int]:
+def expected_spans(sentences: Sentences, lexicon: set[Ngram]) -> list[int]:
     """Read from the left and always take the longest collocation that starts here."""
-    marks = [1] * sum(map(len, sentences))
+    marks = [0] * sum(map(len, sentences))
     for first, run in runs(sentences):
         place = 0
         while place < len(run):
             lengths = [n for n in range(2, LONGEST + 1) if place + n <= len(run) and tuple(run[place : place + n]) in lexicon]
             longest = max(lengths, default=1)
-            marks[first + place : first + place + longest] = [2 if lengths else 1] + [0] * (longest - 1)
+            if lengths:
+                marks[first + place : first + place + longest] = [1] + [2] * (longest - 1)
             place += longest
     flat = [word for sentence in sentences for word in sentence]
-    return [mark for word, begin in zip(flat, marks, strict=True) for mark in [begin] + [0] * (len(SPELLING[word]) - 1)]
+    return [
+        mark
+        for word, begin in zip(flat, marks, strict=True)
+        for mark in [begin] + [2 if begin else 0] * (len(SPELLING[word]) - 1)
+    ]
 
 
 def assert_equal_scores(found: dict[Ngram, Score], expected: dict[Ngram, Score]) -> None:
@@ -143,12 +149,12 @@ def test_counts_scores_and_first_places_equal_the_reference(sentences: Sentences
 
 @settings(max_examples=60, deadline=None)
 @given(SENTENCES, st.integers(0, 8))
-def test_units_equal_the_reference_longest_first_from_the_left(sentences: Sentences, maximum: int) -> None:
-    config = CollocationConfig.model_validate(ALL | {"maximum": maximum})
+def test_spans_equal_the_reference_longest_first_from_the_left(sentences: Sentences, maximum: int) -> None:
+    config = CollocationOptions.model_validate(ALL | {"maximum": maximum})
     words, tokens = make_words(sentences)
     lexicon, _ = mine(words, config)
     kept = set(mined(sentences, **ALL, maximum=maximum))
-    assert lexicon.unit_starts(words, tokens).tolist() == expected_units(sentences, kept)
+    assert lexicon.spans(words, tokens).tolist() == expected_spans(sentences, kept)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -164,8 +170,8 @@ def test_a_random_corpus_is_mined_as_by_the_reference(seed: int, minimum_count: 
     scores = [score.pmi for score in found.values()]
     assert scores == sorted(scores, reverse=True)
     words, tokens = make_words(sentences)
-    lexicon, _ = mine(words, CollocationConfig(minimum_count=minimum_count, minimum_pmi=minimum_pmi))
-    assert lexicon.unit_starts(words, tokens).tolist() == expected_units(sentences, set(wanted))
+    lexicon, _ = mine(words, CollocationOptions(minimum_count=minimum_count, minimum_pmi=minimum_pmi))
+    assert lexicon.spans(words, tokens).tolist() == expected_spans(sentences, set(wanted))
 
 
 @pytest.mark.parametrize("maximum", [0, 1, 7])
@@ -184,10 +190,10 @@ def test_no_ngram_crosses_a_sentence_end_or_a_symbol() -> None:
 
 
 def test_a_lexicon_from_one_text_marks_another() -> None:
-    lexicon, _ = mine(make_words([[0, 1, 2], [3, 8], [0, 1, 2]])[0], CollocationConfig.model_validate(ALL))
+    lexicon, _ = mine(make_words([[0, 1, 2], [3, 8], [0, 1, 2]])[0], CollocationOptions.model_validate(ALL))
     words, tokens = make_words([[3, 0, 1, 2, 0, 1], [1, 2, 6, 0], [1], [0, 1, 8]])
-    expected = [1, 2, 0, 0, 2, 0, 2, 0, 1, 1, 1, 2, 0, 1, 0, 0]
-    assert lexicon.unit_starts(words, tokens).tolist() == expected
+    expected = [0, 1, 2, 2, 1, 2, 1, 2, 0, 0, 0, 1, 2, 0, 0, 0]
+    assert lexicon.spans(words, tokens).tolist() == expected
 
 
 # On the sample corpora
@@ -228,33 +234,33 @@ def phrase_counts(corpus: Corpus) -> Counter[str]:
 @pytest.mark.parametrize("language", ["english", "chinese"])
 def test_the_listed_collocations_are_frequent_phrases_of_the_training_text(language: str, request: pytest.FixtureRequest) -> None:
     corpus: Corpus = request.getfixturevalue(language)
-    with (corpus.folder / "lexicon" / "collocations.tsv").open(encoding="utf-8") as stream:
+    with (corpus.folder / "fitted" / "collocations" / "collocations.tsv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     counts = phrase_counts(corpus)
-    assert len(rows) == corpus.manifest.collocations > 0
+    assert len(rows) == len(np.load(corpus.folder / "fitted" / "collocations" / "lexicon.npy")) > 0
     assert {row["phrase"]: int(row["count"]) for row in rows} == {row["phrase"]: counts[row["phrase"]] for row in rows}
     assert all(float(row["pmi"]) >= 4 and 2 <= int(row["words"]) <= LONGEST for row in rows)
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
 @pytest.mark.parametrize("language", ["english", "chinese"])
-def test_units_cover_all_tokens_and_never_leave_their_sentence(language: str, split: str, request: pytest.FixtureRequest) -> None:
+def test_spans_are_listed_phrases_of_whole_words_inside_one_sentence(
+    language: str, split: str, request: pytest.FixtureRequest
+) -> None:
     corpus: Corpus = request.getfixturevalue(language)
-    with (corpus.folder / "lexicon" / "collocations.tsv").open(encoding="utf-8") as stream:
+    with (corpus.folder / "fitted" / "collocations" / "collocations.tsv").open(encoding="utf-8") as stream:
         listed = {row["phrase"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)}
     text = corpus.split(split)  # type: ignore[arg-type]
     found = 0
     for start, stop in pairwise(text.sentence_offsets.tolist()):
-        passage = text.passage(start, stop, ("word_starts", "unit_starts"))
-        units, words = passage.layers["unit_starts"].copy(), passage.layers["word_starts"].copy()
+        passage = text.passage(start, stop, ("word_starts", "collocations"))
+        layer, words = passage.layers["collocations"], passage.layers["word_starts"].copy()
         words[0] = 1
-        assert units[0] > 0
-        assert not (units[words == 0]).any(), "a unit starts inside a word"
-        begins = [*np.flatnonzero(units).tolist(), len(units)]
-        for first, last in pairwise(begins):
-            size = int(words[first:last].sum())
-            assert size == 1 if units[first] == 1 else 2 <= size <= LONGEST
-            if units[first] == 2:
-                found += 1
-                assert corpus.tokenizer.decode(passage.token_ids[first:last]) in listed
+        assert layer[0] != 2, "a span goes on from another sentence"
+        for first, last in zip(*span_places(layer), strict=True):
+            assert words[first], "a span starts inside a word"
+            assert last == len(words) or words[last], "a span ends inside a word"
+            assert 2 <= words[first:last].sum() <= LONGEST
+            assert corpus.tokenizer.decode(passage.token_ids[first:last]) in listed
+            found += 1
     assert found > 0

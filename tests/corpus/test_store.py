@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -13,23 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_cmtl.corpus.store import Corpus, ShardWriter, Split, TextSplit
+from ernie_cmtl.corpus.manifest import SPLITS, Split
+from ernie_cmtl.corpus.store import Corpus, TextSplit
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import AnnotatedText
 from tests.conftest import build_corpus, sample_texts
 
-SPLITS: tuple[Split, ...] = ("train", "heldout")
-LAYERS = ("word_starts", "letter_case", "unit_starts")
+LAYERS = ("word_starts", "letter_case", "capitalized_names", "collocations")
 
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The English sample in many small shards."""
     folder = tmp_path_factory.mktemp("sharded")
-    build_corpus(folder, sample_texts("en"), shard_tokens=4000)
+    build_corpus(folder, sample_texts("en"), shard_bytes=16_000)
     corpus = Corpus(folder / "corpus")
-    assert sum(shard.split == "train" for shard in corpus.manifest.shards) > 5
-    assert sum(shard.split == "heldout" for shard in corpus.manifest.shards) > 1
+    assert sum(shard.train.tokens > 0 for shard in corpus.manifest.shards) > 5
+    assert sum(shard.heldout.tokens > 0 for shard in corpus.manifest.shards) > 1
     return corpus
 
 
@@ -40,16 +40,19 @@ def opened(corpus: Corpus, split: Split) -> tuple[TextSplit, dict[str, Any]]:
 
 def concatenated(corpus: Corpus, split: Split) -> dict[str, Any]:
     """The whole split, read from the files without the code under test; sentences and documents as lists of lengths."""
-    names = [
-        shard["name"] for shard in json.loads((corpus.folder / "manifest.json").read_text())["shards"] if shard["split"] == split
-    ]
-    folders = [corpus.folder / "shards" / name for name in names]
-    parts = {name: [np.load(folder / f"{name}.npy") for folder in folders] for name in ("token_ids", *LAYERS)}
-    lengths = {
-        name: np.concatenate([np.diff(np.load(folder / f"{name}_offsets.npy")) for folder in folders]).tolist()
-        for name in ("sentence", "document")
-    }
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()} | lengths
+    rows: dict[str, list[Any]] = {name: [] for name in ("token_ids", *LAYERS, "sentence", "document")}
+    for shard in json.loads((corpus.folder / "manifest.json").read_text())["shards"]:
+        folder = corpus.folder / "shards" / shard["name"]
+        documents = np.diff(np.load(folder / "document_offsets.npy")).tolist()
+        sentences = np.diff(np.load(folder / "sentence_offsets.npy")).tolist()
+        first, last = (0, shard["train"]["documents"]) if split == "train" else (shard["train"]["documents"], len(documents))
+        before = sum(documents[:first])
+        rows["document"] += documents[first:last]
+        rows["sentence"] += (own := sentences[before : before + sum(documents[first:last])])
+        start = sum(sentences[:before])
+        for name in ("token_ids", *LAYERS):
+            rows[name] += np.load(folder / f"{name}.npy")[start : start + sum(own)].tolist()
+    return {name: row if name in ("sentence", "document") else np.array(row) for name, row in rows.items()}
 
 
 def test_a_split_shows_all_its_shards_as_one_text(sharded: Corpus) -> None:
@@ -95,44 +98,57 @@ def test_each_whole_document_can_be_read_wherever_its_shard_ends(sharded: Corpus
             assert np.diff(passage.sentence_offsets).tolist() == [next(sentences) for _ in range(count)]
 
 
-def test_shards_hold_whole_documents_and_no_more_tokens_than_asked_for(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    sizes = [5, 1, 4, 12, 2, 9, 1, 1]
-    documents = [
-        AnnotatedText(rng.integers(0, 90, size), np.array([0, size]), {"word_starts": np.ones(size, np.uint8)}) for size in sizes
-    ]
-    writer = ShardWriter(tmp_path, "train", np.uint16, 10)
-    for document in documents:
-        writer.add(document)
-    writer.flush()
-    # A document that is larger than a shard gets one of its own.
-    assert [(shard.documents, shard.tokens) for shard in writer.shards] == [(3, 10), (1, 12), (1, 2), (2, 10), (1, 1)]
-    stored = np.concatenate([np.load(tmp_path / shard.name / "token_ids.npy") for shard in writer.shards])
-    assert stored.dtype == np.uint16
-    assert stored.tolist() == np.concatenate([document.token_ids for document in documents]).tolist()
-
-
-def test_array_files_hold_no_pickle_and_have_the_hashes_of_the_manifest(sharded: Corpus) -> None:
-    files = {path for folder in ("shards", "lexicon") for path in (sharded.folder / folder).rglob("*") if path.is_file()}
-    arrays = {path for path in files if path.suffix == ".npy"}
-    assert {path.name for path in files - arrays} == {"collocations.tsv"}
-    assert all(np.load(path, allow_pickle=False).dtype.kind in "ui" for path in arrays)
+def test_array_files_hold_no_pickle_and_every_file_has_its_hash_in_the_manifest(sharded: Corpus) -> None:
+    manifest = sharded.manifest
+    arrays = list(sharded.folder.rglob("*.npy"))
+    assert all(np.load(path, allow_pickle=False).dtype.kind in "uib" for path in arrays)
     hashes = {
         sharded.folder / "shards" / shard.name / f"{name}.npy": value
-        for shard in sharded.manifest.shards
+        for shard in manifest.shards
         for name, value in shard.hashes.items()
-    }
-    assert set(hashes) == {path for path in arrays if path.parent.name != "lexicon"}
+    } | {sharded.folder / name: value for name, value in manifest.files.items()}
+    # The log, the manifest and each shard's own record are for people and for the build.
+    others = {"manifest.json", "rejects.jsonl", "shard.json"}
+    assert set(hashes) == {path for path in sharded.folder.rglob("*") if path.is_file() and path.name not in others}
     assert {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in hashes} == hashes
+
+
+@pytest.mark.parametrize("name", ["token_ids", "collocations", "document_offsets", "digests"])
+def test_one_flipped_byte_is_refused(english: Corpus, tmp_path: Path, name: str) -> None:
+    shutil.copytree(english.folder, tmp_path / "corpus")
+    path = tmp_path / "corpus" / "shards" / "00000" / f"{name}.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    status = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(UserError, match=rf"corpus .* is damaged: shards/00000/{name}.npy was changed"):
+        Corpus(tmp_path / "corpus").split("heldout")
+
+
+def test_a_missing_layer_file_and_a_changed_tokenizer_are_refused(english: Corpus, tmp_path: Path) -> None:
+    shutil.copytree(english.folder, tmp_path / "corpus")
+    (tmp_path / "corpus" / "tokenizer" / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"tokenizer/tokenizer.json was changed"):
+        Corpus(tmp_path / "corpus").split("train")
+    (tmp_path / "corpus" / "shards" / "00000" / "word_starts.npy").unlink()
+    (tmp_path / "corpus" / "tokenizer" / "tokenizer.json").write_bytes(
+        (english.folder / "tokenizer" / "tokenizer.json").read_bytes()
+    )
+    with pytest.raises(UserError, match=r"shards/00000/word_starts.npy is missing"):
+        Corpus(tmp_path / "corpus").split("train")
 
 
 def test_arrays_that_hold_a_pickle_are_not_loaded(english: Corpus, tmp_path: Path) -> None:
     shutil.copytree(english.folder, tmp_path / "corpus")
-    corpus = Corpus(tmp_path / "corpus")
-    path = corpus.folder / "shards" / corpus.manifest.shards[0].name / "token_ids.npy"
+    path = tmp_path / "corpus" / "shards" / "00000" / "token_ids.npy"
     np.save(path, np.array([{"any": "object"}]), allow_pickle=True)
+    # As somebody would who writes a hostile corpus: the manifest names the file's own hash.
+    manifest = json.loads((tmp_path / "corpus" / "manifest.json").read_text())
+    manifest["shards"][0]["hashes"]["token_ids"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "corpus" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"pickle|object"):
-        corpus.split("train")
+        Corpus(tmp_path / "corpus").split("train")
 
 
 def test_a_corpus_is_read_only(english: Corpus) -> None:
@@ -152,7 +168,7 @@ def test_a_folder_without_a_corpus_is_the_users_mistake(tmp_path: Path, name: st
 @pytest.mark.parametrize("content", ['{"format": 99}', "{}"])
 def test_a_corpus_of_another_format_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match="this version reads 1"):
+    with pytest.raises(UserError, match="this version reads 2"):
         Corpus(tmp_path)
 
 
@@ -194,10 +210,10 @@ def test_the_fingerprint_changes_with_the_annotation_settings(tmp_path: Path) ->
     texts = sample_texts("en", 8)
     settings: dict[str, dict[str, Any]] = {
         "a": {},
-        "collocations": {"collocations": {"minimum_count": 3}},
+        "collocations": {"layers": {"collocations": {"minimum_count": 3}}},
         "vocabulary": {"tokenizer": {"vocabulary_size": 500}},
         "heldout": {"heldout_minimum": 1},
-        "shards": {"shard_tokens": 2000},
+        "shards": {"shard_bytes": 8000},
     }
     found = [build_corpus(tmp_path / name, texts, **values)["fingerprint"] for name, values in settings.items()]
     assert len(set(found)) == len(found)

@@ -5,7 +5,7 @@ import pytest
 
 from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.data.windows import token_windows
-from ernie_cmtl.records import MASKED_TOKEN, Batch, Example, Targets, Vocabulary
+from ernie_cmtl.records import MASKED_TOKEN, Batch, CorpusProfile, Example, Targets, Vocabulary
 from ernie_cmtl.task import MASKED_TOKEN_HEAD, HeadSpec, PretrainTask, TaskInstance, TaskOptions, run_heads
 
 PAD, CLS, SEP = 9, 1, 2
@@ -40,7 +40,7 @@ def make_instances() -> list[TaskInstance]:
     instances = []
     # Rows of the task embedding need not be the numbers of the instances.
     for row, (name, heads) in zip((4, 1, 7, 0, 2), HEADS.items(), strict=True):
-        task = Written(TaskOptions.model_validate({}), VOCABULARY)
+        task = Written(TaskOptions.model_validate({}), CorpusProfile("en", VOCABULARY, (), ()))
         task.heads = heads
         instances.append(TaskInstance(name, row, task))
     return instances

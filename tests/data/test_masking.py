@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.data.masking import mask_units
+from ernie_cmtl.data.units import knowledge_units
 from ernie_cmtl.records import AnnotatedText, IntArray, Targets, Vocabulary
 
 SPECIALS = 5
@@ -112,8 +113,9 @@ def masked_windows(corpus: Corpus, epochs: int) -> Iterator[tuple[AnnotatedText,
     for _ in range(epochs):
         for first, end in zip(text.document_tokens[:-1].tolist(), text.document_tokens[1:].tolist(), strict=True):
             for start in range(first, end, 62):
-                window = text.passage(start, min(start + 62, end), ("unit_starts",))
-                result = mask_units(window.token_ids, window.layers["unit_starts"], corpus.vocabulary, 0.15, rng)
+                window = text.passage(start, min(start + 62, end), corpus.profile.layers)
+                units = knowledge_units(window, corpus.profile.spans)
+                result = mask_units(window.token_ids, units, corpus.vocabulary, 0.15, rng)
                 if result:
                     yield window, *result
 

@@ -52,7 +52,7 @@ class EveryKind(PretrainTask):
 @pytest.fixture
 def scored(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
     vocabulary = english.vocabulary
-    instance = TaskInstance("every_kind", 0, EveryKind(TaskOptions(), vocabulary))
+    instance = TaskInstance("every_kind", 0, EveryKind(TaskOptions(), english.profile))
     nothing = AnnotatedText(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), {})
     example = instance.task.example(nothing, np.random.default_rng(0), english.split("train"))
     heads = run_heads([instance])

@@ -1,16 +1,17 @@
 """Whole units are masked, those of the layer that the option names."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.data.units import knowledge_units
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText
 from ernie_cmtl.run.assemble import make_instance
-
-LAYERS = {"knowledge": "unit_starts", "word": "word_starts"}
 
 
 def open_stream(corpus: Corpus, **options: object) -> SampleStream:
@@ -18,13 +19,13 @@ def open_stream(corpus: Corpus, **options: object) -> SampleStream:
     return SampleStream(instance, corpus.split("train"), row_length=128, seed=1)
 
 
-def units_of(text: AnnotatedText, layer: str) -> list[set[int]]:
-    """Positions of each unit of a layer; the first token of a passage begins one in any case."""
-    units: list[set[int]] = []
-    for position, start in enumerate(text.layers[layer].tolist()):
-        if start or not units:
-            units.append(set())
-        units[-1].add(position)
+def units_of(text: AnnotatedText, spans: Sequence[str]) -> list[tuple[int, set[int]]]:
+    """Kind and positions of each unit of a passage; the first token begins one in any case."""
+    units: list[tuple[int, set[int]]] = []
+    for position, kind in enumerate(knowledge_units(text, spans).tolist()):
+        if kind or not units:
+            units.append((kind, set()))
+        units[-1][1].add(position)
     return units
 
 
@@ -32,7 +33,7 @@ def masked_samples(stream: SampleStream, count: int = 100) -> list[tuple[Annotat
     """Passages with their masked positions, counted without the special tokens."""
     samples = []
     for number in range(count):
-        text = stream.corpus.passage(*stream.source(number), ("word_starts", "unit_starts"))
+        text = stream.corpus.passage(*stream.source(number), stream.instance.task.profile.layers)
         example = stream.example(number)
         assert example is not None
         targets = example.targets[MASKED_TOKEN]
@@ -43,47 +44,58 @@ def masked_samples(stream: SampleStream, count: int = 100) -> list[tuple[Annotat
     return samples
 
 
-def split_units(samples: list[tuple[AnnotatedText, set[int]]], layer: str) -> tuple[int, int]:
+def split_units(samples: list[tuple[AnnotatedText, set[int]]], spans: Sequence[str]) -> tuple[int, int]:
     """How many units of several tokens are masked as a whole, and how many in part."""
-    touched = [(unit, masked) for text, masked in samples for unit in units_of(text, layer) if len(unit) > 1 and unit & masked]
+    touched = [(unit, masked) for text, masked in samples for _, unit in units_of(text, spans) if len(unit) > 1 and unit & masked]
     whole = sum(unit <= masked for unit, masked in touched)
     return whole, len(touched) - whole
 
 
 @pytest.mark.parametrize("language", ["english", "chinese"])
 @pytest.mark.parametrize("units", ["knowledge", "word"])
-def test_units_of_the_layer_are_masked_whole(units, language, request):
-    samples = masked_samples(open_stream(request.getfixturevalue(language), units=units))
-    whole, in_part = split_units(samples, LAYERS[units])
+def test_units_are_masked_whole(units, language, request):
+    corpus: Corpus = request.getfixturevalue(language)
+    samples = masked_samples(open_stream(corpus, units=units))
+    whole, in_part = split_units(samples, corpus.profile.spans if units == "knowledge" else ())
     assert whole > 50
     assert in_part == 0
 
 
 def test_words_are_masked_apart_from_their_collocation(english):
-    samples = masked_samples(open_stream(english, units="word"))
-    _, in_part = split_units(samples, "unit_starts")
+    _, in_part = split_units(masked_samples(open_stream(english, units="word")), ["collocations"])
     assert in_part > 50
 
 
-def test_collocations_are_units_of_knowledge(english):
-    samples = masked_samples(open_stream(english))
-    collocations = 0
+@pytest.mark.parametrize("spans", [["collocations"], ["capitalized_names"], ["collocations", "capitalized_names"]])
+def test_the_spans_that_are_chosen_are_the_units(english, spans):
+    samples = masked_samples(open_stream(english, spans=spans))
+    masked_spans = dict.fromkeys(range(2, 2 + len(spans)), 0)
     for text, masked in samples:
-        starts = text.layers["unit_starts"]
-        words = text.layers["word_starts"]
-        for unit in units_of(text, "unit_starts"):
-            if starts[min(unit)] == 2 and words[sorted(unit)].sum() > 1 and unit & masked:
+        for kind, unit in units_of(text, spans):
+            if kind > 1 and len(unit) > 1 and unit & masked:
                 assert unit <= masked
-                collocations += 1
-    assert collocations > 50
+                masked_spans[kind] += 1
+    assert min(masked_spans.values()) > 2
+    assert split_units(samples, spans)[1] == 0
+
+
+def test_all_span_layers_of_the_corpus_are_used_unless_some_are_chosen(english):
+    assert open_stream(english).instance.task.layers == ("word_starts", "capitalized_names", "collocations")
+    assert open_stream(english, spans=["collocations"]).instance.task.layers == ("word_starts", "collocations")
+    assert open_stream(english, units="word").instance.task.layers == ("word_starts",)
+
+
+def test_a_span_layer_that_the_corpus_lacks_is_refused_with_the_way_to_add_it(english):
+    with pytest.raises(UserError, match=r"layer 'gazetteer', which the corpus lacks; .*--layers gazetteer; it has word_starts"):
+        open_stream(english, spans=["gazetteer"])
 
 
 def test_tokens_are_masked_apart_from_their_word(english):
     samples = masked_samples(open_stream(english, units="token"))
-    _, in_part = split_units(samples, "word_starts")
+    _, in_part = split_units(samples, ())
     assert in_part > 50
     # About 15 % of words of two pieces are hit twice, as chance has it, not always.
-    pairs = [(unit, masked) for text, masked in samples for unit in units_of(text, "word_starts") if len(unit) == 2]
+    pairs = [(unit, masked) for text, masked in samples for _, unit in units_of(text, ()) if len(unit) == 2]
     both = np.mean([unit <= masked for unit, masked in pairs])
     assert both < 0.05
 

@@ -1,13 +1,21 @@
-"""Knowledge spans: stretches of raw text that are masked as one unit. One provider a file; its name is the name of the file."""
+"""Knowledge spans: stretches of text that are masked as one unit. One provider a file; its name is the name of the file."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import Language
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class SpanOptions(BaseModel):
@@ -16,8 +24,8 @@ class SpanOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SpanProvider(ABC):
-    """One way to find knowledge spans in the raw text of a document."""
+class SpanLayer(ABC):
+    """One way to find knowledge spans; its layer of the corpus has its name."""
 
     languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
     source: ClassVar[str]
@@ -36,12 +44,28 @@ class SpanProvider(ABC):
         self.options = options
         self.language = language
 
+
+class SpanProvider(SpanLayer):
+    """Finds spans in the raw text of one document, while it is annotated."""
+
     @abstractmethod
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return first character and one past the last of each span in a text, sorted and without overlaps."""
 
 
-_PROVIDERS = Plugins(SpanProvider, "span provider", package=__name__, group="ernie_cmtl.span_providers")  # type: ignore[type-abstract]
+class FittedSpans(SpanLayer):
+    """Learns from the whole training split what to mark, then marks every shard; text that is added later learns nothing."""
+
+    @abstractmethod
+    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Learn from the training documents of the shards in `corpus/shards` and write into a folder all that `mark` needs."""
+
+    @abstractmethod
+    def mark(self, folder: Path, shard: Path) -> npt.NDArray[np.uint8]:
+        """Return the layer of one shard: 1 where a span starts, 2 where it goes on; uint8 [tokens]."""
+
+
+_PROVIDERS = Plugins(SpanLayer, "span provider", package=__name__, group="ernie_cmtl.span_providers")
 
 
 def provider_names() -> list[str]:
@@ -49,7 +73,7 @@ def provider_names() -> list[str]:
     return _PROVIDERS.names()
 
 
-def find_provider(name: str) -> type[SpanProvider]:
+def find_provider(name: str) -> type[SpanLayer]:
     """Return the class of a provider.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import ernie_cmtl.corpus.spans
-from ernie_cmtl.corpus.spans import SpanProvider, add_provider_module, find_provider, provider_names
+from ernie_cmtl.corpus.spans import SpanLayer, add_provider_module, find_provider, provider_names
 from ernie_cmtl.errors import UserError
 
 
@@ -19,7 +19,7 @@ def test_names_are_the_files_of_the_providers():
 @pytest.mark.parametrize("name", provider_names())
 def test_each_provider_says_what_it_is(name):
     kind = find_provider(name)
-    assert issubclass(kind, SpanProvider)
+    assert issubclass(kind, SpanLayer)
     assert kind.source
     assert set(kind.languages) <= {"en", "zh"}
     with pytest.raises(ValidationError, match="extra_forbidden"):

@@ -11,8 +11,9 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ernie_cmtl.corpus.spans import SpanOptions
 from ernie_cmtl.randomness import mix
 from ernie_cmtl.records import Array, IntArray
 
@@ -21,17 +22,15 @@ _TABLE_BITS = 22
 Hashes = npt.NDArray[np.uint64]
 
 
-class CollocationConfig(BaseModel):
+class CollocationOptions(SpanOptions):
     """Which n-grams count as one unit of knowledge masking."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     minimum_count: int = Field(10, ge=2)
     """Occurrences in the counted part of the corpus."""
     minimum_pmi: float = 4.0
     """Nats by which the n-gram beats its best segmentation."""
     maximum: int = Field(800_000, ge=0)
-    """At most so many are kept, the highest PMI first; 0 switches collocations off."""
+    """At most so many are kept, the highest PMI first."""
     counted_tokens: int = Field(16_000_000, ge=1)
     """At most so many tokens of the training split are counted, in pieces spread evenly over it."""
 
@@ -75,24 +74,23 @@ class Lexicon:
     hashes: Hashes
     """Sorted hashes of the n-grams, all lengths together; uint64 [C]."""
 
-    def unit_starts(self, words: Words, tokens: int) -> npt.NDArray[np.uint8]:
-        """Mark units over a run of tokens, longest match first from the left: 1 word, 2 collocation; uint8 [tokens]."""
+    def spans(self, words: Words, tokens: int) -> npt.NDArray[np.uint8]:
+        """Mark n-grams over a run of tokens, longest match first from the left: 1 starts, 2 goes on; uint8 [tokens]."""
         length_at = np.zeros(len(words.starts), dtype=np.int64)
         for length, hashes in words.ngrams():
             if length == 1:
                 continue
             hits, _ = _find(self.hashes, hashes)
             length_at[hits[words.room[hits] >= length]] = length
-        units = np.zeros(tokens, dtype=np.uint8)
-        units[words.starts] = 1
+        layer = np.zeros(tokens, dtype=np.uint8)
         free = 0
-        starts = words.starts
+        edges = np.append(words.starts, tokens)
         for word in np.flatnonzero(length_at).tolist():
             if word >= free:
                 free = word + int(length_at[word])
-                units[starts[word]] = 2
-                units[starts[word + 1 : free]] = 0
-        return units
+                layer[edges[word] : edges[free]] = 2
+                layer[edges[word]] = 1
+        return layer
 
 
 def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
@@ -116,7 +114,7 @@ def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, w
     return Words(starts, hashes, np.where(counts, following - np.arange(len(starts)), 0))
 
 
-def mine(words: Words, config: CollocationConfig) -> tuple[Lexicon, list[tuple[int, int, int, float]]]:
+def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[int, int, int, float]]]:
     """Return the lexicon of a run of words and, best first, what it holds: (first word, length, count, PMI)."""
     if not config.maximum or len(words.hashes) < 2:
         return Lexicon(np.zeros(0, dtype=np.uint64)), []

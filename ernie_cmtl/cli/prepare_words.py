@@ -1,0 +1,78 @@
+"""What a person writes after `prepare` -> a request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from ernie_cmtl.corpus.request import DEFAULT_SPANS, PrepareConfig, Request, added_to, new_corpus
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Language
+from ernie_cmtl.settings import validate
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The words and options of the verb."""
+
+    output: Path | None
+    corpus: Path | None
+    language: str | None
+    words: list[str]
+    """Inputs and settings, as they stand."""
+    layers: list[str]
+    labelled: list[str]
+    flags: Mapping[str, str | int | None]
+    """Setting -> value of its own option, if that was given."""
+
+
+def read_wish(wish: Wish) -> Request:
+    """Check what was written and return the request.
+
+    Raises:
+        UserError: Options that do not go together, or a word that is neither an input nor a setting.
+    """
+    if (wish.output is None) == (wish.corpus is None):
+        raise UserError("name either --output DIR for a new corpus or --corpus DIR to add to one")
+    settings = [word for word in wish.words if _is_setting(word)]
+    inputs = [word for word in wish.words if not _is_setting(word)]
+    settings += [f"{key}={value}" for key, value in wish.flags.items() if value is not None]
+    if wish.corpus:
+        if wish.language:
+            raise UserError("the language of a corpus is fixed; leave --language away with --corpus")
+        fixed = [
+            word for word in settings if word.partition("=")[0].split(".")[0] not in ("reader", "layers", "labelled", "mixture")
+        ]
+        if fixed:
+            raise UserError(
+                f"{fixed[0]!r} is fixed when a corpus is made; with --corpus, reader, layers, labelled and mixture can be set"
+            )
+        return added_to(inputs, wish.corpus, _config(wish, settings, ()))
+    if wish.language not in get_args(Language):
+        given = f"unknown language {wish.language!r}" if wish.language else "--language is missing"
+        raise UserError(f"{given}; accepted: {', '.join(get_args(Language))}")
+    language = cast(Language, wish.language)
+    assert wish.output is not None
+    return new_corpus(inputs, wish.output, language, _config(wish, settings, DEFAULT_SPANS[language]))
+
+
+def _config(wish: Wish, settings: list[str], default_layers: tuple[str, ...]) -> PrepareConfig:
+    """Put settings on top of what the options say; options of a layer that was not named add it."""
+    named = [name for word in wish.layers for name in word.split(",") if name]
+    base: dict[str, Any] = {}
+    if named or any(word.startswith("layers.") for word in settings):
+        base["layers"] = {name: {} for name in named or default_layers}
+    for word in wish.labelled:
+        name, separator, file = word.partition("=")
+        if not separator or not name.isidentifier():
+            raise UserError(f"--labelled {word!r} is not of the form NAME=FILE, NAME of letters, digits and underscores")
+        base.setdefault("labelled", {})[name] = {"file": file}
+    return validate(PrepareConfig, base, settings, "prepare")
+
+
+def _is_setting(word: str) -> bool:
+    """Tell a setting `key.sub=value` from an input `PATH` or `SOURCE=PATH`."""
+    key, separator, _ = word.partition("=")
+    if not separator or Path(word).exists() or ":" in key:
+        return False
+    return "." in key or key in PrepareConfig.model_fields

@@ -1,0 +1,62 @@
+"""Files of a corpus, written so that a name stands for a complete file or for none."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ernie_cmtl.records import Array
+
+
+def write_array(path: Path, array: Array) -> str:
+    """Write an array as `.npy`, all or nothing, and return the SHA-256 of the file."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+    found = file_hash(partial)
+    _rename(partial, path)
+    return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, all or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    _rename(partial, path)
+
+
+def read_array(path: Path) -> Array:
+    """Map a `.npy` file into memory, read-only."""
+    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
+    """Make a folder, all or nothing: it gets its name once it is filled."""
+    partial = path.with_name(path.name + ".partial")
+    partial.mkdir(parents=True)
+    fill(partial)
+    _rename(partial, path)
+
+
+def _rename(partial: Path, path: Path) -> None:
+    sync(partial)
+    partial.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder stands on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,187 @@
+"""What a corpus holds and how it was made: the one file that makes a folder a corpus."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Language
+
+FORMAT = 2
+Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, Split] = ("train", "heldout")
+STRUCTURE = ("token_ids", "sentence_offsets", "document_offsets", "digests")
+"""Arrays that every shard has; the others are annotation layers."""
+
+
+class Extent(BaseModel):
+    """How much text of one split a shard holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    documents: int = 0
+    sentences: int = 0
+    tokens: int = 0
+
+
+class Shard(BaseModel):
+    """One shard: a folder of `.npy` files, its training documents first, then the held-out ones, each in reading order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    source: str
+    first: int
+    """Running number of the first document that was read for it."""
+    read: int
+    """Documents read for it, used or not."""
+    duplicates: int
+    rejections: dict[str, int]
+    """Reason -> count."""
+    bytes: int
+    """UTF-8 bytes of its documents."""
+    train: Extent
+    heldout: Extent
+    hashes: dict[str, str]
+    """Array name -> SHA-256 of its file; none where no document was used."""
+
+    def extent(self, split: Split) -> Extent:
+        """Return how much of a split it holds."""
+        return self.train if split == "train" else self.heldout
+
+
+class Addition(BaseModel):
+    """One reading of text into a corpus: the first, or text that was added later."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: list[tuple[str, str]]
+    """(source, file or dataset), in reading order."""
+    documents: list[int]
+    """Documents read from each input."""
+    reader: dict[str, Any]
+    first_shard: int
+
+
+class LabelledColumn(BaseModel):
+    """A column of a labelled table."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["text", "class", "number"]
+    classes: list[str] = []
+
+
+class LabelledTable(BaseModel):
+    """Labelled rows that stand beside the text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    columns: dict[str, LabelledColumn]
+    rows: dict[str, int]
+    """Counts: read = used + rejected + duplicates; `train` and `heldout` sum to used."""
+    hashes: dict[str, str]
+    """File below the table's folder -> SHA-256."""
+
+
+class Manifest(BaseModel):
+    """What a corpus holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    language: Language
+    layers: list[str]
+    spans: dict[str, dict[str, Any]]
+    """Span layer -> options of its provider; where spans overlap, the first layer named wins."""
+    vocabulary_size: int
+    vocabulary_hash: str
+    heldout_below: dict[str, int]
+    """Source -> documents with a smaller split hash are held out."""
+    mixture: dict[str, float] | None
+    """Source -> part of the tokens that training draws from it; none: as much as there is."""
+    settings: dict[str, Any]
+    additions: list[Addition]
+    files: dict[str, str]
+    """File below the corpus folder that belongs to no shard -> SHA-256."""
+    shards: list[Shard]
+    labelled: dict[str, LabelledTable] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the name of exactly this content: the same documents, tokens and layers, the same fingerprint."""
+        return _digest(self.model_dump(mode="json", exclude={"settings", "additions"}))
+
+    def pin(self, layers: Iterable[str]) -> str:
+        """Return the name of the part of the content that some layers show: it stays when another layer is added."""
+        read = {*STRUCTURE, *layers}
+        shards = [(shard.name, {k: v for k, v in shard.hashes.items() if k in read}) for shard in self.shards]
+        return _digest([self.vocabulary_hash, self.mixture, shards])
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources of the text, sorted."""
+        return sorted({shard.source for shard in self.shards})
+
+    @property
+    def documents(self) -> dict[str, int]:
+        """The balance: read = used + rejected + duplicates; `heldout` is part of used."""
+        return {
+            "read": sum(shard.read for shard in self.shards),
+            "used": self.count("documents"),
+            "rejected": sum(self.rejections.values()),
+            "duplicates": sum(shard.duplicates for shard in self.shards),
+            "heldout": self.count("documents", "heldout"),
+        }
+
+    @property
+    def rejections(self) -> dict[str, int]:
+        """Reason -> documents rejected for it."""
+        counts: Counter[str] = Counter()
+        for shard in self.shards:
+            counts.update(shard.rejections)
+        return dict(sorted(counts.items()))
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of the used documents."""
+        return sum(shard.bytes for shard in self.shards)
+
+    def count(self, name: Literal["documents", "sentences", "tokens"], split: Split | None = None, source: str = "") -> int:
+        """Return documents, sentences or tokens of a split or of all, of a source or of all."""
+        shards = [shard for shard in self.shards if source in ("", shard.source)]
+        return sum(getattr(shard.extent(s), name) for shard in shards for s in SPLITS if split in (None, s))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a corpus.
+
+    Raises:
+        UserError: There is none, it is damaged, or it is of another format.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        unfinished = "; a build was begun there: finish it with the same command" if (folder / "building").exists() else ""
+        raise UserError(f"no corpus at {folder}: manifest.json is missing; make one with the verb prepare{unfinished}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged: it holds no mapping")
+    if found.get("format") != FORMAT:
+        raise UserError(f"corpus {folder} has format {found.get('format')}; this version reads {FORMAT}: prepare it again")
+    try:
+        return Manifest.model_validate(found)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"{path} is no manifest of this version: {problem['loc']}: {problem['msg']}") from error
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

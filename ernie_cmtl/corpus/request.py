@@ -1,0 +1,234 @@
+"""What a build was asked for, kept in the folder while it runs, so that the same command goes on where it was broken off."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ernie_cmtl.corpus.add_labelled import LabelledConfig
+from ernie_cmtl.corpus.files import write_text
+from ernie_cmtl.corpus.manifest import Manifest, read_manifest
+from ernie_cmtl.corpus.readers import ReaderConfig
+from ernie_cmtl.corpus.sources import SourceInput, check_mixture, find_sources
+from ernie_cmtl.corpus.spans import SpanLayer, find_provider
+from ernie_cmtl.corpus.tokenizer import TokenizerConfig
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Language
+
+STATE = "building"
+"""Folder inside the corpus that holds the state of a build until it is done."""
+DEFAULT_SPANS: Mapping[Language, tuple[str, ...]] = {
+    "en": ("capitalized_names", "collocations"),
+    "zh": ("tagged_names", "collocations"),
+}
+ADDABLE = ("reader", "layers", "labelled", "mixture")
+"""Settings that may be given when something is added to a corpus; the others stay as it was built."""
+
+
+class PrepareConfig(BaseModel):
+    """How a corpus is built from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: ReaderConfig = ReaderConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    layers: dict[str, dict[str, Any]] | None = None
+    """Span layers and the options of their providers; none: those of the language. Where spans overlap, the first named wins."""
+    mixture: dict[str, float] | None = None
+    """Source -> part of the tokens that training draws from it, summing to 1; none: as much as there is."""
+    labelled: dict[str, LabelledConfig] = {}
+    """Name -> labelled rows that are stored beside the text."""
+    heldout_fraction: float = Field(0.01, ge=0, lt=1)
+    """Part of the documents of each source that is held out, chosen by the hash of their text."""
+    heldout_minimum: int = Field(16, ge=1)
+    """At least so many documents of each source are held out, but never more than a quarter."""
+    shard_bytes: int = Field(16 << 20, ge=1)
+    """Text of one shard, in UTF-8."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of prepare is to do to a folder."""
+
+    folder: Path
+    language: Language
+    config: PrepareConfig
+    inputs: list[SourceInput]
+    base: Manifest | None
+    """The corpus that is added to; none for a new one."""
+
+    @property
+    def state(self) -> Path:
+        """Folder that holds the state of the build."""
+        return self.folder / STATE
+
+    @property
+    def new_spans(self) -> dict[str, dict[str, Any]]:
+        """Span layers that are to be made for the whole text, with their options."""
+        named = self.config.layers
+        if self.base is None and named is None:
+            return {name: {} for name in DEFAULT_SPANS[self.language]}
+        return named or {}
+
+    @property
+    def spans(self) -> dict[str, dict[str, Any]]:
+        """Every span layer that the corpus will have."""
+        return (self.base.spans if self.base else {}) | self.new_spans
+
+    @property
+    def providers(self) -> dict[str, SpanLayer]:
+        """The provider of every span layer."""
+        return {name: make_provider(name, options, self.language) for name, options in self.spans.items()}
+
+    @property
+    def first_document(self) -> int:
+        """Running number of the first document that is read now."""
+        return self.base.documents["read"] if self.base else 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that decides what is built."""
+        return {
+            "fingerprint": self.base.fingerprint if self.base else None,
+            "language": self.language,
+            "settings": self.config.model_dump(mode="json"),
+            "inputs": [[item.source, item.input.label, list(item.input.stamp())] for item in self.inputs],
+        }
+
+
+def new_corpus(words: Sequence[str], folder: Path, language: Language, config: PrepareConfig) -> Request:
+    """Ask for a corpus out of raw text.
+
+    Raises:
+        UserError: A path, layer or mixture that cannot be used, or an output folder that holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder} is a file; name a folder")
+    if (folder / "manifest.json").exists():
+        raise UserError(f"{folder} holds a corpus already; add to it with --corpus {folder}, or choose another --output")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_dir():
+        raise UserError(f"{folder} is not empty and no build of a corpus; choose another --output")
+    inputs = _inputs(words, folder)
+    if not inputs:
+        raise UserError("no input: name at least one file, folder, glob or dataset with --input")
+    check_mixture(config.mixture, sorted({item.source for item in inputs}))
+    request = Request(folder, language, config, inputs, None)
+    assert request.providers is not None
+    return request
+
+
+def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Request:
+    """Ask for text, layers or labelled rows to be added to a corpus.
+
+    Raises:
+        UserError: There is no corpus, what is asked for cannot be used, or it is there already.
+    """
+    base = read_manifest(folder)
+    if taken := [name for name in config.layers or {} if name in base.layers]:
+        raise UserError(f"corpus {folder} has layer {', '.join(taken)} already; it has {', '.join(base.layers)}")
+    if taken := [name for name in config.labelled if name in base.labelled]:
+        raise UserError(f"corpus {folder} has labelled rows named {', '.join(taken)} already")
+    inputs = _inputs(words, folder)
+    if not (inputs or config.layers or config.labelled):
+        raise UserError("nothing to add: name text with --input, layers with --layers, or labelled rows with --labelled")
+    sources = sorted({*base.sources, *(item.source for item in inputs)})
+    check_mixture(config.mixture if config.mixture is not None else base.mixture, sources)
+    settings = {name: base.settings[name] for name in base.settings if name not in ADDABLE}
+    merged = PrepareConfig.model_validate(settings | config.model_dump(mode="json", include=set(ADDABLE)))
+    request = Request(folder, base.language, merged, inputs, base)
+    assert request.providers is not None
+    return request
+
+
+def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
+    """Return the inputs that do not lie inside the corpus itself."""
+    inside = Path(os.path.abspath(folder))
+    found = find_sources(words)
+    kept = [item for item in found if inside not in Path(item.input.label).parents]
+    if found and not kept:
+        raise UserError(f"no input outside of {folder}")
+    return kept
+
+
+def make_provider(name: str, options: Mapping[str, Any], language: Language) -> SpanLayer:
+    """Make the provider of a span layer.
+
+    Raises:
+        UserError: There is no such provider, an option is not accepted, or it does not support the language.
+    """
+    provider = find_provider(name)
+    try:
+        return provider(provider.Options.model_validate(dict(options)), language)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})" for p in error.errors())
+        accepted = ", ".join(sorted(provider.Options.model_fields)) or "none"
+        raise UserError(f"layers.{name}: {'; '.join(problems)}; options are {accepted}") from error
+
+
+def begin(request: Request, restart: bool) -> dict[str, Any]:
+    """Take the folder for a build, a new one or one that was broken off, and return what was asked for.
+
+    Raises:
+        UserError: The folder holds an unfinished build of something else, and `restart` does not give it up.
+    """
+    path = request.state / "request.json"
+    asked: dict[str, Any] = json.loads(json.dumps(request.describe()))
+    if path.is_file() and not restart:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before == asked:
+            return asked
+        # What has not finished a shard yet is no loss.
+        if _unfinished(request):
+            raise UserError(
+                f"{request.folder} holds an unfinished build with other {_difference(before, asked)}; "
+                "finish it with the command that began it, or give it up with --restart"
+            )
+    _clear(request)
+    request.state.mkdir(parents=True)
+    write_text(path, json.dumps(asked, ensure_ascii=False, indent=1))
+    return asked
+
+
+def _unfinished(request: Request) -> bool:
+    """Tell whether a build that was broken off has left shards."""
+    known = {shard.name for shard in request.base.shards} if request.base else set()
+    folders = (request.folder / "shards").glob("*")
+    return any(folder.name not in known and folder.suffix != ".partial" for folder in folders)
+
+
+def _difference(before: Any, asked: Any, path: str = "") -> str:
+    """Name the first settings that differ."""
+    if isinstance(before, dict) and isinstance(asked, dict):
+        keys = sorted({*before, *asked})
+        return ", ".join(
+            _difference(before.get(k), asked.get(k), f"{path}.{k}".lstrip(".")) for k in keys if before.get(k) != asked.get(k)
+        )
+    if path == "inputs":
+        changed = [row[1] for row in [*asked, *before] if row not in before or row not in asked]
+        return f"inputs ({', '.join(dict.fromkeys(changed))})"
+    return f"{path} ({before!r}, not {asked!r})"
+
+
+def _clear(request: Request) -> None:
+    """Remove what an unfinished build left in the folder, and nothing that belongs to the corpus."""
+    base = request.base
+    shards = {shard.name for shard in base.shards} if base else set()
+    arrays = {f"{name}.npy" for shard in base.shards for name in shard.hashes} if base else set()
+    for folder in (request.folder / "shards").glob("*"):
+        if folder.name not in shards:
+            shutil.rmtree(folder)
+    for name in shards:
+        for file in (request.folder / "shards" / name).glob("*.npy*"):
+            if file.name not in arrays:
+                file.unlink()
+    for parent, kept in (("fitted", base.spans if base else {}), ("labelled", base.labelled if base else {})):
+        for folder in (request.folder / parent).glob("*"):
+            if folder.name not in kept:
+                shutil.rmtree(folder)
+    if base is None:
+        shutil.rmtree(request.folder / "tokenizer", ignore_errors=True)
+    shutil.rmtree(request.state, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""Collocations: word n-grams that the corpus itself shows to belong together, fitted on its training split."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ernie_cmtl.corpus.files import read_array, write_array, write_text
+from ernie_cmtl.corpus.manifest import Shard
+from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, mine, words_of
+from ernie_cmtl.corpus.spans import FittedSpans
+from ernie_cmtl.records import Array
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Collocations(FittedSpans):
+    """N-grams of 2 to 5 words by pointwise mutual information, kept as a lexicon."""
+
+    source = "PMI-Masking (Levine et al. 2021)"
+    Options = CollocationOptions
+    options: CollocationOptions
+
+    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Mine the lexicon from at most `counted_tokens` of the training split, in pieces spread evenly over it."""
+        wordlike = _wordlike(tokenizer)
+        share = min(1.0, self.options.counted_tokens / max(1, sum(shard.train.tokens for shard in shards)))
+        parts, ids, base = [], [], 0
+        for shard in shards:
+            if shard.train.tokens:
+                words, tokens = _shard_words(corpus / "shards" / shard.name, wordlike, shard.train.sentences, share)
+                parts.append(Words(words.starts + base, words.hashes, words.room))
+                ids.append(read_array(corpus / "shards" / shard.name / "token_ids.npy")[:tokens])
+                base += tokens
+        words = Words(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("starts", "hashes", "room")))
+        lexicon, rows = mine(words, self.options)
+        write_array(folder / "lexicon.npy", lexicon.hashes)
+        write_array(folder / "wordlike.npy", wordlike)
+        write_text(folder / "collocations.tsv", _table(rows, words, np.concatenate(ids), tokenizer))
+
+    def mark(self, folder: Path, shard: Path) -> npt.NDArray[np.uint8]:
+        """Mark the lexicon's n-grams in a shard, longest match first."""
+        words, tokens = _shard_words(shard, np.asarray(read_array(folder / "wordlike.npy")), None, 1.0)
+        return Lexicon(np.asarray(read_array(folder / "lexicon.npy"))).spans(words, tokens)
+
+
+def _shard_words(folder: Path, wordlike: npt.NDArray[np.bool_], sentences: int | None, share: float) -> tuple[Words, int]:
+    """Return the words of the first `sentences` of a shard, or of a share of their tokens, and the number of tokens."""
+    offsets = np.asarray(read_array(folder / "sentence_offsets.npy"))[: None if sentences is None else sentences + 1]
+    if share < 1:
+        offsets = offsets[: max(2, int(np.searchsorted(offsets, offsets[-1] * share, side="right")))]
+    tokens = int(offsets[-1])
+    token_ids, word_starts = (read_array(folder / f"{name}.npy")[:tokens] for name in ("token_ids", "word_starts"))
+    return words_of(token_ids, word_starts, offsets, wordlike), tokens
+
+
+def _wordlike(tokenizer: "PreTrainedTokenizerBase") -> npt.NDArray[np.bool_]:
+    """Tell which tokens hold a letter or digit; bool [vocabulary]."""
+    size = max(tokenizer.get_vocab().values()) + 1
+    texts = tokenizer.backend_tokenizer.decode_batch([[number] for number in range(size)])
+    table = np.array([any(c.isalnum() for c in text) for text in texts])
+    table[tokenizer.all_special_ids] = False
+    return table
+
+
+def _table(
+    rows: Sequence[tuple[int, int, int, float]], words: Words, token_ids: Array, tokenizer: "PreTrainedTokenizerBase"
+) -> str:
+    """Return the lexicon for people: phrase, words, count and PMI."""
+    ends = np.append(words.starts, len(token_ids))
+    spans = [token_ids[ends[word] : ends[word + length]].tolist() for word, length, _, _ in rows]
+    phrases = tokenizer.batch_decode(spans) if spans else []
+    lines = [f"{phrase}\t{n}\t{count}\t{pmi:.3f}\n" for phrase, (_, n, count, pmi) in zip(phrases, rows, strict=True)]
+    return "".join(["phrase\twords\tcount\tpmi\n", *lines])
