@@ -59,7 +59,7 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", help="Folder for the corpus; empty or new.")],
     language: Annotated[str, typer.Option("--language", help="en or zh.")],
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="Files, folders or globs; the rest of the words too.")
+        list[str] | None, typer.Option("--input", help="Files, folders, globs or datasets:NAME; the rest of the words too.")
     ] = None,
     more: Annotated[
         list[str] | None, typer.Argument(help="More inputs, and settings as key.sub=value.", show_default=False)
@@ -80,7 +80,7 @@ def prepare(
     if language not in known:
         raise UserError(f"unknown language {language!r}; accepted: {', '.join(known)}")
     words = [*(inputs or []), *(more or [])]
-    paths = [word for word in words if "=" not in word or Path(word).exists()]
+    paths = [word for word in words if "=" not in word or word.startswith("datasets:") or Path(word).exists()]
     if not paths:
         raise UserError("no input: name at least one file, folder or glob with --input")
     overrides = [word for word in words if word not in paths]
