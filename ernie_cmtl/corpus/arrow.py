@@ -68,5 +68,5 @@ def batch_rows(batch: "pyarrow.RecordBatch | pyarrow.Table", first: int) -> Iter
 
 def _rows_at_once(file: "parquet.ParquetFile") -> int:
     groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-    row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    row_bytes: int = max([0, *(group.total_byte_size // max(1, group.num_rows) for group in groups)])
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (row_bytes + 1)))

@@ -42,7 +42,7 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
         UserError: The ending is unknown, a column is missing, a row cannot be read or has a wrong number of fields, or the
             file is damaged or not there.
     """
-    kind = "row" if path.suffix == ".parquet" else "line"
+    kind = "row" if path.name.endswith(".parquet") else "line"
     try:
         for row in table_rows(path, columns, _MAXIMUM_LINE_BYTES):
             if isinstance(row, BadRow):
@@ -62,7 +62,7 @@ def table_rows(path: Path, columns: Sequence[str] | None, maximum_line_bytes: in
     """
     if not path.name.endswith(TABLES):
         raise UserError(f"cannot read {path} as a table: its ending is none of {', '.join(TABLES)}")
-    if path.suffix == ".parquet":
+    if path.name.endswith(".parquet"):
         from ernie_cmtl.corpus.arrow import parquet_rows
 
         yield from parquet_rows(path, columns)

@@ -1,4 +1,4 @@
-"""Files of raw text -> documents, in a fixed order, with every document that cannot be used rejected by name and reason."""
+"""Files and datasets -> documents, in a fixed order, with every document that cannot be used rejected by name and reason."""
 
 import glob
 import os
@@ -11,6 +11,14 @@ from typing import IO, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_cmtl.corpus.compression import COMPRESSIONS, DamagedFileError, open_bytes
+from ernie_cmtl.corpus.datasets_input import (
+    PREFIX,
+    DatasetInput,
+    dataset_hint,
+    dataset_rows,
+    is_saved_dataset,
+    parse_dataset,
+)
 from ernie_cmtl.corpus.formats import TABLES, BadRow, Row, UnknownColumnError, table_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
@@ -63,26 +71,33 @@ class FileInput:
         return folder in self.path.parents
 
 
-Input = FileInput
+Input = FileInput | DatasetInput
+"""What one word of the user's names, or one of the files that it names."""
 
 
 def find_inputs(words: list[str]) -> list[Input]:
-    """Return what paths, folders (searched recursively) and globs name, sorted and without repetition.
+    """Return what paths, folders (searched recursively), globs and `datasets:NAME` name, sorted and without repetition.
 
     Raises:
-        UserError: A path does not exist, has an unknown ending, or holds no text file.
+        UserError: A path does not exist, has an unknown ending, or holds no text file; a dataset is not written as it should
+            be, or is not known to the Hugging Face Hub, or that cannot be reached.
     """
-    return sorted({FileInput(file) for word in words for file in _find_files(word)})
+    named = [word for word in words if word.startswith(PREFIX)]
+    files = {FileInput(file) for word in words if word not in named for file in _find_files(word)}
+    return [*sorted(files), *sorted({parse_dataset(word) for word in named})]
 
 
 def read_documents(source: Input, config: ReaderConfig) -> Iterator[Document | Rejection]:
     """Yield each document of an input, or the rejection that stands for it; the order is that of the input.
 
     Raises:
-        UserError: The column of the text is not there, the header cannot be read, or the file is not there.
+        UserError: The column of the text is not there, the header cannot be read, the file is not there, or the dataset
+            cannot be opened or read to its end.
     """
     try:
-        if source.name.endswith(TABLES):
+        if isinstance(source, DatasetInput):
+            yield from _row_documents(dataset_rows(source, config.text_field), source.name, config)
+        elif source.name.endswith(TABLES):
             yield from _row_documents(
                 table_rows(source.path, [config.text_field], config.maximum_line_bytes), source.name, config
             )
@@ -101,7 +116,8 @@ def _find_files(word: str) -> Iterator[Path]:
     if path.is_dir():
         files = [p for p in path.rglob("*") if p.is_file() and _suffix(p)]
         if not files:
-            raise UserError(f"no text in folder {word}: it holds no file ending in {', '.join(SUFFIXES)}")
+            hint = f"; as save_to_disk wrote it, it is written {PREFIX}{word}" if is_saved_dataset(path) else ""
+            raise UserError(f"no text in folder {word}: it holds no file ending in {', '.join(SUFFIXES)}{hint}")
     elif path.is_file():
         if not _suffix(path):
             raise UserError(f"cannot read {word}: its ending is none of {', '.join(SUFFIXES)}")
@@ -109,7 +125,7 @@ def _find_files(word: str) -> Iterator[Path]:
     else:
         files = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and _suffix(p)]
         if not files:
-            raise UserError(f"no such file, folder or glob: {word}")
+            raise UserError(f"no such file, folder or glob: {word}{dataset_hint(word)}")
     # Not resolved: the name of a link says what it holds, the name of its target may not.
     yield from (Path(os.path.abspath(file)) for file in files)
 
