@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from pydantic import Field
 
 from ernie_cmtl.corpus.spans import SpanOptions, SpanProvider
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import Language
+from ernie_cmtl.records import IntArray, Language
 
 if TYPE_CHECKING:
     from ahocorasick import Automaton
@@ -52,8 +53,7 @@ class Gazetteer(SpanProvider):
     def _add(self, file: str) -> bool:
         entries = [entry for entry in _entries(Path(file), self.options.column) if len(entry) >= self.options.minimum_characters]
         for entry in entries:
-            folded = self._folded(entry)
-            self._entries.add_word(folded, len(folded))
+            self._entries.add_word(_bytes(self._folded(entry)))
         return bool(entries)
 
     def _folded(self, text: str) -> str:
@@ -65,9 +65,10 @@ class Gazetteer(SpanProvider):
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the place of each entry."""
+        data = _bytes(self._folded(text))
+        matches = np.array([(last + 1 - length, last + 1) for last, length in self._entries.iter(data)], dtype=np.int64)
         found: list[tuple[int, int]] = []
-        matches = [(last + 1 - length, last + 1) for last, length in self._entries.iter(self._folded(text))]
-        for start, stop in sorted(matches, key=lambda span: (span[0], -span[1])):
+        for start, stop in sorted(_characters(data, matches), key=lambda span: (span[0], -span[1])):
             if (not found or start >= found[-1][1]) and not (_within_word(text, start) or _within_word(text, stop)):
                 found.append((start, stop))
         return found
@@ -78,7 +79,7 @@ def _automaton() -> "Automaton":
         import ahocorasick
     except ImportError as error:
         raise UserError("span provider 'gazetteer' needs pyahocorasick: pip install 'ernie-cmtl[gazetteer]'") from error
-    return ahocorasick.Automaton(ahocorasick.STORE_INTS)
+    return ahocorasick.Automaton(ahocorasick.STORE_LENGTH)
 
 
 def _entries(path: Path, column: str | None) -> Iterator[str]:
@@ -94,6 +95,19 @@ def _entries(path: Path, column: str | None) -> Iterator[str]:
         raise UserError(f"gazetteer file {path} has no column {column!r}; it has {', '.join(header)}")
     number = header.index(column) if column is not None else 0
     yield from (cells[number].strip() for cells in (line.split("\t") for line in lines[1:]) if len(cells) > number)
+
+
+def _bytes(text: str) -> str:
+    """Return the UTF-8 bytes of a text as characters: the search is several times as fast in a small alphabet."""
+    return text.encode().decode("latin-1")
+
+
+def _characters(data: str, places: IntArray) -> list[list[int]]:
+    """Turn places among the bytes of a text into places among its characters."""
+    if data.isascii():
+        return cast(list[list[int]], places.tolist())
+    begins = (np.frombuffer(data.encode("latin-1"), dtype=np.uint8) & 0xC0) != 0x80
+    return cast(list[list[int]], np.append(0, np.cumsum(begins))[places].tolist())
 
 
 def _within_word(text: str, place: int) -> bool:
