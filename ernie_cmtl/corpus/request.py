@@ -148,7 +148,7 @@ def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
     """Return the inputs that do not lie inside the corpus itself."""
     inside = Path(os.path.abspath(folder))
     found = find_sources(words)
-    kept = [item for item in found if inside not in Path(item.input.label).parents]
+    kept = [item for item in found if not item.input.inside(inside)]
     if found and not kept:
         raise UserError(f"no input outside of {folder}")
     return kept

@@ -24,6 +24,7 @@ _NEVER_FIRST_TEXT = (
 )
 _NEVER = frozenset(_NEVER_TEXT.split())
 _NEVER_FIRST = _NEVER | frozenset(_NEVER_FIRST_TEXT.split())
+_CUTTING = _NEVER_FIRST | {"of"}
 
 _UPPER = "".join(letter for letter in map(chr, range(0x250)) if letter.isupper())
 # What follows the capital of a word: U.S., O'Brien, AT&T, Coca-Cola, Stratford-upon-Avon.
@@ -36,8 +37,11 @@ _AFTER_SHORT_FORM = (
 _AFTER_ENDING = r"(?:(?<=\b(?:Co|Jr|Sr))|(?<=\b(?:Inc|Ltd))|(?<=\b(?:Bros|Corp)))"
 _CONNECTOR = "(?:of(?: the)?|de(?: las?| los)?|del|della|di|da|dos|du|van(?: de[nr]?)?|von(?: de[nr])?|bin|ibn|al|&) "
 _JOINT = rf"(?:(?:{_AFTER_SHORT_FORM}\.)? (?:{_CONNECTOR})?|, (?=(?:Bros|Co|Corp|Inc|Jr|Ltd|Sr)\b))"
-# The pattern begins with a capital and looks back afterwards, so that the search can skip from capital to capital.
-_RUN = re.compile(rf"[{_UPPER}](?<!\w.){_REST}(?:{_JOINT}[{_UPPER}]{_REST})*(?:{_AFTER_ENDING}\.)?")
+# The pattern begins with a capital and looks back afterwards, so that the search can skip from capital to capital. In
+# addresses, tags of social media and compounds of small letters there are no names.
+_RUN = re.compile(rf"[{_UPPER}](?<![\w@#/._-].){_REST}(?:{_JOINT}[{_UPPER}]{_REST})*(?:{_AFTER_ENDING}\.)?")
+# What begins a sentence, or what is said, may owe its capital to its place.
+_SENTENCE_START = re.compile(rf"(?:[.!?:…—\n]|,(?= ?[\"'`“‘]))[ \"'`“‘(\[«*_]*(?=[{_UPPER}])")
 _LONGEST_ACRONYM = 6
 
 
@@ -58,45 +62,48 @@ class CapitalizedNames(SpanProvider):
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the place of each name, without a possessive 's."""
-        found: list[tuple[int, int]] = []
+        found: list[tuple[int, str]] = []
         doubtful: list[tuple[int, str]] = []
-        known: set[str] = set()
+        sentences = {0, *(match.end() for match in _SENTENCE_START.finditer(text))}
         for match in _RUN.finditer(text):
+            run = match[0]
+            if run in _NEVER_FIRST:
+                continue
             begin = match.start()
-            for start, name in _names(match[0], begin):
-                if start == begin and _starts_sentence(text, start):
-                    doubtful.append((start, name))
-                else:
-                    found.append((start, start + len(name)))
-                    known.update(name.split(" "))
-        ordinary = set(text.split())
+            for start, name in _names(run, begin):
+                (doubtful if start == begin and start in sentences else found).append((start, name))
+        ordinary, known = set(text.split()), set(" ".join(name for _, name in found).split(" "))
         for start, name in doubtful:
             first, _, others = name.partition(" ")
             is_ordinary = first.lower() in ordinary
             if (first in known and (others or not is_ordinary)) or (others and not is_ordinary):
-                found.append((start, start + len(name)))
+                found.append((start, name))
             elif others:
                 # Only the first word owes its capital to the sentence.
-                found.append((start + len(first) + 1, start + len(name)))
-        found.sort()
+                found.append((start + len(first) + 1, others))
         minimum = self.options.minimum_words - 1
-        return [(start, stop) for start, stop in found if text.count(" ", start, stop) >= minimum] if minimum else found
+        return sorted((start, start + len(name)) for start, name in found if name.count(" ") >= minimum)
 
 
 def _names(run: str, place: int) -> list[tuple[int, str]]:
     """Cut a run that begins at a place of the text at the words that are in no name; return the names with their places."""
     if " " not in run:
-        is_name = len(run) > 1 and run not in _NEVER_FIRST and (len(run) <= _LONGEST_ACRONYM or not run.isupper())
+        is_name = len(run) > 1 and (len(run) <= _LONGEST_ACRONYM or not run.isupper())
         return [(place, run)] if is_name else []
     if run.isupper():
         # Several words in capitals are a heading.
         return []
+    words = run.split(" ")
+    if _CUTTING.isdisjoint(words):
+        return [(place, run)]
     names = []
     start = stop = begin = 0
-    for word in run.split(" "):
+    for word in words:
         end = begin + len(word)
         connects = not word[0].isupper()
-        if word in _NEVER or (start == stop and (connects or word in _NEVER_FIRST)):
+        # What stands before "of" is one word (Bank of, Duke of); after more it is rather a person of a place.
+        breaks = word in _NEVER or (word == "of" and " " in run[start:stop])
+        if breaks or (start == stop and (connects or word in _NEVER_FIRST)):
             names.append((start, stop))
             start = stop = end + 1
         elif not connects:
@@ -104,14 +111,3 @@ def _names(run: str, place: int) -> list[tuple[int, str]]:
         begin = end + 1
     names.append((start, stop))
     return [(place + start, run[start:stop]) for start, stop in names if stop - start > 1]
-
-
-def _starts_sentence(text: str, place: int) -> bool:
-    """Tell whether a place may owe its capital to a full stop, a line end or an opening quote before it."""
-    before = text[max(0, place - 2) : place]
-    if before[-1:] == " " and before[0].isalnum():
-        return False
-    before = text[max(0, place - 8) : place]
-    words = before.rstrip(" \"'`“‘([«*_")
-    quoted = len(before) - len(words) > 1
-    return not words or words[-1] in ".!?:…—\n" or (words[-1] == "," and quoted)

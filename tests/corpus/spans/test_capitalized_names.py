@@ -20,6 +20,8 @@ from tests.corpus.spans.found import found
         ("shares of Rockwell International Corp. rose", ["Rockwell International Corp."]),
         ("the painter Vincent van Gogh and Ludwig van der Rohe", ["Vincent van Gogh", "Ludwig van der Rohe"]),
         ("near Kraków and Łódź", ["Kraków", "Łódź"]),
+        ("says Helane Becker of Shearson Lehman", ["Helane Becker", "Shearson Lehman"]),
+        ("she met Mr. Kim of the Treasury", ["Mr. Kim", "Treasury"]),
         ("aboard Apollo 11 and a Boeing 747", ["Apollo", "Boeing"]),
     ],
 )
@@ -35,6 +37,7 @@ def test_names_are_found_whole(text, names):
         "CHAPTER ONE\n\nTHE END OF IT ALL\n\nthey met",
         "vitamin C and plan B",
         "Heading\n\nwords",
+        "by @KathyReid on #FunnyDay at http://t.co/IVx79 with anti-Western and low-Earth ones",
         "",
     ],
 )
