@@ -119,7 +119,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     ledger = _resume_point(run, fingerprint)
     model = run.new_model()
     rows = [instance.row for instance in run.instances]
-    trainer = Trainer(model, rows, config.optimizer, workers, run.table.steps, config.seed)
+    trainer = Trainer(model, rows, config.optimizer, workers, run.table.ends, config.seed)
     if ledger.step:
         checkpoint = checkpoints(config.run / "checkpoints")[-1]
         load_weights(checkpoint, model)

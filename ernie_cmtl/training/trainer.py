@@ -12,7 +12,8 @@ from ernie_cmtl.data.loader import StepSource, load_steps
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
-from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, learning_rate
+from ernie_cmtl.training.learning_rate import learning_rate
+from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
 from ernie_cmtl.training.workers import Workers
 
 
@@ -42,10 +43,10 @@ class Trainer:
     """Model, optimizer and workers of a run."""
 
     def __init__(
-        self, model: MultiTaskModel, rows: list[int], config: OptimizerConfig, workers: Workers, steps: int, seed: int
+        self, model: MultiTaskModel, rows: list[int], config: OptimizerConfig, workers: Workers, ends: tuple[int, ...], seed: int
     ) -> None:
-        """rows: task embedding row of each task instance; steps: of the whole run."""
-        self.workers, self.config, self.steps, self.seed, self.rows = workers, config, steps, seed, rows
+        """rows: task embedding row of each task instance; ends: the step after the last one of each stage."""
+        self.workers, self.config, self.ends, self.seed, self.rows = workers, config, ends, seed, rows
         self.model = model
         self.wrapped = workers.wrap(model)
         self.optimizer = build_optimizer(model, config)
@@ -86,7 +87,7 @@ class Trainer:
         for parameter in self.model.idle_parameters(labels > 0, self.rows):
             parameter.grad = None
         norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        rate = learning_rate(data.step, self.steps, self.config)
+        rate = learning_rate(data.step, self.ends, self.config)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.optimizer.step()
