@@ -21,6 +21,7 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
+from ernie_cmtl.training.learning_rate import pinned_steps
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.training.workers import Workers
@@ -80,6 +81,11 @@ class _Part:
     heldout_streams: list[SampleStream]
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
+    @property
+    def pinned(self) -> frozenset[int]:
+        """Steps whose checkpoints are kept for good."""
+        return pinned_steps(self.run.table.steps, self.run.config.optimizer)
+
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
         config, model = self.run.config, self.trainer.model
         pad_id = self.run.corpus.vocabulary.pad_id
@@ -94,7 +100,7 @@ class _Part:
             config = self.run.config
             about = {"identity": identity(config), "fingerprint": self.fingerprint, "tasks": self.run.table.tasks}
             folder, keep = self.folder / "checkpoints", config.training.keep_checkpoints
-            save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep)
+            save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep, self.pinned)
         self.workers.wait()
 
 
@@ -185,7 +191,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
             if done in table.ends or (every and done % every == 0):
                 part.evaluate(log, ledger, stage)
                 window.started = time.perf_counter() if not window.steps else window.started
-            if done % config.training.checkpoint_every == 0 or done == table.steps or stopped:
+            if done % config.training.checkpoint_every == 0 or done in part.pinned or done == table.steps or stopped:
                 part.save(ledger)
             if stopped:
                 break

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,28 @@ def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_
     assert not pretrain(tiny_config, Watcher())["interrupted"]
     assert [row[:2] for row in _trace(tiny_config.run)] == [row[:2] for row in _trace(unbroken)]
     assert _same(_final(tiny_config.run), _final(unbroken))
+
+
+def test_the_checkpoint_before_the_final_decay_is_kept_and_gives_the_same_end(tiny_config: RunConfig, tmp_path: Path) -> None:
+    optimizer = tiny_config.optimizer.model_copy(update={"schedule": "wsd", "decay_fraction": 0.5})
+    training = tiny_config.training.model_copy(update={"keep_checkpoints": 1, "checkpoint_every": 4})
+    config = tiny_config.model_copy(update={"optimizer": optimizer, "training": training})
+    # Broken off after the decay has begun: the part that goes on must keep the checkpoint too.
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, Watcher(crash_at=9))
+    assert [path.name for path in checkpoints(config.run / "checkpoints")] == ["step-6", "step-8"]
+    pretrain(config, Watcher())
+    assert [path.name for path in checkpoints(config.run / "checkpoints")] == ["step-6", "step-12"]
+    rates = {row["step"]: row["learning_rate"] for row in _lines(config.run)}
+    # A line tells the rate that led to its step.
+    assert rates[6] == rates[7] == 1e-3 > rates[8]
+
+    grown = config.model_copy(update={"run": tmp_path / "grown"})
+    shutil.copytree(config.run / "checkpoints" / "step-6", grown.run / "checkpoints" / "step-6")
+    watcher = Watcher()
+    pretrain(grown, watcher)
+    assert watcher.began_at == 6
+    assert _same(_final(grown.run), _final(config.run))
 
 
 def test_two_gloo_workers_equal_one_worker_with_accumulation(unbroken: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
