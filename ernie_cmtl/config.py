@@ -46,6 +46,8 @@ class TrainingConfig(BaseModel):
     """Held-out samples of each task."""
     checkpoint_every: int = Field(1000, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    max_hours: float | None = Field(None, gt=0)
+    """Save and stop after so many hours; the same command goes on. None: train to the end."""
     tensorboard: bool = True
 
 

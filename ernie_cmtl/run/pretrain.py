@@ -65,7 +65,7 @@ class Observer(Protocol):
         """Held-out scores were measured."""
 
     def stopped(self, step: int) -> None:
-        """The run was asked to stop and has saved this step."""
+        """The run was asked to stop, or its time was up, and has saved this step."""
 
 
 @dataclass
@@ -113,11 +113,12 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 
 def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
-    """Train a run to its end, or until it is asked to stop, and return what the verb reports.
+    """Train a run to its end, or until it is asked to stop or its time is up, and return what the verb reports.
 
     Raises:
         UserError: A setting, task or corpus that does not fit, or a run folder that belongs to another run.
     """
+    started = time.monotonic()
     run = Run(config)
     workers = Workers(config.training.precision)
     config.data.check_workers(workers.count)
@@ -126,6 +127,8 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     model = run.new_model()
     rows = [instance.row for instance in run.instances]
     trainer = Trainer(model, rows, config.optimizer, workers, run.table.ends, config.seed)
+    if config.training.max_hours is not None:
+        trainer.deadline = started + 3600 * config.training.max_hours
     if ledger.step:
         checkpoint = checkpoints(config.run / "checkpoints")[-1]
         load_weights(checkpoint, model)
@@ -172,7 +175,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
     config, table = run.config, run.table
     start, first = time.perf_counter(), ledger.step
     tokens = 0
-    stopped = False
+    stopped = interrupted = False
     if workers.is_main:
         part.observer.started(table.steps, first, workers.count, workers.precision)
     source = run.source(ledger, table.steps, workers.rank, workers.count)
@@ -183,7 +186,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
             stage = table.stages[table.stage_of(result.step)].name
             window.add(result)
             tokens += result.real_tokens
-            stopped = result.stop
+            interrupted, stopped = result.interrupted, result.interrupted or result.out_of_time
             if done % config.training.log_every == 0 or done == table.steps or stopped:
                 _log(part, log, window, result, stage)
                 window = _window(trainer)
@@ -212,7 +215,8 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "real_tokens_per_second": round(all_tokens / seconds, 1),
         "worker": workers.rank,
-        "interrupted": stopped and ledger.step < table.steps,
+        "finished": ledger.step == table.steps,
+        "interrupted": interrupted and ledger.step < table.steps,
     }
 
 

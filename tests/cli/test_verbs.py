@@ -141,6 +141,14 @@ def test_a_finished_run_is_not_trained_again(line: Line) -> None:
     assert (line.run / "checkpoints" / "step-6" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_planned_stop_is_no_failure(line: Line, tmp_path: Path) -> None:
+    words = ("pretrain", line.config, f"run={tmp_path / 'run'}")
+    first = result_of(*words, "training.max_hours=0.0000001")
+    assert (first["steps"], first["finished"], first["interrupted"]) == (1, False, False)
+    second = result_of(*words)
+    assert (second["steps"], second["finished"], second["losses"]) == (6, True, line.pretrained["losses"])
+
+
 def test_tasks_lists_every_file_of_tasks() -> None:
     rows = result_of("tasks")
     assert [row["name"] for row in rows] == TASKS

@@ -117,6 +117,7 @@ def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_
     watcher = Watcher(interrupt_at=6)
     result = pretrain(tiny_config, watcher)
     assert result["interrupted"]
+    assert not result["finished"]
     # The step that the signal came in is done and saved; it is none that is saved anyway.
     assert result["steps"] == watcher.stopped_at == 7
     assert checkpoints(tiny_config.run / "checkpoints")[-1].name == "step-7"
@@ -125,10 +126,36 @@ def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_
     assert _same(_final(tiny_config.run), _final(unbroken))
 
 
+def with_training(config: RunConfig, **changes: Any) -> RunConfig:
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
+def test_a_run_in_short_parts_ends_as_an_unbroken_one(unbroken: Path, tiny_config: RunConfig) -> None:
+    # Time is always up: each part takes the one step that is under way.
+    config = with_training(tiny_config, max_hours=1e-9)
+    for step in range(1, 4):
+        watcher = Watcher()
+        result = pretrain(config, watcher)
+        assert (result["steps"], result["finished"], result["interrupted"]) == (step, False, False)
+        assert (watcher.began_at, watcher.stopped_at) == (step - 1, step)
+    result = pretrain(with_training(config, max_hours=1), Watcher())
+    assert (result["steps"], result["finished"], result["interrupted"]) == (12, True, False)
+    assert [row[:2] for row in _trace(config.run)] == [row[:2] for row in _trace(unbroken)]
+    assert _same(_final(config.run), _final(unbroken))
+
+
+def test_all_workers_stop_when_the_time_of_the_main_one_is_up(tiny_config: RunConfig, tmp_path: Path) -> None:
+    command, environment = _command(with_training(tiny_config, max_hours=1e-9), tmp_path, workers=2)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert (result["steps"], result["finished"], result["interrupted"]) == (1, False, False)
+    assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == ["step-1"]
+
+
 def test_the_checkpoint_before_the_final_decay_is_kept_and_gives_the_same_end(tiny_config: RunConfig, tmp_path: Path) -> None:
     optimizer = tiny_config.optimizer.model_copy(update={"schedule": "wsd", "decay_fraction": 0.5})
-    training = tiny_config.training.model_copy(update={"keep_checkpoints": 1, "checkpoint_every": 4})
-    config = tiny_config.model_copy(update={"optimizer": optimizer, "training": training})
+    config = with_training(tiny_config.model_copy(update={"optimizer": optimizer}), keep_checkpoints=1)
     # Broken off after the decay has begun: the part that goes on must keep the checkpoint too.
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, Watcher(crash_at=9))
