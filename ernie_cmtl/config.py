@@ -16,6 +16,7 @@ from ernie_cmtl.scheduling.plan import Mode
 from ernie_cmtl.scheduling.stages import Stage
 from ernie_cmtl.settings import validate
 from ernie_cmtl.training.optimizer import OptimizerConfig
+from ernie_cmtl.training.trackers import known_trackers
 from ernie_cmtl.training.workers import Precision
 
 
@@ -48,7 +49,16 @@ class TrainingConfig(BaseModel):
     keep_checkpoints: int = Field(2, ge=1)
     max_hours: float | None = Field(None, gt=0)
     """Save and stop after so many hours; the same command goes on. None: train to the end."""
-    tensorboard: bool = True
+    trackers: list[str] = ["tensorboard"]
+    """Where metrics go besides `metrics.jsonl`; any that accelerate knows and that are installed."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _known(cls, trackers: list[str]) -> list[str]:
+        for name in trackers:
+            if name not in known_trackers():
+                raise ValueError(f"unknown tracker {name!r}; accepted: {', '.join(known_trackers())}")
+        return trackers
 
 
 class RunConfig(BaseModel):

@@ -124,6 +124,7 @@ def test_a_run_names_the_bad_nested_key_and_all_accepted_ones(tmp_path: Path) ->
         ("data.rows=", ("data.rows", "None")),
         ("seed=-1", ("seed", "-1")),
         ("mode=mixd", ("mode", "'mixd'", "'mixed'", "'one_task'")),
+        ("training.trackers=[tensorboard,wandbb]", ("training.trackers", "'wandbb'", "mlflow", "tensorboard", "wandb")),
         ("training.precision=fp8", ("training.precision", "'fp8'", "'bf16'")),
         ("optimizer.learning_rate=0", ("optimizer.learning_rate", "0")),
         ("encoder=3", ("encoder", "3")),
@@ -218,7 +219,9 @@ def test_a_dumped_run_config_loads_back_equal(tmp_path: Path) -> None:
         "mode": "one_task",
         "encoder": {"init_from": "models/бert"},
     }
-    first = load_run_config(write(tmp_path, **changes), ["optimizer.learning_rate=3e-05", "training.tensorboard=false"])
+    first = load_run_config(
+        write(tmp_path, **changes), ["optimizer.learning_rate=3e-05", "training.trackers=[tensorboard,wandb]"]
+    )
     again = tmp_path / "again.yaml"
     again.write_text(dump(first), encoding="utf-8")
     assert load_run_config(again) == first

@@ -23,6 +23,7 @@ from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
 from ernie_cmtl.training.learning_rate import pinned_steps
 from ernie_cmtl.training.metrics import MetricsLog
+from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.training.workers import Workers
 
@@ -120,7 +121,8 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     """
     started = time.monotonic()
     run = Run(config)
-    workers = Workers(config.training.precision)
+    check_installed(config.training.trackers)
+    workers = Workers(config.training.precision, config.training.trackers, config.run)
     config.data.check_workers(workers.count)
     fingerprint = run.corpus.manifest.fingerprint
     ledger = _resume_point(run, fingerprint)
@@ -231,7 +233,10 @@ def _open_log(part: _Part, step: int) -> Iterator[MetricsLog | None]:
     if not part.workers.is_main:
         yield None
         return
-    with MetricsLog(part.folder, part.run.config.training.tensorboard, step) as log:
+    config = part.run.config
+    options = tracker_options(config.training.trackers, part.folder, step)
+    part.workers.start_trackers(part.folder.resolve().name, config.model_dump(mode="json"), options)
+    with MetricsLog(part.folder, part.workers.track, step) as log:
         yield log
 
 
