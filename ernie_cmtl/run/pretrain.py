@@ -110,6 +110,10 @@ def identity(config: RunConfig) -> dict[str, Any]:
     found = config.model_dump(mode="json", include=set(IDENTITY))
     for name in ("loader_workers", "rows_per_group"):
         del found["data"][name]
+    found["stages"] = [
+        {name: value for name, value in stage.items() if value is not None and name != "rows_per_group"}
+        for stage in found["stages"]
+    ]
     return found
 
 
@@ -123,7 +127,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     run = Run(config)
     check_installed(config.training.trackers)
     workers = Workers(config.training.precision, config.training.trackers, config.run)
-    config.data.check_workers(workers.count)
+    config.check_workers(workers.count)
     fingerprint = run.corpus.manifest.fingerprint
     ledger = _resume_point(run, fingerprint)
     model = run.new_model()
@@ -211,7 +215,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
         "steps": ledger.step,
         "stages": [stage.name for stage in table.stages],
         "consumed": dict(zip(table.tasks, ledger.tokens, strict=True)),
-        "samples": dict(zip(table.tasks, ledger.samples, strict=True)),
+        "samples": run.samples_by_task(ledger),
         "losses": {name: score["loss"] for name, score in part.heldout.items()},
         "heldout": part.heldout,
         "seconds": round(seconds, 3),

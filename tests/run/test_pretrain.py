@@ -244,9 +244,50 @@ def test_another_corpus_in_the_same_folder_is_refused(unbroken: Path, english: C
         pretrain(RunConfig.model_validate(settings), Watcher())
 
 
+def test_a_run_whose_rows_grow_goes_on_bit_equal_in_its_second_stage(english: Corpus, tmp_path: Path) -> None:
+    def config(name: str) -> RunConfig:
+        settings = tiny_settings(english, tmp_path / name)
+        settings["stages"][0] |= {"row_length": 32, "rows": 16, "rows_per_group": 4}
+        return RunConfig.model_validate(settings)
+
+    whole = pretrain(config("whole"), Watcher())
+    # Step 4 is saved in the first stage, steps 8 and 12 in the second.
+    for crash_at in (7, 10):
+        broken = config(f"broken-{crash_at}")
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(broken, Watcher(crash_at=crash_at))
+        result = pretrain(broken, Watcher())
+        assert _trace(broken.run) == _trace(tmp_path / "whole")
+        assert _same(_final(broken.run), _final(tmp_path / "whole"))
+        assert result["samples"] == whole["samples"]
+        assert result["consumed"] == whole["consumed"]
+    # Stages compare: both are judged on rows of one length.
+    first, second = _lines(tmp_path / "whole", "heldout")
+    labels = [{name: score["labels"] for name, score in row["tasks"].items()} for row in (first, second)]
+    assert labels[0] == labels[1]
+
+
+def test_the_size_of_a_group_may_change_when_a_run_goes_on_and_the_rows_may_not(tiny_config: RunConfig) -> None:
+    def with_first_stage(**shape: int) -> RunConfig:
+        settings = tiny_config.model_dump(mode="json")
+        settings["stages"][0] |= shape
+        return RunConfig.model_validate(settings)
+
+    pretrain(with_first_stage(rows=16), Watcher(interrupt_at=1))
+    with pytest.raises(UserError, match="other settings of stages"):
+        pretrain(with_first_stage(rows=32), Watcher())
+    assert pretrain(with_first_stage(rows=16, rows_per_group=8), Watcher())["steps"] == 12
+
+
 def test_a_worker_count_that_does_not_divide_is_refused(tiny_config: RunConfig) -> None:
     with pytest.raises(UserError, match=r"3 workers cannot share 4 groups .* accepted: \[1, 2, 4\]"):
-        tiny_config.data.check_workers(3)
+        tiny_config.check_workers(3)
+    # Every stage must be shared evenly, and only those of the run.
+    stages = [tiny_config.stages[0], tiny_config.stages[1].model_copy(update={"rows": 6})]
+    uneven = tiny_config.model_copy(update={"stages": stages})
+    uneven.check_workers(1)
+    with pytest.raises(UserError, match=r"stage 'second': 2 workers cannot share 3 groups .* accepted: \[1, 3\]"):
+        uneven.check_workers(2)
 
 
 def test_chinese_runs_too(chinese: Corpus, tmp_path: Path) -> None:
