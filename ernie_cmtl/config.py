@@ -40,6 +40,8 @@ class TrainingConfig(BaseModel):
 
     precision: Precision = "auto"
     """auto: bf16 autocast where the hardware is fast at it, fp32 elsewhere."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of each layer again in the backward pass: less memory, more time, the same result."""
     log_every: int = Field(10, ge=1)
     heldout_every: int = Field(0, ge=0)
     """Steps between held-out evaluations inside a stage; 0: only at each stage's end."""

@@ -13,7 +13,7 @@ from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.data.loader import StageData, StepSource
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import build_encoder, checkpoint_weights, load_encoder_weights
+from ernie_cmtl.model.encoder import build_encoder, checkpoint_weights, load_encoder_weights, recompute_activations
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN, Ledger
 from ernie_cmtl.registry import find_task
@@ -123,6 +123,8 @@ class Run:
         positions = encoder.config.max_position_embeddings
         if self.config.longest_row > positions:
             raise UserError(f"row_length {self.config.longest_row} is more than the encoder's {positions} positions")
+        if self.config.training.gradient_checkpointing:
+            recompute_activations(encoder)
         model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
         if encoder_config.init_from:
             weights, missing = checkpoint_weights(encoder_config.init_from)

@@ -174,8 +174,19 @@ def test_the_checkpoint_before_the_final_decay_is_kept_and_gives_the_same_end(ti
     assert _same(_final(grown.run), _final(config.run))
 
 
-def test_two_gloo_workers_equal_one_worker_with_accumulation(unbroken: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
-    command, environment = _command(tiny_config, tmp_path, workers=2)
+def test_computing_activations_again_changes_nothing(unbroken: Path, tiny_config: RunConfig) -> None:
+    # Dropout is on: the second time must see the same noise.
+    assert tiny_config.encoder.dropout > 0
+    pretrain(with_training(tiny_config, gradient_checkpointing=True), Watcher())
+    assert _trace(tiny_config.run) == _trace(unbroken)
+    assert _same(_final(tiny_config.run), _final(unbroken))
+
+
+@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_two_gloo_workers_equal_one_worker_with_accumulation(
+    unbroken: Path, tiny_config: RunConfig, tmp_path: Path, again: bool
+) -> None:
+    command, environment = _command(with_training(tiny_config, gradient_checkpointing=again), tmp_path, workers=2)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
