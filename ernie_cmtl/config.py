@@ -7,15 +7,16 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ernie_cmtl.data.loader import DataConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
 from ernie_cmtl.scheduling.plan import Mode
 from ernie_cmtl.scheduling.stages import Stage
-from ernie_cmtl.settings import validate
+from ernie_cmtl.settings import explain, validate
 from ernie_cmtl.training.optimizer import OptimizerConfig
+from ernie_cmtl.training.trackers import known_trackers
 from ernie_cmtl.training.workers import Precision
 
 
@@ -39,6 +40,8 @@ class TrainingConfig(BaseModel):
 
     precision: Precision = "auto"
     """auto: bf16 autocast where the hardware is fast at it, fp32 elsewhere."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of each layer again in the backward pass: less memory, more time, the same result."""
     log_every: int = Field(10, ge=1)
     heldout_every: int = Field(0, ge=0)
     """Steps between held-out evaluations inside a stage; 0: only at each stage's end."""
@@ -46,7 +49,18 @@ class TrainingConfig(BaseModel):
     """Held-out samples of each task."""
     checkpoint_every: int = Field(1000, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
-    tensorboard: bool = True
+    max_hours: float | None = Field(None, gt=0)
+    """Save and stop after so many hours; the same command goes on. None: train to the end."""
+    trackers: list[str] = ["tensorboard"]
+    """Where metrics go besides `metrics.jsonl`; any that accelerate knows and that are installed."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _known(cls, trackers: list[str]) -> list[str]:
+        for name in trackers:
+            if name not in known_trackers():
+                raise ValueError(f"unknown tracker {name!r}; accepted: {', '.join(known_trackers())}")
+        return trackers
 
 
 class RunConfig(BaseModel):
@@ -87,9 +101,35 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"tasks without a budget in any stage: {', '.join(idle)}; scheduled are {', '.join(sorted(scheduled))}"
             )
-        if not self.encoder.init_from and self.data.row_length > self.encoder.maximum_positions:
-            raise ValueError(f"row_length {self.data.row_length} is more than maximum_positions {self.encoder.maximum_positions}")
+        for stage in self.stages:
+            try:
+                self._data_of(stage)
+            except ValidationError as error:
+                raise ValueError(explain(error, DataConfig, f"stage {stage.name!r}")) from error
+        if not self.encoder.init_from and self.longest_row > self.encoder.maximum_positions:
+            raise ValueError(f"row_length {self.longest_row} is more than maximum_positions {self.encoder.maximum_positions}")
         return self
+
+    def _data_of(self, stage: Stage) -> DataConfig:
+        return DataConfig.model_validate(self.data.model_dump() | stage.shape)
+
+    @property
+    def stage_data(self) -> tuple[DataConfig, ...]:
+        """Shape of the steps of each stage: its own where it says so, else that of `data`."""
+        return tuple(self._data_of(stage) for stage in self.stages)
+
+    @property
+    def longest_row(self) -> int:
+        """Tokens of the longest row that the encoder sees, in training or on held-out text."""
+        return max(data.row_length for data in (self.data, *self.stage_data))
+
+    def check_workers(self, workers: int) -> None:
+        """Refuse a number of workers that cannot share the groups of every stage evenly."""
+        for stage, data in zip(self.stages, self.stage_data, strict=True):
+            try:
+                data.check_workers(workers)
+            except UserError as error:
+                raise UserError(f"stage {stage.name!r}: {error}") from None
 
 
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -145,7 +145,7 @@ class Ledger:
     step: int
     """Steps completed."""
     samples: tuple[int, ...]
-    """Samples taken from each task so far, in order of the task instances."""
+    """Samples taken from each stream so far; a stream is a task instance and a length that its samples are cut to."""
     tokens: tuple[int, ...]
     """Slot tokens taken by each task so far (upper bounds of the sample lengths)."""
     planned: tuple[float, ...]

@@ -86,7 +86,7 @@ def tiny_settings(corpus: Corpus, run: Path) -> dict[str, Any]:
         "data": {"row_length": 64, "rows": 8, "rows_per_group": 2},
         "encoder": {"layers": 2, "hidden_size": 32, "attention_heads": 2, "maximum_positions": 64},
         "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2},
-        "training": {"precision": "fp32", "log_every": 1, "heldout_samples": 16, "checkpoint_every": 4, "tensorboard": False},
+        "training": {"precision": "fp32", "log_every": 1, "heldout_samples": 16, "checkpoint_every": 4, "trackers": []},
     }
 
 

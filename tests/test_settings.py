@@ -124,6 +124,7 @@ def test_a_run_names_the_bad_nested_key_and_all_accepted_ones(tmp_path: Path) ->
         ("data.rows=", ("data.rows", "None")),
         ("seed=-1", ("seed", "-1")),
         ("mode=mixd", ("mode", "'mixd'", "'mixed'", "'one_task'")),
+        ("training.trackers=[tensorboard,wandbb]", ("training.trackers", "'wandbb'", "mlflow", "tensorboard", "wandb")),
         ("training.precision=fp8", ("training.precision", "'fp8'", "'bf16'")),
         ("optimizer.learning_rate=0", ("optimizer.learning_rate", "0")),
         ("encoder=3", ("encoder", "3")),
@@ -206,6 +207,30 @@ def test_rows_may_not_be_longer_than_the_encoder_has_positions(tmp_path: Path) -
     assert load_run_config(write(tmp_path), ["data.row_length=128", "encoder.maximum_positions=128"]).data.row_length == 128
 
 
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [
+        ({"row_length": 513}, ("row_length 513", "maximum_positions 512")),
+        ({"rows": 12}, ("stage 'later'", "rows_per_group 32", "rows 12", "[1, 2, 3, 4, 6, 12]")),
+        ({"rows_per_group": 5}, ("stage 'later'", "rows_per_group 5", "rows 32")),
+        ({"row_length": 3}, ("stages.1.row_length", "3")),
+        ({"row_lenght": 64}, ("'stages.1.row_lenght'", "row_length")),
+    ],
+)
+def test_a_stage_whose_rows_do_not_fit_is_named(tmp_path: Path, shape: dict[str, int], parts: tuple[str, ...]) -> None:
+    stages = [{"name": name, "budgets": {"capitalization": 1}} for name in ("first", "later")]
+    message = message_of(write(tmp_path, stages=[stages[0], stages[1] | shape]))
+    assert all(part in message for part in parts), message
+
+
+def test_a_stage_says_its_rows_or_has_those_of_the_run(tmp_path: Path) -> None:
+    stages = [{"name": name, "budgets": {"capitalization": 1}} for name in ("first", "later")]
+    stages[1] |= {"row_length": 512, "rows": 8, "rows_per_group": 4}
+    first, later = load_run_config(write(tmp_path, stages=stages), ["data.loader_workers=3"]).stage_data
+    assert (first.row_length, first.rows, first.rows_per_group, first.loader_workers) == (128, 32, 32, 3)
+    assert (later.row_length, later.rows, later.rows_per_group, later.loader_workers) == (512, 8, 4, 3)
+
+
 def test_overrides_of_a_run_reach_task_options(tmp_path: Path) -> None:
     found = load_run_config(write(tmp_path, tasks={"capitalization": {"maximum_length": 32}}), ["tasks.capitalization.rate=0.5"])
     assert found.tasks["capitalization"].options == {"maximum_length": 32, "rate": 0.5}
@@ -218,7 +243,9 @@ def test_a_dumped_run_config_loads_back_equal(tmp_path: Path) -> None:
         "mode": "one_task",
         "encoder": {"init_from": "models/бert"},
     }
-    first = load_run_config(write(tmp_path, **changes), ["optimizer.learning_rate=3e-05", "training.tensorboard=false"])
+    first = load_run_config(
+        write(tmp_path, **changes), ["optimizer.learning_rate=3e-05", "training.trackers=[tensorboard,wandb]"]
+    )
     again = tmp_path / "again.yaml"
     again.write_text(dump(first), encoding="utf-8")
     assert load_run_config(again) == first

@@ -1,17 +1,17 @@
 """Steps for one worker: the whole step is planned, only the worker's own groups are made."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ernie_cmtl.data.batching import PlacedExample, make_batch
-from ernie_cmtl.data.packing import Row, RowSpace, plan_step
+from ernie_cmtl.data.packing import Row, RowSpace, StepPlan, plan_step
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, Ledger, StepData
-from ernie_cmtl.task import run_heads
+from ernie_cmtl.task import TaskInstance, run_heads
 
 Shares = Callable[[int], tuple[float, ...]]
 """Step -> share of each task instance."""
@@ -50,22 +50,45 @@ class DataConfig(BaseModel):
             raise UserError(f"{workers} workers cannot share {self.groups} groups of rows evenly; accepted: {accepted}")
 
 
+@dataclass(frozen=True)
+class StageData:
+    """What the steps of a stage are made of."""
+
+    config: DataConfig
+    streams: Mapping[int, SampleStream]
+    """Number of each task of the stage -> its samples, cut for the rows of the stage."""
+    counts: Sequence[int]
+    """Task instance -> place of its stream in the ledger's `samples`."""
+
+    def plan(self, shares: Sequence[float], ledger: Ledger) -> StepPlan:
+        """Fill the rows of a step; ledger: before it."""
+        own = replace(ledger, samples=tuple(ledger.samples[place] for place in self.counts))
+        plan = plan_step(self.streams, shares, own, self.config.rows, self.config.row_length)
+        samples = list(ledger.samples)
+        for place, number in zip(self.counts, plan.ledger.samples, strict=True):
+            samples[place] = number
+        return StepPlan(plan.rows, replace(plan.ledger, samples=tuple(samples)))
+
+
 @dataclass
 class StepSource(IterableDataset[StepData]):
     """Yields the steps first..last-1 for one of several workers."""
 
-    streams: Sequence[SampleStream]
+    stages: Mapping[int, StageData]
+    """Number of each stage that these steps belong to -> what they are made of."""
+    stage_of: Callable[[int], int]
+    """Step -> number of its stage."""
     shares: Shares
-    config: DataConfig
+    instances: Sequence[TaskInstance]
     pad_id: int
     ledger: Ledger
     """Before the first step."""
     last: int
     rank: int = 0
     workers: int = 1
+    loader_workers: int = 0
 
     def __post_init__(self) -> None:
-        self.instances = [stream.instance for stream in self.streams]
         self.heads = run_heads(self.instances)
 
     def __iter__(self) -> Iterator[StepData]:
@@ -73,33 +96,33 @@ class StepSource(IterableDataset[StepData]):
         number, count = (info.id, info.num_workers) if info else (0, 1)
         ledger, first = self.ledger, self.ledger.step
         for step in range(first, self.last):
-            shares = self.shares(step)
-            plan = plan_step(self.streams, shares, ledger, self.config.rows, self.config.row_length)
+            stage = self.stages[self.stage_of(step)]
+            plan = stage.plan(self.shares(step), ledger)
             served = [after - before for after, before in zip(plan.ledger.tokens, ledger.tokens, strict=True)]
             ledger = plan.ledger
             # Loader processes take steps in turn, which is the order the loader asks them in.
             if (step - first) % count == number:
                 # A task that comes once in ten steps weighs ten times its share in that step, so that the mean is its share.
-                yield self._make(step, tuple(tokens / sum(served) for tokens in served), plan.rows, ledger)
+                yield self._make(stage, tuple(tokens / sum(served) for tokens in served), plan)
 
-    def _make(self, step: int, shares: tuple[float, ...], rows: list[Row], ledger: Ledger) -> StepData:
-        size = self.config.rows_per_group
-        own = range(self.rank, self.config.groups, self.workers)
-        groups = tuple(self._batch(rows[group * size : (group + 1) * size]) for group in own)
+    def _make(self, stage: StageData, shares: tuple[float, ...], plan: StepPlan) -> StepData:
+        size = stage.config.rows_per_group
+        own = range(self.rank, stage.config.groups, self.workers)
+        groups = tuple(self._batch(stage, plan.rows[group * size : (group + 1) * size]) for group in own)
         real = sum(int(group.sequence_lengths.sum()) for group in groups)
-        return StepData(step, shares, groups, ledger, real, len(own) * size * self.config.row_length)
+        return StepData(plan.ledger.step - 1, shares, groups, plan.ledger, real, len(own) * size * stage.config.row_length)
 
-    def _batch(self, rows: Sequence[Row]) -> Batch:
+    def _batch(self, stage: StageData, rows: Sequence[Row]) -> Batch:
         made: list[list[PlacedExample]] = []
         for row in rows:
-            examples = ((task, self.streams[task].example(number)) for task, number in row)
+            examples = ((task, stage.streams[task].example(number)) for task, number in row)
             made.append([(task, example) for task, example in examples if example is not None])
-        return make_batch(made, self.config.row_length, self.instances, self.heads, self.pad_id)
+        return make_batch(made, stage.config.row_length, self.instances, self.heads, self.pad_id)
 
 
 def load_steps(source: StepSource) -> DataLoader[StepData]:
     """Return a loader that yields the steps in order, prepared ahead by worker processes if there are any."""
-    workers = source.config.loader_workers
+    workers = source.loader_workers
     return DataLoader(
         source,
         batch_size=None,

@@ -6,7 +6,7 @@ only the slots of the samples, so a step is planned without making an example.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ernie_cmtl.data.streams import SampleStream
@@ -54,18 +54,18 @@ class StepPlan:
     """The ledger after the step."""
 
 
-def plan_step(streams: Sequence[SampleStream], shares: Sequence[float], ledger: Ledger, rows: int, length: int) -> StepPlan:
+def plan_step(streams: Mapping[int, SampleStream], shares: Sequence[float], ledger: Ledger, rows: int, length: int) -> StepPlan:
     """Fill the rows of a step with samples of the tasks in their shares.
 
-    streams, shares: one a task instance, shares summing to 1; ledger: before the step. The same arguments give the same plan
-    on every worker.
+    streams: number of each task with a share -> its samples; shares: one a task instance, summing to 1; ledger: before the
+    step, its `samples` those of the streams, one a task instance. The same arguments give the same plan on every worker.
     """
     space = RowSpace(rows, length)
     placed: list[Row] = [[] for _ in range(rows)]
     numbers = list(ledger.samples)
     # Tokens by which a task is ahead of what it was granted.
     ahead = [tokens - planned for tokens, planned in zip(ledger.tokens, ledger.planned, strict=True)]
-    served = [0] * len(streams)
+    served = [0] * len(shares)
     open_tasks = [task for task, share in enumerate(shares) if share > 0]
     behind = _ROOM_BEHIND * max(streams[task].longest for task in open_tasks)
     # Once something did not fit, tasks no longer take turns freely: a place is filled only while everyone stays near its grant.
@@ -95,7 +95,11 @@ def plan_step(streams: Sequence[SampleStream], shares: Sequence[float], ledger: 
 
 
 def _next(
-    tasks: Sequence[int], streams: Sequence[SampleStream], shares: Sequence[float], ahead: Sequence[float], numbers: Sequence[int]
+    tasks: Sequence[int],
+    streams: Mapping[int, SampleStream],
+    shares: Sequence[float],
+    ahead: Sequence[float],
+    numbers: Sequence[int],
 ) -> tuple[int, int]:
     """Return the task whose turn it is and its next slot: of those not ahead, the one that would be done first."""
     slots = {task: streams[task].slot(numbers[task]) for task in tasks}
@@ -107,7 +111,7 @@ def _next(
 def _stays_fair(
     task: int,
     slot: int,
-    streams: Sequence[SampleStream],
+    streams: Mapping[int, SampleStream],
     shares: Sequence[float],
     ahead: Sequence[float],
     behind: float,

@@ -103,6 +103,13 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
     return encoder
 
 
+def recompute_activations(encoder: ErnieModel) -> None:
+    """Keep only the input of each layer for the backward pass and compute the rest again: less memory, more time."""
+    # The older name is deprecated in newer versions of transformers, the newer one is not there in older ones.
+    enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:
     """Return the settings of `EncoderConfig` that give an encoder of the same shape, whatever it started from."""
     config = encoder.config

@@ -95,6 +95,7 @@ class MultiTaskModel(nn.Module):
             position_ids=batch.position_ids,
             packed_layout=batch.layout,
             output_hidden_states=self._reads_inner_layers,
+            use_cache=False,
         )
         layers = output.hidden_states if self._reads_inner_layers else (output.last_hidden_state,)
         # The pooler stays in the graph when no sequence head has labels, so that workers reduce the same parameters.

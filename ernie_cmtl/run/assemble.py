@@ -11,10 +11,10 @@ from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.manifest import Split
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
-from ernie_cmtl.data.loader import StepSource
+from ernie_cmtl.data.loader import StageData, StepSource
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import build_encoder, checkpoint_weights, load_encoder_weights
+from ernie_cmtl.model.encoder import build_encoder, checkpoint_weights, load_encoder_weights, recompute_activations
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN, Ledger
 from ernie_cmtl.registry import find_task
@@ -59,23 +59,61 @@ class Run:
         ]
 
     def streams(self, split: Split) -> list[SampleStream]:
-        """Open the samples of every task of a split."""
+        """Open the samples of every task of a split, for rows of `data.row_length`."""
+        return [self._open(split, instance, self.config.data.row_length) for instance in self.instances]
+
+    def _open(self, split: Split, instance: TaskInstance, row_length: int) -> SampleStream:
         text = self.corpus.split(split)
-        seed = self.config.seed if split == "train" else HELDOUT_SEED
         try:
-            return [SampleStream(instance, text, self.config.data.row_length, seed) for instance in self.instances]
+            return SampleStream(instance, text, row_length, self.config.seed if split == "train" else HELDOUT_SEED)
         except UserError as error:
             raise UserError(f"the {split} split of {self.config.corpus} ({text.documents} documents): {error}") from None
 
+    @cached_property
+    def _cuts(self) -> dict[tuple[int, int], int]:
+        """(task, length of its samples) -> place in the ledger's `samples`."""
+        lengths = [data.row_length for data in self.config.stage_data]
+        pairs = dict.fromkeys(self._cut(instance, length) for length in lengths for instance in self.instances)
+        return {pair: place for place, pair in enumerate(pairs)}
+
+    @staticmethod
+    def _cut(instance: TaskInstance, row_length: int) -> tuple[int, int]:
+        # A task whose samples are shorter than the rows of two stages goes on in the second where it was.
+        return instance.row, min(row_length, instance.task.options.maximum_length or row_length)
+
+    def _stage_data(self, first: int, last: int) -> dict[int, StageData]:
+        """Open what the stages of the steps first..last-1 are made of, each stream once."""
+        opened: dict[tuple[int, int], SampleStream] = {}
+        found: dict[int, StageData] = {}
+        for number, (stage, data) in enumerate(zip(self.table.stages, self.config.stage_data, strict=True)):
+            end = self.table.ends[number]
+            if end <= first or end - stage.steps >= last:
+                continue
+            cuts = [self._cut(instance, data.row_length) for instance in self.instances]
+            for instance, cut in zip(self.instances, cuts, strict=True):
+                if instance.name in stage.budgets and cut not in opened:
+                    opened[cut] = self._open("train", instance, data.row_length)
+            streams = {task: opened[cut] for task, cut in enumerate(cuts) if cut in opened}
+            found[number] = StageData(data, streams, [self._cuts[cut] for cut in cuts])
+        return found
+
     def source(self, ledger: Ledger, last: int, rank: int, workers: int) -> StepSource:
         """Return the steps from a ledger on, for one worker."""
-        pad_id = self.corpus.vocabulary.pad_id
-        return StepSource(self.streams("train"), self.plan, self.config.data, pad_id, ledger, last, rank, workers)
+        stages = self._stage_data(ledger.step, last)
+        pad_id, ahead = self.corpus.vocabulary.pad_id, self.config.data.loader_workers
+        return StepSource(stages, self.table.stage_of, self.plan, self.instances, pad_id, ledger, last, rank, workers, ahead)
 
     def first_ledger(self) -> Ledger:
         """Return the ledger before the first step."""
         tasks = len(self.instances)
-        return Ledger(0, (0,) * tasks, (0,) * tasks, (0.0,) * tasks)
+        return Ledger(0, (0,) * len(self._cuts), (0,) * tasks, (0.0,) * tasks)
+
+    def samples_by_task(self, ledger: Ledger) -> dict[str, int]:
+        """Return the samples taken from each task, of whatever length they were cut to."""
+        found = dict.fromkeys(self.table.tasks, 0)
+        for (task, _), samples in zip(self._cuts, ledger.samples, strict=True):
+            found[self.table.tasks[task]] += samples
+        return found
 
     def new_model(self) -> MultiTaskModel:
         """Make the model as it is before the first step, from scratch or from `encoder.init_from`."""
@@ -84,8 +122,10 @@ class Run:
             check_checkpoint(encoder_config.init_from, self.corpus.manifest.vocabulary_hash)
         encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
         positions = encoder.config.max_position_embeddings
-        if self.config.data.row_length > positions:
-            raise UserError(f"data.row_length {self.config.data.row_length} is more than the encoder's {positions} positions")
+        if self.config.longest_row > positions:
+            raise UserError(f"row_length {self.config.longest_row} is more than the encoder's {positions} positions")
+        if self.config.training.gradient_checkpointing:
+            recompute_activations(encoder)
         model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
         if encoder_config.init_from:
             weights, missing = checkpoint_weights(encoder_config.init_from)

@@ -34,7 +34,7 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     """
     run = Run(config)
     workers = Workers(config.training.precision)
-    config.data.check_workers(workers.count)
+    config.check_workers(workers.count)
     ledger = run.first_ledger()
     if warmup >= run.table.steps:
         raise UserError(f"--warmup {warmup} leaves none of the run's {run.table.steps} steps to time")
@@ -43,7 +43,7 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     trainer = None
     if not data_only:
         rows = [instance.row for instance in run.instances]
-        trainer = Trainer(run.new_model(), rows, config.optimizer, workers, run.table.steps, config.seed)
+        trainer = Trainer(run.new_model(), rows, config.optimizer, workers, run.table.ends, config.seed)
         trainer.wrapped.train()
     total = _Total()
     samples_before = 0

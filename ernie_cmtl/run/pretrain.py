@@ -21,7 +21,9 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
+from ernie_cmtl.training.learning_rate import pinned_steps
 from ernie_cmtl.training.metrics import MetricsLog
+from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.training.workers import Workers
 
@@ -64,7 +66,7 @@ class Observer(Protocol):
         """Held-out scores were measured."""
 
     def stopped(self, step: int) -> None:
-        """The run was asked to stop and has saved this step."""
+        """The run was asked to stop, or its time was up, and has saved this step."""
 
 
 @dataclass
@@ -80,6 +82,11 @@ class _Part:
     heldout_streams: list[SampleStream]
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
+    @property
+    def pinned(self) -> frozenset[int]:
+        """Steps whose checkpoints are kept for good."""
+        return pinned_steps(self.run.table.steps, self.run.config.optimizer)
+
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
         config, model = self.run.config, self.trainer.model
         pad_id = self.run.corpus.vocabulary.pad_id
@@ -94,7 +101,7 @@ class _Part:
             config = self.run.config
             about = {"identity": identity(config), "fingerprint": self.fingerprint, "tasks": self.run.table.tasks}
             folder, keep = self.folder / "checkpoints", config.training.keep_checkpoints
-            save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep)
+            save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep, self.pinned)
         self.workers.wait()
 
 
@@ -103,23 +110,31 @@ def identity(config: RunConfig) -> dict[str, Any]:
     found = config.model_dump(mode="json", include=set(IDENTITY))
     for name in ("loader_workers", "rows_per_group"):
         del found["data"][name]
+    found["stages"] = [
+        {name: value for name, value in stage.items() if value is not None and name != "rows_per_group"}
+        for stage in found["stages"]
+    ]
     return found
 
 
 def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
-    """Train a run to its end, or until it is asked to stop, and return what the verb reports.
+    """Train a run to its end, or until it is asked to stop or its time is up, and return what the verb reports.
 
     Raises:
         UserError: A setting, task or corpus that does not fit, or a run folder that belongs to another run.
     """
+    started = time.monotonic()
     run = Run(config)
-    workers = Workers(config.training.precision)
-    config.data.check_workers(workers.count)
+    check_installed(config.training.trackers)
+    workers = Workers(config.training.precision, config.training.trackers, config.run)
+    config.check_workers(workers.count)
     fingerprint = run.corpus.manifest.fingerprint
     ledger = _resume_point(run, fingerprint)
     model = run.new_model()
     rows = [instance.row for instance in run.instances]
-    trainer = Trainer(model, rows, config.optimizer, workers, run.table.steps, config.seed)
+    trainer = Trainer(model, rows, config.optimizer, workers, run.table.ends, config.seed)
+    if config.training.max_hours is not None:
+        trainer.deadline = started + 3600 * config.training.max_hours
     if ledger.step:
         checkpoint = checkpoints(config.run / "checkpoints")[-1]
         load_weights(checkpoint, model)
@@ -166,7 +181,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
     config, table = run.config, run.table
     start, first = time.perf_counter(), ledger.step
     tokens = 0
-    stopped = False
+    stopped = interrupted = False
     if workers.is_main:
         part.observer.started(table.steps, first, workers.count, workers.precision)
     source = run.source(ledger, table.steps, workers.rank, workers.count)
@@ -177,7 +192,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
             stage = table.stages[table.stage_of(result.step)].name
             window.add(result)
             tokens += result.real_tokens
-            stopped = result.stop
+            interrupted, stopped = result.interrupted, result.interrupted or result.out_of_time
             if done % config.training.log_every == 0 or done == table.steps or stopped:
                 _log(part, log, window, result, stage)
                 window = _window(trainer)
@@ -185,7 +200,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
             if done in table.ends or (every and done % every == 0):
                 part.evaluate(log, ledger, stage)
                 window.started = time.perf_counter() if not window.steps else window.started
-            if done % config.training.checkpoint_every == 0 or done == table.steps or stopped:
+            if done % config.training.checkpoint_every == 0 or done in part.pinned or done == table.steps or stopped:
                 part.save(ledger)
             if stopped:
                 break
@@ -200,13 +215,14 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
         "steps": ledger.step,
         "stages": [stage.name for stage in table.stages],
         "consumed": dict(zip(table.tasks, ledger.tokens, strict=True)),
-        "samples": dict(zip(table.tasks, ledger.samples, strict=True)),
+        "samples": run.samples_by_task(ledger),
         "losses": {name: score["loss"] for name, score in part.heldout.items()},
         "heldout": part.heldout,
         "seconds": round(seconds, 3),
         "real_tokens_per_second": round(all_tokens / seconds, 1),
         "worker": workers.rank,
-        "interrupted": stopped and ledger.step < table.steps,
+        "finished": ledger.step == table.steps,
+        "interrupted": interrupted and ledger.step < table.steps,
     }
 
 
@@ -221,7 +237,10 @@ def _open_log(part: _Part, step: int) -> Iterator[MetricsLog | None]:
     if not part.workers.is_main:
         yield None
         return
-    with MetricsLog(part.folder, part.run.config.training.tensorboard, step) as log:
+    config = part.run.config
+    options = tracker_options(config.training.trackers, part.folder, step)
+    part.workers.start_trackers(part.folder.resolve().name, config.model_dump(mode="json"), options)
+    with MetricsLog(part.folder, part.workers.track, step) as log:
         yield log
 
 

@@ -14,6 +14,10 @@ class Stage(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     budgets: dict[str, StrictInt]
     """Task instance -> iterations in this stage; an iteration is one step of the whole run."""
+    row_length: int | None = Field(None, ge=16)
+    """Tokens of a row in this stage; None, here and below: as in the run's `data`."""
+    rows: int | None = Field(None, ge=1)
+    rows_per_group: int | None = Field(None, ge=1)
 
     @field_validator("budgets")
     @classmethod
@@ -29,6 +33,11 @@ class Stage(BaseModel):
     def steps(self) -> int:
         """Steps of the stage."""
         return sum(self.budgets.values())
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What the stage says of the shape of its steps."""
+        return self.model_dump(include={"row_length", "rows", "rows_per_group"}, exclude_none=True)
 
 
 class StageTable:

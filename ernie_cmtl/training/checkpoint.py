@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,16 @@ from ernie_cmtl.records import Ledger
 _STATE = "state.json"
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, ledger: Ledger, run: dict[str, Any], keep: int) -> Path:
-    """Write `step-N` beside the older ones, whole or not at all, then delete all but the newest `keep`."""
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    ledger: Ledger,
+    run: dict[str, Any],
+    keep: int,
+    pinned: Collection[int] = (),
+) -> Path:
+    """Write `step-N` beside the older ones, whole or not at all, then delete all but the newest `keep` and the pinned steps."""
     target = folder / f"step-{ledger.step}"
     partial = folder / f".partial-step-{ledger.step}"
     shutil.rmtree(partial, ignore_errors=True)
@@ -33,14 +42,19 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, ledger
     partial.rename(target)
     _sync(folder)
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        if _step(old) not in pinned:
+            shutil.rmtree(old)
     return target
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints of a run, oldest first."""
     found = [path for path in folder.glob("step-*") if (path / _STATE).is_file()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(found, key=_step)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:

@@ -1,22 +1,24 @@
-"""What a run writes down while it goes: lines of JSON, and TensorBoard."""
+"""What a run writes down while it goes: lines of JSON, and numbers for its trackers."""
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+Track = Callable[[dict[str, float], int], None]
+"""Takes numbers by name, and the steps completed."""
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl` and TensorBoard; on the main worker only."""
+    """Appends to `metrics.jsonl` and passes numbers on; on the main worker only."""
 
-    def __init__(self, folder: Path, tensorboard: bool, resumed_at: int) -> None:
+    def __init__(self, folder: Path, track: Track, resumed_at: int) -> None:
         self._path = folder / "metrics.jsonl"
         self._drop_after(resumed_at)
         self._stream = self._path.open("a", encoding="utf-8")
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at + 1) if tensorboard else None
+        self._track = track
 
     def _drop_after(self, step: int) -> None:
         """Forget what was written after the checkpoint that the run goes on from."""
@@ -26,21 +28,17 @@ class MetricsLog:
             self._path.write_text("".join(kept), encoding="utf-8")
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Write one line; step: steps completed. Numbers go to TensorBoard as `<kind>/<key>`, nested keys joined."""
+        """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested keys joined."""
         line = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
         self._stream.write(json.dumps(line) + "\n")
         self._stream.flush()
-        if self._writer:
-            for name, value in _numbers(kind, values):
-                self._writer.add_scalar(name, value, step)
+        self._track(dict(_numbers(kind, values)), step)
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stream.close()
-        if self._writer:
-            self._writer.close()
 
 
 def _numbers(prefix: str, values: dict[str, Any]) -> list[tuple[str, float]]:

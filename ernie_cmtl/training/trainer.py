@@ -1,5 +1,6 @@
 """The step: groups of rows forward and backward, one reduction, one update."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from ernie_cmtl.data.loader import StepSource, load_steps
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
-from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, learning_rate
+from ernie_cmtl.training.learning_rate import learning_rate
+from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
 from ernie_cmtl.training.workers import Workers
 
 
@@ -34,23 +36,27 @@ class StepResult:
     slots: int
     wait_seconds: float
     """How long the step waited for its data."""
-    stop: bool
+    interrupted: bool
     """Some worker was asked to stop."""
+    out_of_time: bool
+    """The main worker's time is up."""
 
 
 class Trainer:
     """Model, optimizer and workers of a run."""
 
     def __init__(
-        self, model: MultiTaskModel, rows: list[int], config: OptimizerConfig, workers: Workers, steps: int, seed: int
+        self, model: MultiTaskModel, rows: list[int], config: OptimizerConfig, workers: Workers, ends: tuple[int, ...], seed: int
     ) -> None:
-        """rows: task embedding row of each task instance; steps: of the whole run."""
-        self.workers, self.config, self.steps, self.seed, self.rows = workers, config, steps, seed, rows
+        """rows: task embedding row of each task instance; ends: the step after the last one of each stage."""
+        self.workers, self.config, self.ends, self.seed, self.rows = workers, config, ends, seed, rows
         self.model = model
         self.wrapped = workers.wrap(model)
         self.optimizer = build_optimizer(model, config)
         self.weights = torch.tensor([spec.weight for spec in model.specs.values()], dtype=torch.float64)
         self.stop_requested = False
+        self.deadline = math.inf
+        """On the clock of `time.monotonic`."""
 
     def release(self) -> None:
         """Let go of the wrapper; no step can be taken afterwards."""
@@ -69,7 +75,7 @@ class Trainer:
 
     def step(self, data: StepData, wait_seconds: float = 0.0) -> StepResult:
         """Take one step on this worker's groups; wait_seconds: how long its data was waited for."""
-        labels, stop = self._count_labels(data)
+        labels, stops = self._count_labels(data)
         coefficients = self._coefficients(labels, data.shares)
         loss = torch.zeros((), device=self.workers.device)
         statistics = torch.zeros((*labels.shape[:1], labels.shape[1] + 1, 3), device=self.workers.device)
@@ -86,24 +92,27 @@ class Trainer:
         for parameter in self.model.idle_parameters(labels > 0, self.rows):
             parameter.grad = None
         norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        rate = learning_rate(data.step, self.steps, self.config)
+        rate = learning_rate(data.step, self.ends, self.config)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(data.step, data.ledger, loss, statistics, norm, rate, data.real_tokens, data.slots, wait_seconds, stop)
+        counts = (data.real_tokens, data.slots)
+        return StepResult(data.step, data.ledger, loss, statistics, norm, rate, *counts, wait_seconds, *stops)
 
-    def _count_labels(self, data: StepData) -> tuple[Tensor, bool]:
-        """Return the labels of each head and task over all workers, int64 [heads, tasks], and whether one wants to stop."""
+    def _count_labels(self, data: StepData) -> tuple[Tensor, tuple[bool, bool]]:
+        """Return the labels of each head and task over all workers, int64 [heads, tasks], and (interrupted, out of time)."""
         tasks = self.model.tasks
         counts = torch.zeros((len(self.model.specs), tasks), dtype=torch.int64)
         for group in data.groups:
             for row, name in enumerate(self.model.specs):
                 numbers = torch.from_numpy(group.targets[name].tasks)
                 counts[row] += torch.bincount(numbers[numbers >= 0], minlength=tasks)
-        message = torch.cat([counts.flatten(), torch.tensor([int(self.stop_requested)])])
+        # Clocks differ, so one worker's decides.
+        late = self.workers.is_main and time.monotonic() >= self.deadline
+        message = torch.cat([counts.flatten(), torch.tensor([int(self.stop_requested), int(late)])])
         message = self.workers.sum(message.to(self.workers.device)).cpu() if self.workers.count > 1 else message
-        return message[:-1].view_as(counts), bool(message[-1])
+        return message[:-2].view_as(counts), (bool(message[-2]), bool(message[-1]))
 
     def _coefficients(self, labels: Tensor, shares: tuple[float, ...]) -> Tensor:
         """Return what one label weighs: share of its task x weight of its head / labels of both, over all workers."""

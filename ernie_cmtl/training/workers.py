@@ -1,14 +1,19 @@
 """This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import ProjectConfiguration
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.training.trackers import flat_settings
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -16,12 +21,14 @@ Precision = Literal["auto", "fp32", "bf16"]
 class Workers:
     """Rank, device and the few collective operations that a step needs."""
 
-    def __init__(self, precision: Precision = "auto") -> None:
+    def __init__(self, precision: Precision = "auto", trackers: Sequence[str] = (), folder: Path | None = None) -> None:
+        """trackers: as accelerate calls them; folder: of the run, where those that write files do so."""
         cpu = not torch.cuda.is_available()
         mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
         # A process may open one run after another, each in its own precision.
         AcceleratorState._reset_state()
-        self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed)
+        project = ProjectConfiguration(str(folder), logging_dir=str(folder / "tensorboard")) if folder else None
+        self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, log_with=list(trackers) or None, project_config=project)
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.count: int = self._accelerator.num_processes
@@ -56,12 +63,29 @@ class Workers:
         """Sum a tensor over the workers."""
         return cast(Tensor, self._accelerator.reduce(values, "sum")) if self.count > 1 else values
 
+    def start_trackers(self, name: str, settings: Mapping[str, Any], options: dict[str, dict[str, Any]]) -> None:
+        """Open every tracker; name: of the run; options: of single trackers. On the main worker.
+
+        Raises:
+            UserError: A tracker does not start, for want of an account or a connection.
+        """
+        try:
+            self._accelerator.init_trackers(name, flat_settings(settings), options)
+        except Exception as error:  # Each tracker raises its own kinds.
+            # What has not been opened cannot be closed.
+            self._accelerator.trackers.clear()
+            raise UserError(f"a tracker did not start: {error}") from error
+
+    def track(self, values: dict[str, float], step: int) -> None:
+        """Send numbers to every tracker; step: steps completed."""
+        self._accelerator.log(values, step=step)
+
     def wait(self) -> None:
         """Wait until every worker is here."""
         self._accelerator.wait_for_everyone()
 
     def close(self) -> None:
-        """Leave the process group; the wrapped model must have been let go of.
+        """Close the trackers and leave the process group; the wrapped model must have been let go of.
 
         The wrapper's reducer holds the group too. Where it is the last one to do so, the group is torn down while Python's lock
         is held, and waits for ever for its own threads.

@@ -30,7 +30,7 @@ RUN = {
     ],
     "data": {"row_length": 64, "rows": 4, "rows_per_group": 2},
     "encoder": {"layers": 1, "hidden_size": 32, "attention_heads": 2, "maximum_positions": 64},
-    "training": {"precision": "fp32", "log_every": 2, "heldout_samples": 8, "tensorboard": False},
+    "training": {"precision": "fp32", "log_every": 2, "heldout_samples": 8, "trackers": []},
 }
 
 
@@ -139,6 +139,14 @@ def test_a_finished_run_is_not_trained_again(line: Line) -> None:
     again = result_of("pretrain", line.config)
     assert (again["steps"], again["losses"]) == (6, line.pretrained["losses"])
     assert (line.run / "checkpoints" / "step-6" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_planned_stop_is_no_failure(line: Line, tmp_path: Path) -> None:
+    words = ("pretrain", line.config, f"run={tmp_path / 'run'}")
+    first = result_of(*words, "training.max_hours=0.0000001")
+    assert (first["steps"], first["finished"], first["interrupted"]) == (1, False, False)
+    second = result_of(*words)
+    assert (second["steps"], second["finished"], second["losses"]) == (6, True, line.pretrained["losses"])
 
 
 def test_tasks_lists_every_file_of_tasks() -> None:

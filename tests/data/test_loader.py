@@ -165,6 +165,94 @@ def test_resuming_through_loader_processes_keeps_the_order(run):
     assert_equal_steps(list(load_steps(source)), unbroken[7:])
 
 
+def make_growing_run(corpus: Corpus, folder: Path, mode: str = "mixed") -> Run:
+    """Rows of 32, then of 64, then of 32 again; one task has samples that are short enough for all of them."""
+    settings = tiny_settings(corpus, folder) | {"mode": mode, "tasks": {"capitalization": {"maximum_length": 24}}}
+    budgets = {"knowledge_masking": 2, "capitalization": 2}
+    settings["stages"] = [
+        {"name": "short", "budgets": budgets, "row_length": 32, "rows": 16, "rows_per_group": 4},
+        {"name": "long", "budgets": budgets | {"sentence_reordering": 2}},
+        {"name": "again", "budgets": budgets, "row_length": 32, "rows": 16},
+    ]
+    return Run(RunConfig.model_validate(settings))
+
+
+@pytest.fixture
+def growing(english: Corpus, tmp_path: Path) -> Run:
+    return make_growing_run(english, tmp_path / "run")
+
+
+def test_rows_have_the_shape_of_their_stage(growing):
+    steps = steps_of(growing)
+    shapes = [[batch.token_ids.shape for batch in data.groups] for data in steps]
+    assert shapes == [[(4, 32)] * 4] * 4 + [[(2, 64)] * 4] * 6 + [[(2, 32)] * 8] * 4
+    assert [data.slots for data in steps] == [512] * 14
+    lengths = [max(int(batch.sequence_lengths.max()) for batch in data.groups) for data in steps]
+    assert max(lengths[:4] + lengths[10:]) <= 32 < min(lengths[4:10])
+
+
+def test_a_task_counts_its_samples_for_each_length_that_they_are_cut_to(growing):
+    counts = growing.first_ledger().samples
+    # Masking and reordering at 32 and 64, capitals at 24 in all stages.
+    assert counts == (0,) * 5
+    steps = steps_of(growing)
+    ends = [steps[place].ledger.samples for place in (3, 9, 13)]
+    (masking, capitals, short, long, _), second, third = ends
+    assert min(masking, capitals) > 0 == short == long
+    assert second[0] == masking < third[0]
+    assert capitals < second[1] < third[1]
+    assert second[3] == third[3] > 0
+    assert second[4] == third[4] > 0
+    names = ("knowledge_masking", "capitalization", "sentence_reordering")
+    assert growing.samples_by_task(steps[-1].ledger) == dict(zip(names, (third[0] + third[3], third[1], third[4]), strict=True))
+
+
+def test_a_stage_goes_on_with_the_samples_after_those_that_an_earlier_stage_of_its_length_took(growing):
+    steps = steps_of(growing)
+    stage = growing.source(growing.first_ledger(), 1, 0, 1).stages[0]
+    for task in (0, 1):
+        stream = stage.streams[task]
+        first, last = steps[9].ledger.samples[task], steps[13].ledger.samples[task]
+        examples = [stream.example(number) for number in range(first, last)]
+        expected = Counter((task, example.token_ids.tobytes()) for example in examples if example)
+        found = Counter(row for data in steps[10:] for batch in data.groups for row in sequences_of(batch) if row[0] == task)
+        assert found == expected
+
+
+def test_a_change_of_row_length_leaves_shares_and_tokens_as_planned(growing):
+    for data in steps_of(growing):
+        for tokens, planned in zip(data.ledger.tokens, data.ledger.planned, strict=True):
+            assert abs(tokens - planned) < 64
+    first, last = steps_of(growing)[3].ledger, steps_of(growing)[9].ledger
+    middle = [after - before for after, before in zip(last.tokens, first.tokens, strict=True)]
+    assert all(abs(tokens - sum(middle) / 3) < 2 * 64 for tokens in middle)
+
+
+@pytest.mark.parametrize("mode", ["mixed", "one_task"])
+def test_a_run_of_two_row_lengths_goes_on_anywhere_with_any_workers(english, tmp_path, mode):
+    config = make_growing_run(english, tmp_path / "run", mode).config
+    unbroken = steps_of(Run(config))
+    second_of_two = steps_of(Run(config), 1, 2)
+    loaders = config.model_copy(update={"data": config.data.model_copy(update={"loader_workers": 2})})
+    for done in (0, 3, 4, 7, 10, 13):
+        run = Run(config)
+        ledger = unbroken[done - 1].ledger if done else run.first_ledger()
+        assert_equal_steps(steps_of(run, ledger=ledger), unbroken[done:])
+        assert_equal_steps(steps_of(Run(config), 1, 2, ledger), second_of_two[done:])
+        if done in (0, 7):
+            assert_equal_steps(list(load_steps(Run(loaders).source(ledger, 14, 0, 1))), unbroken[done:])
+
+
+def test_only_the_samples_that_the_coming_stages_need_are_opened(growing):
+    steps = steps_of(growing)
+    stages = growing.source(steps[9].ledger, 14, 0, 1).stages
+    assert {number: set(stage.streams) for number, stage in stages.items()} == {2: {0, 1}}
+    stages = growing.source(steps[5].ledger, 14, 0, 1).stages
+    assert {number: set(stage.streams) for number, stage in stages.items()} == {1: {0, 1, 2}, 2: {0, 1}}
+    assert stages[1].streams[1] is stages[2].streams[1]
+    assert stages[1].streams[0].longest == 64
+
+
 def test_group_size_that_does_not_divide_the_rows_is_refused():
     with pytest.raises(ValidationError, match=r"rows_per_group 5 does not divide rows 12; accepted: \[1, 2, 3, 4, 6, 12\]"):
         DataConfig(rows=12, rows_per_group=5)

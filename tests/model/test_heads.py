@@ -6,7 +6,7 @@ import torch
 
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.data.batching import make_batch
-from ernie_cmtl.model.encoder import EncoderConfig, build_encoder
+from ernie_cmtl.model.encoder import EncoderConfig, build_encoder, recompute_activations
 from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
 from ernie_cmtl.records import AnnotatedText, Example, Targets
@@ -100,6 +100,34 @@ def test_the_loss_is_the_weighted_sum_over_heads(scored: tuple[MultiTaskModel, T
     coefficients = torch.stack([weights, torch.zeros_like(weights)], dim=1)
     loss, statistics = model(batch, coefficients)
     assert float(loss.detach()) == pytest.approx(float((statistics[:, 0, LOSS] * weights).sum()), rel=1e-6)
+
+
+def test_activations_that_are_computed_again_give_the_same_gradients_of_every_head(
+    scored: tuple[MultiTaskModel, TensorBatch],
+) -> None:
+    model, batch = scored
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.2
+    model.train()
+    passes: list[int] = []
+    model.encoder.encoder.layer[0].intermediate.register_forward_hook(lambda *_: passes.append(1))
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.zero_grad(set_to_none=True)
+        passes.clear()
+        torch.manual_seed(3)
+        loss, _ = model(batch, torch.ones(len(model.specs), 2))
+        loss.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    expected = gradients()
+    assert len(passes) == 1
+    recompute_activations(model.encoder)
+    found = gradients()
+    assert len(passes) == 2
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
 
 
 def test_an_idle_head_counts_nothing(scored: tuple[MultiTaskModel, TensorBatch]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,7 @@ def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_
     watcher = Watcher(interrupt_at=6)
     result = pretrain(tiny_config, watcher)
     assert result["interrupted"]
+    assert not result["finished"]
     # The step that the signal came in is done and saved; it is none that is saved anyway.
     assert result["steps"] == watcher.stopped_at == 7
     assert checkpoints(tiny_config.run / "checkpoints")[-1].name == "step-7"
@@ -124,8 +126,67 @@ def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_
     assert _same(_final(tiny_config.run), _final(unbroken))
 
 
-def test_two_gloo_workers_equal_one_worker_with_accumulation(unbroken: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
-    command, environment = _command(tiny_config, tmp_path, workers=2)
+def with_training(config: RunConfig, **changes: Any) -> RunConfig:
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
+def test_a_run_in_short_parts_ends_as_an_unbroken_one(unbroken: Path, tiny_config: RunConfig) -> None:
+    # Time is always up: each part takes the one step that is under way.
+    config = with_training(tiny_config, max_hours=1e-9)
+    for step in range(1, 4):
+        watcher = Watcher()
+        result = pretrain(config, watcher)
+        assert (result["steps"], result["finished"], result["interrupted"]) == (step, False, False)
+        assert (watcher.began_at, watcher.stopped_at) == (step - 1, step)
+    result = pretrain(with_training(config, max_hours=1), Watcher())
+    assert (result["steps"], result["finished"], result["interrupted"]) == (12, True, False)
+    assert [row[:2] for row in _trace(config.run)] == [row[:2] for row in _trace(unbroken)]
+    assert _same(_final(config.run), _final(unbroken))
+
+
+def test_all_workers_stop_when_the_time_of_the_main_one_is_up(tiny_config: RunConfig, tmp_path: Path) -> None:
+    command, environment = _command(with_training(tiny_config, max_hours=1e-9), tmp_path, workers=2)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert (result["steps"], result["finished"], result["interrupted"]) == (1, False, False)
+    assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == ["step-1"]
+
+
+def test_the_checkpoint_before_the_final_decay_is_kept_and_gives_the_same_end(tiny_config: RunConfig, tmp_path: Path) -> None:
+    optimizer = tiny_config.optimizer.model_copy(update={"schedule": "wsd", "decay_fraction": 0.5})
+    config = with_training(tiny_config.model_copy(update={"optimizer": optimizer}), keep_checkpoints=1)
+    # Broken off after the decay has begun: the part that goes on must keep the checkpoint too.
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, Watcher(crash_at=9))
+    assert [path.name for path in checkpoints(config.run / "checkpoints")] == ["step-6", "step-8"]
+    pretrain(config, Watcher())
+    assert [path.name for path in checkpoints(config.run / "checkpoints")] == ["step-6", "step-12"]
+    rates = {row["step"]: row["learning_rate"] for row in _lines(config.run)}
+    # A line tells the rate that led to its step.
+    assert rates[6] == rates[7] == 1e-3 > rates[8]
+
+    grown = config.model_copy(update={"run": tmp_path / "grown"})
+    shutil.copytree(config.run / "checkpoints" / "step-6", grown.run / "checkpoints" / "step-6")
+    watcher = Watcher()
+    pretrain(grown, watcher)
+    assert watcher.began_at == 6
+    assert _same(_final(grown.run), _final(config.run))
+
+
+def test_computing_activations_again_changes_nothing(unbroken: Path, tiny_config: RunConfig) -> None:
+    # Dropout is on: the second time must see the same noise.
+    assert tiny_config.encoder.dropout > 0
+    pretrain(with_training(tiny_config, gradient_checkpointing=True), Watcher())
+    assert _trace(tiny_config.run) == _trace(unbroken)
+    assert _same(_final(tiny_config.run), _final(unbroken))
+
+
+@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_two_gloo_workers_equal_one_worker_with_accumulation(
+    unbroken: Path, tiny_config: RunConfig, tmp_path: Path, again: bool
+) -> None:
+    command, environment = _command(with_training(tiny_config, gradient_checkpointing=again), tmp_path, workers=2)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
@@ -194,9 +255,50 @@ def test_another_corpus_in_the_same_folder_is_refused(unbroken: Path, english: C
         pretrain(RunConfig.model_validate(settings), Watcher())
 
 
+def test_a_run_whose_rows_grow_goes_on_bit_equal_in_its_second_stage(english: Corpus, tmp_path: Path) -> None:
+    def config(name: str) -> RunConfig:
+        settings = tiny_settings(english, tmp_path / name)
+        settings["stages"][0] |= {"row_length": 32, "rows": 16, "rows_per_group": 4}
+        return RunConfig.model_validate(settings)
+
+    whole = pretrain(config("whole"), Watcher())
+    # Step 4 is saved in the first stage, steps 8 and 12 in the second.
+    for crash_at in (7, 10):
+        broken = config(f"broken-{crash_at}")
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(broken, Watcher(crash_at=crash_at))
+        result = pretrain(broken, Watcher())
+        assert _trace(broken.run) == _trace(tmp_path / "whole")
+        assert _same(_final(broken.run), _final(tmp_path / "whole"))
+        assert result["samples"] == whole["samples"]
+        assert result["consumed"] == whole["consumed"]
+    # Stages compare: both are judged on rows of one length.
+    first, second = _lines(tmp_path / "whole", "heldout")
+    labels = [{name: score["labels"] for name, score in row["tasks"].items()} for row in (first, second)]
+    assert labels[0] == labels[1]
+
+
+def test_the_size_of_a_group_may_change_when_a_run_goes_on_and_the_rows_may_not(tiny_config: RunConfig) -> None:
+    def with_first_stage(**shape: int) -> RunConfig:
+        settings = tiny_config.model_dump(mode="json")
+        settings["stages"][0] |= shape
+        return RunConfig.model_validate(settings)
+
+    pretrain(with_first_stage(rows=16), Watcher(interrupt_at=1))
+    with pytest.raises(UserError, match="other settings of stages"):
+        pretrain(with_first_stage(rows=32), Watcher())
+    assert pretrain(with_first_stage(rows=16, rows_per_group=8), Watcher())["steps"] == 12
+
+
 def test_a_worker_count_that_does_not_divide_is_refused(tiny_config: RunConfig) -> None:
     with pytest.raises(UserError, match=r"3 workers cannot share 4 groups .* accepted: \[1, 2, 4\]"):
-        tiny_config.data.check_workers(3)
+        tiny_config.check_workers(3)
+    # Every stage must be shared evenly, and only those of the run.
+    stages = [tiny_config.stages[0], tiny_config.stages[1].model_copy(update={"rows": 6})]
+    uneven = tiny_config.model_copy(update={"stages": stages})
+    uneven.check_workers(1)
+    with pytest.raises(UserError, match=r"stage 'second': 2 workers cannot share 3 groups .* accepted: \[1, 3\]"):
+        uneven.check_workers(2)
 
 
 def test_chinese_runs_too(chinese: Corpus, tmp_path: Path) -> None:

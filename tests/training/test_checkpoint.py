@@ -116,6 +116,12 @@ def test_only_the_newest_checkpoints_are_kept_and_newest_means_by_number(tmp_pat
     assert names(tmp_path) == ["step-10", "step-100"]
 
 
+def test_a_pinned_step_is_kept_beside_the_newest_ones(tmp_path: Path) -> None:
+    for step in (2, 4, 6, 8):
+        save_checkpoint(tmp_path, *new_pair(0), ledger(step), ABOUT, 1, pinned={4})
+    assert names(tmp_path) == ["step-4", "step-8"]
+
+
 def test_a_folder_without_state_is_no_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, 3)
     (save(tmp_path, 5) / "state.json").unlink()

@@ -1,11 +1,8 @@
 """The log of a run stays one line of history, however often the run is broken off."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
-
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ernie_cmtl.training.metrics import MetricsLog
 
@@ -14,18 +11,18 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def write(folder: Path, steps: range, resumed_at: int, tensorboard: bool = False, source: str = "first") -> None:
-    with MetricsLog(folder, tensorboard, resumed_at) as log:
+def no_tracker(values: dict[str, float], step: int) -> None:
+    pass
+
+
+def write(folder: Path, steps: range, resumed_at: int, source: str = "first") -> None:
+    with MetricsLog(folder, no_tracker, resumed_at) as log:
         for step in steps:
             log.write("train", step, {"loss": float(step), "source": source})
 
 
-def board(folder: Path) -> EventAccumulator:
-    return EventAccumulator(str(folder / "tensorboard")).Reload()
-
-
 def test_a_line_says_its_kind_step_time_and_values(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, False, 0) as log:
+    with MetricsLog(tmp_path, no_tracker, 0) as log:
         log.write("heldout", 7, {"stage": "first", "tasks": {"a/x": {"loss": 1.5, "accuracy": None}}})
         (line,) = lines(tmp_path)
     assert line.pop("time") > 1.7e9
@@ -33,7 +30,7 @@ def test_a_line_says_its_kind_step_time_and_values(tmp_path: Path) -> None:
 
 
 def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, False, 0) as log:
+    with MetricsLog(tmp_path, no_tracker, 0) as log:
         log.write("train", 1, {"loss": 2.0})
         assert [line["step"] for line in lines(tmp_path)] == [1]
 
@@ -69,40 +66,21 @@ def test_a_last_line_that_lacks_only_its_end_does_not_run_into_the_next_one(tmp_
 
 
 def test_names_in_any_script_stay_one_line_each(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, False, 0) as log:
+    with MetricsLog(tmp_path, no_tracker, 0) as log:
         log.write("train", 1, {"stage": "阶段\u2028one\x85two"})
-    with MetricsLog(tmp_path, False, 1) as log:
+    with MetricsLog(tmp_path, no_tracker, 1) as log:
         log.write("train", 2, {"stage": "next"})
     assert [line["stage"] for line in lines(tmp_path)] == ["阶段\u2028one\x85two", "next"]
 
 
-def test_nested_numbers_reach_tensorboard_under_joined_names(tmp_path: Path) -> None:
+def test_trackers_get_the_nested_numbers_under_joined_names(tmp_path: Path) -> None:
     values = {
         "loss": 0.5,
         "stage": "words",
         "tasks": {"a": {"loss": 2.0, "accuracy": None, "labels": 3, "done": True}, "b": {"loss": 4.0}},
     }
-    with MetricsLog(tmp_path, True, 0) as log:
+    tracked = []
+    with MetricsLog(tmp_path, lambda numbers, step: tracked.append((numbers, step)), 0) as log:
         log.write("train", 3, values)
-    found = board(tmp_path)
-    scalars = {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
-    assert scalars == {
-        "train/loss": [(3, 0.5)],
-        "train/tasks/a/loss": [(3, 2.0)],
-        "train/tasks/a/labels": [(3, 3.0)],
-        "train/tasks/b/loss": [(3, 4.0)],
-    }
-
-
-def test_tensorboard_shows_the_same_history_as_the_lines_after_a_resume(tmp_path: Path) -> None:
-    write(tmp_path, range(1, 6), resumed_at=0, tensorboard=True)
-    # TensorBoard reads its files in order of the second they were opened in.
-    time.sleep(1.01)
-    write(tmp_path, range(4, 7), resumed_at=3, tensorboard=True)
-    shown = [event.step for event in board(tmp_path).Scalars("train/loss")]
-    assert shown == [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
-
-
-def test_no_tensorboard_folder_is_made_when_it_is_off(tmp_path: Path) -> None:
-    write(tmp_path, range(1, 2), resumed_at=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    numbers = {"train/loss": 0.5, "train/tasks/a/loss": 2.0, "train/tasks/a/labels": 3.0, "train/tasks/b/loss": 4.0}
+    assert tracked == [(numbers, 3)]

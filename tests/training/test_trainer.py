@@ -8,7 +8,6 @@ from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.model.multitask import TensorBatch
 from ernie_cmtl.records import Batch, Ledger, StepData
 from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.training.optimizer import OptimizerConfig, learning_rate
 from ernie_cmtl.training.trainer import Trainer
 from ernie_cmtl.training.workers import Workers
 
@@ -23,7 +22,7 @@ def run(tiny_config: RunConfig) -> Run:
 def trainer(run: Run) -> Trainer:
     workers = Workers("fp32")
     rows = [instance.row for instance in run.instances]
-    return Trainer(run.new_model(), rows, run.config.optimizer, workers, run.table.steps, run.config.seed)
+    return Trainer(run.new_model(), rows, run.config.optimizer, workers, run.table.ends, run.config.seed)
 
 
 def _batch(run: Run, *samples: tuple[int, int]) -> Batch:
@@ -125,12 +124,3 @@ def test_a_step_without_any_label_moves_no_head_and_gives_no_nan(run: Run, train
     result = trainer.step(_step(run, (1.0, 0.0, 0.0), empty))
     assert float(result.loss) == 0
     assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
-
-
-def test_learning_rate_warms_up_and_decays_linearly() -> None:
-    config = OptimizerConfig(learning_rate=1.0, warmup_steps=4, final_fraction=0.1)
-    rates = [learning_rate(step, 14, config) for step in range(14)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert rates[4] == 1.0
-    assert rates[9] == pytest.approx(1 - 0.9 * 0.5)
-    assert learning_rate(14, 14, config) == pytest.approx(0.1)

@@ -1,0 +1,59 @@
+"""Trackers that show metrics elsewhere (TensorBoard, Weights & Biases, MLflow, ...): all that accelerate knows."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import LoggerType
+
+from ernie_cmtl.errors import UserError
+
+
+def known_trackers() -> list[str]:
+    """Return the names that a run may list, installed or not."""
+    return sorted(LOGGER_TYPE_TO_CLASS)
+
+
+def check_installed(trackers: Sequence[str]) -> None:
+    """Refuse a tracker whose package is not there.
+
+    Raises:
+        UserError: It names the tracker and those that are there.
+    """
+    absent = {str(kind) for kind in LoggerType} - {str(kind) for kind in get_available_trackers()}
+    for name in trackers:
+        if name in absent:
+            there = [other for other in known_trackers() if other not in absent]
+            raise UserError(f"tracker {name!r} is not installed: pip install {name}; installed are {', '.join(there)}")
+
+
+def tracker_options(trackers: Sequence[str], folder: Path, resumed_at: int) -> dict[str, dict[str, Any]]:
+    """Return what single trackers need to keep one line of history when the run in a folder goes on from a step."""
+    options: dict[str, dict[str, Any]] = {"tensorboard": {"purge_step": resumed_at + 1}}
+    if "wandb" in trackers:
+        options["wandb"] = {"id": _identifier(folder), "resume": "allow", "dir": str(folder)}
+    return options
+
+
+def _identifier(folder: Path) -> str:
+    """Return the name of a run that no other run has; made once and kept in its folder."""
+    path = folder / "tracker_id"
+    if not path.exists():
+        path.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """Turn nested settings into `key.sub` -> value; those that are None are left out."""
+    return dict(_flat("", settings))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, bool | int | float | str]]:
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else None
+    if inner is not None:
+        for key, part in inner:
+            yield from _flat(f"{name}.{key}" if name else str(key), part)
+    elif value is not None:
+        yield name, value if isinstance(value, bool | int | float | str) else str(value)

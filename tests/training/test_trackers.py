@@ -1,0 +1,134 @@
+"""Trackers: several at once, one history however often a run is broken off, and refused by name before anything is written."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from accelerate import tracking
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from accelerate.utils import LoggerType
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.training.trackers import check_installed, flat_settings, known_trackers
+from tests.run.test_pretrain import Watcher, with_training
+
+
+class Recorder(GeneralTracker):
+    """Stands for a service: what was opened under a name, and all that came in."""
+
+    name = "recorder"
+    requires_logging_directory = False
+    opened: ClassVar[list["Recorder"]] = []
+
+    def __init__(self, run_name: str, **options: Any) -> None:
+        super().__init__()
+        self.run_name, self.options = run_name, options
+        self.settings: dict[str, Any] = {}
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.finished = False
+        self.opened.append(self)
+
+    @property
+    def tracker(self) -> "Recorder":
+        return self
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        self.settings = values
+
+    def log(self, values: dict[str, float], step: int, **_: Any) -> None:
+        self.rows.append((step, values))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+class Broken(Recorder):
+    def start(self) -> None:
+        raise ConnectionError("no such account")
+
+
+@pytest.fixture(autouse=True)
+def recorders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recorder, "opened", [])
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "recorder", Recorder)
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "wandb", Recorder)
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "broken", Broken)
+    available = [*tracking.get_available_trackers(), LoggerType.WANDB]
+    monkeypatch.setattr(tracking, "_available_trackers", available)
+
+
+def logged_losses(run: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows if row["kind"] == "train"]
+
+
+def board(run: Path) -> EventAccumulator:
+    return EventAccumulator(str(run / "tensorboard" / run.name)).Reload()
+
+
+def test_several_trackers_see_one_run(tiny_config: RunConfig) -> None:
+    pretrain(with_training(tiny_config, trackers=["tensorboard", "recorder"]), Watcher())
+    expected = logged_losses(tiny_config.run)
+    assert len(expected) == 12
+    (recorder,) = Recorder.opened
+    assert [(step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row] == expected
+    assert {step for step, row in recorder.rows if "heldout/tasks/capitalization/capital/accuracy" in row} == {5, 12}
+    shown = [(event.step, event.value) for event in board(tiny_config.run).Scalars("train/loss")]
+    assert shown == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in expected]
+    assert recorder.finished
+    assert recorder.run_name == tiny_config.run.name
+    assert recorder.settings["stages.1.budgets.capitalization"] == 2
+    assert recorder.settings["optimizer.learning_rate"] == 1e-3
+
+
+def test_a_resumed_run_keeps_one_history(tiny_config: RunConfig) -> None:
+    config = with_training(tiny_config, trackers=["tensorboard", "wandb"])
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, Watcher(crash_at=7))
+    # TensorBoard reads its files in order of the second they were opened in.
+    time.sleep(1.01)
+    pretrain(config, Watcher())
+    shown = [event.step for event in board(config.run).Scalars("train/loss")]
+    assert shown == [step for step, _ in logged_losses(config.run)] == list(range(1, 13))
+    first, second = Recorder.opened
+    assert first.finished
+    assert first.options == second.options
+    assert (first.options["resume"], first.options["dir"]) == ("allow", str(config.run))
+    other = with_training(tiny_config.model_copy(update={"run": config.run.parent / "other"}), trackers=["wandb"])
+    pretrain(other, Watcher(interrupt_at=1))
+    assert Recorder.opened[2].options["id"] != first.options["id"]
+
+
+def test_without_trackers_only_our_own_file_is_written(tiny_config: RunConfig) -> None:
+    pretrain(tiny_config, Watcher(interrupt_at=1))
+    names = {path.name for path in tiny_config.run.iterdir()}
+    assert names == {"metrics.jsonl", "config.yaml", "corpus.json", "checkpoints"}
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "_available_trackers", [LoggerType.TENSORBOARD])
+    with pytest.raises(UserError, match=r"'mlflow' is not installed: pip install mlflow; installed are .*tensorboard"):
+        pretrain(with_training(tiny_config, trackers=["tensorboard", "mlflow"]), Watcher())
+    assert not tiny_config.run.exists()
+    check_installed(["tensorboard", "recorder"])
+
+
+def test_a_tracker_that_does_not_start_gives_one_message(tiny_config: RunConfig) -> None:
+    with pytest.raises(UserError, match="a tracker did not start: no such account"):
+        pretrain(with_training(tiny_config, trackers=["tensorboard", "broken"]), Watcher())
+
+
+def test_the_common_trackers_are_known() -> None:
+    assert {"tensorboard", "wandb", "mlflow", "comet_ml"} <= set(known_trackers())
+
+
+def test_settings_become_flat_values() -> None:
+    nested = {"a": {"b": 1, "c": None}, "d": [True, {"e": "x"}], "f": 0.5, "g": []}
+    assert flat_settings(nested) == {"a.b": 1, "d.0": True, "d.1.e": "x", "f": 0.5}
