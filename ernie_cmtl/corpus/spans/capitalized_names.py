@@ -41,7 +41,7 @@ _JOINT = rf"(?:(?:{_AFTER_SHORT_FORM}\.)? (?:{_CONNECTOR})?|, (?=(?:Bros|Co|Corp
 # addresses, tags of social media and compounds of small letters there are no names.
 _RUN = re.compile(rf"[{_UPPER}](?<![\w@#/._-].){_REST}(?:{_JOINT}[{_UPPER}]{_REST})*(?:{_AFTER_ENDING}\.)?")
 # What begins a sentence, or what is said, may owe its capital to its place.
-_SENTENCE_START = re.compile(rf"(?:[.!?:…—\n]|,(?= ?[\"'`“‘]))[ \"'`“‘(\[«*_]*(?=[{_UPPER}])")
+_SENTENCE_START = re.compile(rf"[.!?:…—\n\"“‘'`](?:(?<=[.!?:…—\n])|(?<=, .))[ \"'`“‘(\[«*_]*(?=[{_UPPER}])")
 _LONGEST_ACRONYM = 6
 
 
