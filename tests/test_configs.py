@@ -6,8 +6,15 @@ import pytest
 import yaml
 
 from ernie_cmtl.config import RunConfig, TaskConfig, load_run_config
+from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.registry import find_task
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
+from ernie_cmtl.training.learning_rate import learning_rate
+from tests.run.test_assemble import save_bert
+from tests.run.test_pretrain import Watcher
 
 ROOT = Path(__file__).parents[1]
 FOUND = sorted((ROOT / "configs").rglob("*.y*ml"))
@@ -44,6 +51,60 @@ def test_the_tasks_of_a_config_exist_and_take_its_options(path: Path) -> None:
     for kind, settings in task_types(load_run_config(path)).values():
         assert kind in TASK_FILES
         find_task(kind).Options.model_validate(settings.options)
+
+
+@every_config
+def test_every_step_of_a_config_has_its_shares_and_its_rows(path: Path) -> None:
+    config = load_run_config(path)
+    table = StageTable(config.stages)
+    plan = Plan(table, config.mode, config.seed)
+    for stage, end, data in zip(table.stages, table.ends, config.stage_data, strict=True):
+        for step in (end - stage.steps, end - 1):
+            shares = plan(step)
+            assert sum(shares) == pytest.approx(1)
+            assert {task for task, share in zip(table.tasks, shares, strict=True) if share} <= set(stage.budgets)
+        assert data.rows == data.groups * data.rows_per_group
+        # Attention is over all pairs of places; more than this at once asks for a large card.
+        assert data.rows_per_group * data.row_length <= 16 * 512
+    rates = [learning_rate(step, table.ends, config.optimizer) for step in range(table.steps)]
+    assert max(rates) == pytest.approx(config.optimizer.learning_rate)
+    assert config.optimizer.warmup_steps < table.stages[0].steps
+
+
+@every_config
+def test_the_tasks_of_a_config_are_those_of_a_language(path: Path, request: pytest.FixtureRequest) -> None:
+    corpus: Corpus = request.getfixturevalue("chinese" if path.stem.endswith("_zh") else "english")
+    run = Run(load_run_config(path, [f"corpus={corpus.folder}"]))
+    assert [instance.name for instance in run.instances] == list(run.table.tasks)
+
+
+@pytest.mark.parametrize("name", ["ernie2_base_en", "ernie2_base_zh", "ernie2_large_en"])
+def test_the_configs_of_the_paper_have_its_batch_and_its_stage_rule(name: str) -> None:
+    config = load_run_config(ROOT / "configs" / f"{name}.yaml")
+    assert {data.rows * data.row_length for data in config.stage_data} == {393_216}
+    tasks = StageTable(config.stages).tasks
+    unit = 10_000
+    for number, stage in enumerate(config.stages, 1):
+        assert stage.budgets == dict.fromkeys(tasks[: number - 1], unit) | {tasks[number - 1]: (number + 1) * unit}
+    # As many groups as there were cards: a single one takes them in turn.
+    config.check_workers(1)
+    config.check_workers(config.data.groups)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart_zh", "small_en", "small_zh", "domain_adaptation"])
+def test_a_config_that_fits_a_laptop_runs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    corpus: Corpus = request.getfixturevalue("chinese" if name.endswith("_zh") else "english")
+    overrides = [f"run={tmp_path / 'run'}", f"corpus={corpus.folder}", "data.rows=4", "data.rows_per_group=2"]
+    overrides += ["training.heldout_samples=8"]
+    if name == "domain_adaptation":
+        save_bert(corpus, tmp_path / "bert", max_position_embeddings=512)
+        overrides += [f"encoder.init_from={tmp_path / 'bert'}"]
+    config = load_run_config(ROOT / "configs" / f"{name}.yaml", overrides)
+    few = [stage.model_copy(update={"budgets": dict.fromkeys(stage.budgets, 1)}) for stage in config.stages]
+    result = pretrain(config.model_copy(update={"stages": few}), Watcher())
+    assert result["finished"]
+    assert {name.partition("/")[0] for name in result["losses"]} == set(StageTable(few).tasks)
+    assert all(samples > 0 for samples in result["samples"].values())
 
 
 @every_config

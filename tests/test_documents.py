@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.training.learning_rate import Schedule
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher
 
@@ -41,6 +43,22 @@ def test_the_run_of_the_readme_is_valid(english: Corpus) -> None:
     run = Run(RunConfig.model_validate(settings | {"corpus": str(english.folder)}))
     assert run.table.steps == 9000
     assert [instance.name for instance in run.instances] == ["knowledge_masking", "sentence_reordering"]
+
+
+def test_the_stages_of_the_document_on_training_are_valid(english: Corpus) -> None:
+    settings = yaml.safe_load(_block("docs/training.md", "yaml"))
+    config = RunConfig.model_validate(settings | {"run": "r", "corpus": str(english.folder)})
+    assert [data.row_length for data in config.stage_data] == [128, 128, 512]
+
+
+def test_the_configs_of_the_readme_are_those_that_ship() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+\.yaml)`", text)) == {path.name for path in (ROOT / "configs").iterdir()}
+
+
+def test_the_document_on_training_knows_every_schedule() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}`" in text for name in get_args(Schedule))
 
 
 def test_the_map_of_the_readme_is_the_tree() -> None:
