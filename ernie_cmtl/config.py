@@ -73,6 +73,8 @@ class RunConfig(BaseModel):
     corpus: Path
     """Folder that `prepare` wrote."""
     seed: int = Field(1, ge=0)
+    mixture: dict[str, float] | None = None
+    """Source of the corpus -> part of the tokens that training draws from it, summing to 1; none: the corpus's own mixture."""
     tasks: dict[str, TaskConfig] = {}
     """Instance name -> type and options; a task of the stage table that is not listed has its defaults."""
     stages: list[Stage] = Field(min_length=1)

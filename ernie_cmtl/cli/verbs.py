@@ -156,14 +156,25 @@ def pretrain(config: ConfigFile, overrides: Overrides = None, corpus: CorpusFold
 
 @verb("Example: ernie-cmtl evaluate runs/quickstart")
 def evaluate(
-    run: RunFolder, step: Annotated[int | None, typer.Option(help="A checkpoint's step.")] = None, as_json: Json = False
+    run: RunFolder,
+    step: Annotated[int | None, typer.Option(help="A checkpoint's step.")] = None,
+    corpus: CorpusFolder = None,
+    as_json: Json = False,
 ) -> None:
-    """Measure the held-out loss and accuracy of each task of a run."""
+    """Measure the held-out loss and accuracy of each task of a run, over all and for each source of the text."""
     from ernie_cmtl.cli.show_run import score_table
     from ernie_cmtl.run.saved import evaluate_run
 
-    result = evaluate_run(run, step)
-    _print_result(result, as_json, lambda: score_table(f"{run}, step {result['step']}", result["heldout"]))
+    result = evaluate_run(run, step, corpus)
+    title = f"{run}, step {result['step']}, corpus {result['corpus']}"
+
+    def show() -> RenderableType:
+        return Group(
+            score_table(title, result["heldout"]),
+            *(score_table(f"source {name}", scores) for name, scores in result["sources"].items()),
+        )
+
+    _print_result(result, as_json, show)
 
 
 @verb("Example: ernie-cmtl export runs/quickstart --output model")

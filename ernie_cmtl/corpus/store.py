@@ -68,6 +68,7 @@ class Corpus:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
+        self._splits: dict[Split, TextSplit] = {}
 
     @property
     def language(self) -> Language:
@@ -129,6 +130,11 @@ class Corpus:
             UserError: A file is missing or damaged.
         """
         assert self.verified
+        if name not in self._splits:
+            self._splits[name] = self._open(name)
+        return self._splits[name]
+
+    def _open(self, name: Split) -> TextSplit:
         shards = [shard for shard in self.manifest.shards if shard.extent(name).tokens]
         starts = np.cumsum([0] + [shard.extent(name).tokens for shard in shards])
         sentences = np.cumsum([0] + [shard.extent(name).sentences for shard in shards])

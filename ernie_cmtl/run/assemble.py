@@ -1,6 +1,8 @@
 """A run put together from its configuration: the whole line, corpus to model, in one place."""
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,10 +11,11 @@ from transformers import AutoConfig
 
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.manifest import Split
+from ernie_cmtl.corpus.sources import check_mixture
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.data.loader import StageData, StepSource
-from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import build_encoder, checkpoint_weights, load_encoder_weights, recompute_activations
 from ernie_cmtl.model.multitask import MultiTaskModel
@@ -58,14 +61,42 @@ class Run:
             make_instance(name, row, settings.get(name, TaskConfig()), self.corpus) for row, name in enumerate(self.table.tasks)
         ]
 
-    def streams(self, split: Split) -> list[SampleStream]:
-        """Open the samples of every task of a split, for rows of `data.row_length`."""
-        return [self._open(split, instance, self.config.data.row_length) for instance in self.instances]
+    @cached_property
+    def mixture(self) -> dict[str, float] | None:
+        """Source -> part of the tokens; none: as much of each as there is."""
+        manifest = self.corpus.manifest
+        check_mixture(self.config.mixture, manifest.sources)
+        return self.config.mixture or manifest.mixture
 
-    def _open(self, split: Split, instance: TaskInstance, row_length: int) -> SampleStream:
+    @property
+    def read_layers(self) -> list[str]:
+        """Layers that some task of the run reads, sorted."""
+        return sorted({layer for instance in self.instances for layer in instance.task.layers})
+
+    @cached_property
+    def pin(self) -> str:
+        """The name of what the run reads of its corpus: it changes with the text and with the layers of its tasks."""
+        return self.corpus.manifest.pin(self.read_layers)
+
+    def streams(self, split: Split) -> list[SampleStream]:
+        """Open the samples of every task of a split, for rows of `data.row_length`; held-out ones without weights."""
+        mixture = [([name], weight) for name, weight in (self.mixture or {}).items() if weight > 0]
+        if mixture and split == "heldout":
+            mixture = [([name for names, _ in mixture for name in names], 1.0)]
+        return [self._open(split, instance, self.config.data.row_length, mixture) for instance in self.instances]
+
+    def heldout_of(self, source: str) -> list[SampleStream]:
+        """Open the held-out samples that one source has, of the tasks that find any in it."""
+        found = []
+        for instance in self.instances:
+            with suppress(UserError):
+                found.append(self._open("heldout", instance, self.config.data.row_length, [([source], 1.0)]))
+        return found
+
+    def _open(self, split: Split, instance: TaskInstance, row_length: int, mixture: Sequence[MixturePart]) -> SampleStream:
         text = self.corpus.split(split)
         try:
-            return SampleStream(instance, text, row_length, self.config.seed if split == "train" else HELDOUT_SEED)
+            return SampleStream(instance, text, row_length, self.config.seed if split == "train" else HELDOUT_SEED, mixture)
         except UserError as error:
             raise UserError(f"the {split} split of {self.config.corpus} ({text.documents} documents): {error}") from None
 
@@ -83,6 +114,7 @@ class Run:
 
     def _stage_data(self, first: int, last: int) -> dict[int, StageData]:
         """Open what the stages of the steps first..last-1 are made of, each stream once."""
+        mixture = [([name], weight) for name, weight in (self.mixture or {}).items()]
         opened: dict[tuple[int, int], SampleStream] = {}
         found: dict[int, StageData] = {}
         for number, (stage, data) in enumerate(zip(self.table.stages, self.config.stage_data, strict=True)):
@@ -92,7 +124,7 @@ class Run:
             cuts = [self._cut(instance, data.row_length) for instance in self.instances]
             for instance, cut in zip(self.instances, cuts, strict=True):
                 if instance.name in stage.budgets and cut not in opened:
-                    opened[cut] = self._open("train", instance, data.row_length)
+                    opened[cut] = self._open("train", instance, data.row_length, mixture)
             streams = {task: opened[cut] for task, cut in enumerate(cuts) if cut in opened}
             found[number] = StageData(data, streams, [self._cuts[cut] for cut in cuts])
         return found

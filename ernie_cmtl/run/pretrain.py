@@ -27,7 +27,7 @@ from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.training.workers import Workers
 
-IDENTITY = ("seed", "tasks", "stages", "mode", "data", "encoder")
+IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "data", "encoder")
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
 
 
@@ -78,7 +78,6 @@ class _Part:
     trainer: Trainer
     folder: Path
     observer: Observer
-    fingerprint: str
     heldout_streams: list[SampleStream]
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
@@ -99,7 +98,7 @@ class _Part:
     def save(self, ledger: Ledger) -> None:
         if self.workers.is_main:
             config = self.run.config
-            about = {"identity": identity(config), "fingerprint": self.fingerprint, "tasks": self.run.table.tasks}
+            about = {"identity": identity(config), "pin": self.run.pin, "tasks": self.run.table.tasks}
             folder, keep = self.folder / "checkpoints", config.training.keep_checkpoints
             save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep, self.pinned)
         self.workers.wait()
@@ -128,8 +127,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     check_installed(config.training.trackers)
     workers = Workers(config.training.precision, config.training.trackers, config.run)
     config.check_workers(workers.count)
-    fingerprint = run.corpus.manifest.fingerprint
-    ledger = _resume_point(run, fingerprint)
+    ledger = _resume_point(run)
     model = run.new_model()
     rows = [instance.row for instance in run.instances]
     trainer = Trainer(model, rows, config.optimizer, workers, run.table.ends, config.seed)
@@ -140,11 +138,11 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         load_weights(checkpoint, model)
         load_optimizer(checkpoint, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    part = _Part(run, workers, trainer, config.run, observer, fingerprint, heldout_streams)
+    part = _Part(run, workers, trainer, config.run, observer, heldout_streams)
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
         (config.run / "config.yaml").write_text(dump(_resolved(config, model)), encoding="utf-8")
-        (config.run / "corpus.json").write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
+        (config.run / "corpus.json").write_text(json.dumps(_pinned(run)), encoding="utf-8")
     try:
         with _stop_on_signal(trainer):
             return _train(part, ledger)
@@ -159,13 +157,18 @@ def _resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
     return config.model_copy(update={"corpus": config.corpus.resolve(), "encoder": encoder})
 
 
-def _resume_point(run: Run, fingerprint: str) -> Ledger:
+def _pinned(run: Run) -> dict[str, Any]:
+    """Return what the run's folder says of its corpus."""
+    return {"fingerprint": run.corpus.manifest.fingerprint, "pin": run.pin, "layers": run.read_layers, "mixture": run.mixture}
+
+
+def _resume_point(run: Run) -> Ledger:
     config = run.config
     found = checkpoints(config.run / "checkpoints")
     if not found:
         return run.first_ledger()
     ledger, about = load_state(found[-1])
-    if about["fingerprint"] != fingerprint:
+    if about["pin"] != run.pin:
         raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
     now = identity(config)
     if changed := [key for key in now if now[key] != about["identity"][key]]:

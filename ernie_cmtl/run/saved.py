@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.config import load_run_config
+from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
 from ernie_cmtl.export.huggingface import export_huggingface
@@ -14,11 +15,12 @@ from ernie_cmtl.training.checkpoint import checkpoints, load_state, load_weights
 from ernie_cmtl.training.workers import Workers
 
 
-def open_run(folder: Path, step: int | None = None) -> tuple[Run, MultiTaskModel, Ledger]:
-    """Open a run folder with the model of its newest checkpoint, or of the one at a step.
+def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) -> tuple[Run, MultiTaskModel, Ledger]:
+    """Open a run folder with the model of its newest checkpoint, or of the one at a step; corpus: in place of its own.
 
     Raises:
-        UserError: It is no run folder, has no checkpoint (at that step), or its corpus changed since.
+        UserError: It is no run folder, has no checkpoint (at that step), its corpus changed since, or the other corpus has
+            another vocabulary.
     """
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain")
@@ -30,7 +32,12 @@ def open_run(folder: Path, step: int | None = None) -> tuple[Run, MultiTaskModel
         raise UserError(f"run {folder} has no checkpoint at step {step}; it has {', '.join(map(str, found))}")
     checkpoint = found[max(found) if step is None else step]
     ledger, about = load_state(checkpoint)
-    if about["fingerprint"] != run.corpus.manifest.fingerprint:
+    if corpus:
+        vocabulary = run.corpus.manifest.vocabulary_hash
+        run = Run(run.config.model_copy(update={"corpus": corpus, "mixture": None}))
+        if run.corpus.manifest.vocabulary_hash != vocabulary:
+            raise UserError(f"corpus {corpus} has another vocabulary than run {folder}; prepare it with the run's tokenizer")
+    elif about["pin"] != run.pin:
         raise UserError(f"corpus {run.config.corpus} is not the one that run {folder} was trained on")
     # The weights come from the checkpoint; where the run once started from need not be there any more.
     encoder = run.config.encoder.model_copy(update={"init_from": None})
@@ -39,19 +46,22 @@ def open_run(folder: Path, step: int | None = None) -> tuple[Run, MultiTaskModel
     return run, model, ledger
 
 
-def evaluate_run(folder: Path, step: int | None) -> dict[str, Any]:
-    """Measure the held-out loss and accuracy of each task of a run."""
-    run, model, ledger = open_run(folder, step)
+def evaluate_run(folder: Path, step: int | None, corpus: Path | None = None) -> dict[str, Any]:
+    """Measure the held-out loss and accuracy of each task of a run, over its mixture and for each source of the text."""
+    run, model, ledger = open_run(folder, step, corpus)
     workers = Workers(run.config.training.precision)
     workers.wrap(model)
-    return {"run": str(folder), "step": ledger.step, "heldout": _heldout(run, model, workers)}
+    names = run.corpus.manifest.sources
+    by_source = {name: _heldout(run, model, workers, run.heldout_of(name)) for name in names} if len(names) > 1 else {}
+    heldout = _heldout(run, model, workers, run.streams("heldout"))
+    return {"run": str(folder), "corpus": str(run.config.corpus), "step": ledger.step, "heldout": heldout, "sources": by_source}
 
 
 def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
     """Export a run for transformers; returns path, format and the largest logit difference."""
     run, model, ledger = open_run(folder, step)
     heads = {f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)} for i in run.instances for s in i.task.heads}
-    scores = _heldout(run, model, Workers("fp32"))
+    scores = _heldout(run, model, Workers("fp32"), run.streams("heldout"))
     about = {
         "steps": ledger.step,
         "stages": [stage.name for stage in run.table.stages],
@@ -62,7 +72,7 @@ def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
     return export_huggingface(model.cpu(), run.corpus.tokenizer, output, about)
 
 
-def _heldout(run: Run, model: MultiTaskModel, workers: Workers) -> dict[str, HeadScore]:
+def _heldout(run: Run, model: MultiTaskModel, workers: Workers, streams: list[SampleStream]) -> dict[str, HeadScore]:
     config, pad_id = run.config, run.corpus.vocabulary.pad_id
     model.to(workers.device)
-    return heldout_scores(model, run.streams("heldout"), config.training.heldout_samples, config.data, pad_id, workers)
+    return heldout_scores(model, streams, config.training.heldout_samples, config.data, pad_id, workers)

@@ -317,7 +317,7 @@ def test_input_that_changes_during_the_build_is_reported(tmp_path: Path, change:
     [
         (
             {"a.txt": b"\xff", "b.txt": b" ", "c.jsonl": b"{}\n5\n"},
-            r"no usable document in 3 input.*empty: 1, invalid_utf8: 1, as a.txt: byte 0, no_text_field: 2, as c.jsonl#1: no .text.",
+            r"in 3 input.*empty: 1, invalid_utf8: 1, as a.txt: byte 0, no_text_field: 2, as c.jsonl#1: no .text.",
         ),
         ({"a.jsonl": b""}, "no usable document in 1 input.*nothing was read"),
         ({"a.txt": "\u200b\u200d".encode()}, "no usable document"),
