@@ -44,12 +44,8 @@ def add_labelled(
     Raises:
         UserError: A column that is not there, a row with a wrong number of columns, a value that does not fit its column's kind.
     """
-    rows = [row for _, row in read_rows(Path(config.file), list(config.columns) if config.columns else None)]
-    kinds = config.columns or {name: _guess([row.get(name) for row in rows]) for name in (rows[0] if rows else {})}
+    rows, kinds = read_table(config)
     text_names = [name for name, kind in kinds.items() if kind == "text"]
-    if not text_names:
-        shown = ", ".join(f"{name}: {kind}" for name, kind in kinds.items()) or "no row was read"
-        raise UserError(f"{config.file} has no column of text ({shown}); say which with labelled.NAME.columns.COLUMN=text")
     distinct = list({repr([row.get(name) for name in kinds]): row for row in rows}.values())
     complete = [row for row in distinct if all(_is_there(row.get(name)) for name in kinds)]
     texts = {name: _annotated([str(row[name]) for row in complete], workers) for name in text_names}
@@ -88,6 +84,20 @@ def add_labelled(
         },
         hashes={name: file_hash(folder / name) for name in sorted(f"{key}.npy" for key in arrays)},
     )
+
+
+def read_table(config: LabelledConfig) -> tuple[list[dict[str, object]], dict[str, Kind]]:
+    """Return the rows of a file and the kind of each column that is stored.
+
+    Raises:
+        UserError: A column that is not there, a row with a wrong number of columns, or no column of text.
+    """
+    rows = [row for _, row in read_rows(Path(config.file), list(config.columns) if config.columns else None)]
+    kinds = config.columns or {name: _guess([row.get(name) for row in rows]) for name in (rows[0] if rows else {})}
+    if "text" not in kinds.values():
+        shown = ", ".join(f"{name}: {kind}" for name, kind in kinds.items()) or "no row was read"
+        raise UserError(f"{config.file} has no column of text ({shown}); say which with labelled.NAME.columns.COLUMN=text")
+    return rows, kinds
 
 
 def _write(folder: Path, arrays: Mapping[str, Array]) -> None:

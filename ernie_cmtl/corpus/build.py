@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ernie_cmtl.corpus.add_labelled import add_labelled
+from ernie_cmtl.corpus.add_labelled import add_labelled, read_table
 from ernie_cmtl.corpus.files import file_hash, read_array, write_folder, write_text
 from ernie_cmtl.corpus.fitted import add_fitted_layers
 from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
 from ernie_cmtl.corpus.processes import Processes, annotation_processes
 from ernie_cmtl.corpus.relayer import add_text_layers
-from ernie_cmtl.corpus.request import Request, begin
+from ernie_cmtl.corpus.request import Request, begin, give_up
 from ernie_cmtl.corpus.scan import HeldoutRule, Scan, SeenTexts, TextSample, scan
 from ernie_cmtl.corpus.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
 from ernie_cmtl.corpus.sources import Numbered, numbered_documents
@@ -84,8 +84,14 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
     """
     if request.base:
         assert Corpus(request.folder).verified
+    for table in request.config.labelled.values():
+        read_table(table)
     build = _Build(request, report, begin(request, restart)["inputs"])
-    found = _scan(build) if request.inputs else None
+    try:
+        found = _scan(build) if request.inputs else None
+    except UserError:
+        give_up(request)
+        raise
     tokenizer = load_tokenizer(build.folder / "tokenizer")
     token_type: npt.DTypeLike = np.uint16 if vocabulary_of(tokenizer).size <= 1 << 16 else np.uint32
     providers = {name: p for name, p in request.providers.items() if isinstance(p, SpanProvider)}
@@ -102,8 +108,9 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
         with build.step("fitted"):
             add_fitted_layers(build.folder, request.providers, shards, tokenizer, workers)
         tables = dict(request.base.labelled) if request.base else {}
-        with build.step("labelled"):
-            tables |= _labelled(build, token_type, workers)
+        if request.config.labelled:
+            with build.step("labelled"):
+                tables |= _labelled(build, token_type, workers)
     manifest = _manifest(build, found, shards, tables, tokenizer)
     _finish(build, manifest)
     return summary(manifest, build.folder, build.seconds)

@@ -193,6 +193,14 @@ def begin(request: Request, restart: bool) -> dict[str, Any]:
     return asked
 
 
+def give_up(request: Request) -> None:
+    """Leave a folder as it was before a build that came to nothing: one without a finished shard."""
+    if not _unfinished(request):
+        _clear(request)
+        if not any(request.folder.iterdir()):
+            request.folder.rmdir()
+
+
 def _unfinished(request: Request) -> bool:
     """Tell whether a build that was broken off has left shards."""
     known = {shard.name for shard in request.base.shards} if request.base else set()
@@ -230,5 +238,6 @@ def _clear(request: Request) -> None:
             if folder.name not in kept:
                 shutil.rmtree(folder)
     if base is None:
-        shutil.rmtree(request.folder / "tokenizer", ignore_errors=True)
+        for name in ("tokenizer", "tokenizer.partial", "shards", "fitted", "labelled"):
+            shutil.rmtree(request.folder / name, ignore_errors=True)
     shutil.rmtree(request.state, ignore_errors=True)

@@ -85,12 +85,17 @@ class SampleStream:
         return places_of_chunk[place], slots[place]
 
     def _places(self, chunk: int) -> IntArray:
-        """Return which samples of the index a chunk holds: each part's next ones, shuffled among each other."""
-        found = np.concatenate([_next_of(part, chunk * part.quota, (chunk + 1) * part.quota) for part in self._parts])
-        if len(self._parts) == 1:
-            return found
-        order = KeyedPermutation(len(found), derive_key(self._key, "mixture", chunk))
-        return found[order(np.arange(len(found)))]
+        """Return which samples of the index a chunk holds: each part's next ones, spread among those of the others."""
+        found = np.empty(_CHUNK, dtype=np.int64)
+        order = np.arange(_CHUNK)
+        if len(self._parts) > 1:
+            order = KeyedPermutation(_CHUNK, derive_key(self._key, "mixture", chunk))(order)
+        first = 0
+        for part in self._parts:
+            turns = np.sort(order[first : first + part.quota])
+            found[turns] = _next_of(part, chunk * part.quota, (chunk + 1) * part.quota)
+            first += part.quota
+        return found
 
     def slot(self, number: int) -> int:
         """Return the most tokens that sample `number` can have."""

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
     write_jsonl(folder / "text.jsonl", [*texts, texts[3], "   "])
     prepared = result_of(
         *("prepare", "--input", folder / "text.jsonl", "--output", folder / "corpus", "--language", "en"),
-        *("--vocabulary-size", "1200", "--processes", "1", "collocations.minimum_count=4"),
+        *("--vocabulary-size", "1200", "--processes", "1", "layers.collocations.minimum_count=4"),
     )
     settings = RUN | {"run": str(folder / "run"), "corpus": str(folder / "corpus")}
     (folder / "run.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
@@ -200,6 +201,54 @@ def test_inspect_takes_options_of_the_task(line: Line) -> None:
     assert len(many) > 3 * len(few)
 
 
+def test_inspect_names_the_provider_of_each_span(line: Line) -> None:
+    words = ("inspect", "knowledge_masking", "--corpus", line.corpus, "--samples", "12", "--length", "64")
+    samples = result_of(*words)
+    assert all(list(sample["spans"]) == ["capitalized_names", "collocations"] for sample in samples)
+    found = [span for sample in samples for span in sample["spans"]["collocations"]]
+    assert len(found) > 5
+    phrases = (line.corpus / "fitted" / "collocations" / "collocations.tsv").read_text(encoding="utf-8").replace(" ", "")
+    # A span that the sample's edge cut off is part of a phrase.
+    assert all(re.sub(r" |##", "", span) in phrases for span in found)
+    shown = call(*words).stdout
+    assert squeezed("collocations: " + " | ".join(samples[0]["spans"]["collocations"])) in squeezed(shown)
+
+
+def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path: Path) -> None:
+    shutil.copytree(line.corpus, tmp_path / "corpus")
+    names = tmp_path / "names.txt"
+    names.write_text("the assignment statement\nname\n")
+    more = write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 20)[DOCUMENTS:])
+    words = ("prepare", "--corpus", tmp_path / "corpus", "--input", f"more={more}", "mixture.text=0.5", "mixture.more=0.5")
+    added = result_of(*words, "--layers", "gazetteer", f"layers.gazetteer.files=[{names}]")
+    assert added["documents"]["read"] == line.prepared["documents"]["read"] + 6
+    assert added["layers"] == [*line.prepared["layers"], "gazetteer"]
+    assert {name: source["mixture"] for name, source in added["sources"].items()} == {"more": 0.5, "text": 0.5}
+    sample = result_of("inspect", "knowledge_masking", "--corpus", tmp_path / "corpus", "--samples", "30")
+    assert {"name"} <= {span for row in sample for span in row["spans"]["gazetteer"]}
+    evaluated = result_of("evaluate", line.run, "--corpus", tmp_path / "corpus")
+    assert set(evaluated["sources"]) == {"more", "text"}
+    assert evaluated["sources"]["more"]["knowledge_masking/masked_token"]["loss"] > 0
+    assert evaluated["corpus"] == str(tmp_path / "corpus")
+
+
+def test_a_span_provider_of_ones_own_is_one_file(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quoted_words.py").write_text(
+        "import re\n"
+        "from ernie_cmtl.corpus.spans import SpanProvider\n\n\n"
+        "class QuotedWords(SpanProvider):\n"
+        "    source = 'test'\n\n"
+        "    def spans(self, text):\n"
+        "        return [match.span(1) for match in re.finditer('\\\"([a-z ]+)\\\"', text)]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shutil.copytree(line.corpus, tmp_path / "corpus")
+    words = ("prepare", "--corpus", tmp_path / "corpus", "--layers", "quoted_words", "--processes", "2")
+    assert result_of(*words, "--provider-module", "quoted_words")["layers"][-1] == "quoted_words"
+    split = Corpus(tmp_path / "corpus").split("train")
+    assert sum(int((array["quoted_words"] == 1).sum()) for array in split.arrays) > 20
+
+
 def mistake(*words: str | Path) -> str:
     """Return the message that a wrong call gives, after checking that it is one and no traceback."""
     done = call(*words)
@@ -233,7 +282,65 @@ def mistake(*words: str | Path) -> str:
         pytest.param("prepare --input {0}/text.jsonl --output {0}/corpus --language en", ["holds a corpus"], id="corpus there"),
         pytest.param("prepare --input {0}/text.jsonl --output {0}/run --language en", ["/run is not empty"], id="output in use"),
         pytest.param("prepare --input {0}/text.jsonl --output {0}/run.yaml --language en", ["run.yaml"], id="output is a file"),
+        pytest.param("prepare --input {0}/text.jsonl --language en", ["--output", "--corpus"], id="neither output nor corpus"),
+        pytest.param(
+            "prepare --input {0}/table.csv --output {0}/o --language en reader.text_field=body",
+            ["'body'", "table.csv", "id, text", "reader.text_field"],
+            id="unknown column",
+        ),
+        pytest.param(
+            "prepare --input {0}/text.jsonl --output {0}/o --language en --labelled pairs={0}/ragged.tsv",
+            ["ragged.tsv", "line 3"],
+            id="label file with a wrong number of columns",
+        ),
+        pytest.param(
+            "prepare --input {0}/text.jsonl --output {0}/o --language en --labelled ragged.tsv",
+            ["'ragged.tsv'", "NAME=FILE"],
+            id="labelled rows without a name",
+        ),
+        pytest.param(
+            "prepare --input a={0}/text.jsonl b={0}/table.csv --output {0}/o --language en mixture.a=0.5 mixture.b=0.4",
+            ["sum to 1", "0.9"],
+            id="weights that do not sum",
+        ),
+        pytest.param(
+            "prepare --input a={0}/text.jsonl b={0}/table.csv --output {0}/o --language en mixture.a=1.5 mixture.b=-0.5",
+            ["negative", "b=-0.5"],
+            id="negative weights",
+        ),
+        pytest.param(
+            "prepare --input datasets:somebody/something --output {0}/o --language en",
+            ["datasets:somebody/something", "Offline"],
+            id="a name on the Hub while offline",
+        ),
+        pytest.param("prepare --input allenai/c4 --output {0}/o --language en", ["datasets:allenai/c4"], id="a name on the Hub"),
+        pytest.param(
+            "prepare --input {0}/text.jsonl --output {0}/o --language en --layers nouns",
+            ["'nouns'", "collocations", "capitalized_names"],
+            id="a layer that does not exist",
+        ),
+        pytest.param("prepare --corpus {0}/corpus --layers nouns", ["'nouns'", "collocations"], id="no such layer to add"),
+        pytest.param("prepare --corpus {0}/corpus --layers collocations", ["already"], id="a layer that is there"),
+        pytest.param("prepare --corpus {0}/corpus", ["--input", "--layers", "--labelled"], id="nothing to add"),
+        pytest.param("prepare --corpus {0}/corpus --language en --layers x", ["--language"], id="language of a corpus"),
+        pytest.param(
+            "prepare --corpus {0}/corpus --layers gazetteer --vocabulary-size 9000",
+            ["tokenizer.vocabulary_size", "layers"],
+            id="fixed setting of a corpus",
+        ),
+        pytest.param("prepare --corpus {0}/empty --layers gazetteer", ["no corpus at"], id="no corpus to add to"),
+        pytest.param(
+            "prepare --input {0}/text.jsonl --output {0}/o --language en --provider-module no.such",
+            ["no.such", "does not import"],
+            id="provider module that does not import",
+        ),
         pytest.param("pretrain {0}/absent.yaml", ["absent.yaml"], id="missing config"),
+        pytest.param("bench {0}/run.yaml mixture.news=1", ["news", "sources are text"], id="mixture of unknown sources"),
+        pytest.param(
+            "pretrain {0}/run.yaml tasks.knowledge_masking.spans=[gazetteer]",
+            ["'gazetteer'", "--layers gazetteer"],
+            id="a task with a layer that the corpus lacks",
+        ),
         pytest.param("pretrain {0}", ["no config file"], id="config is a folder"),
         pytest.param("pretrain {0}/run.yaml data.row=64", ["'data.row'", "'rows'", "row_length"], id="unknown config key"),
         pytest.param("pretrain {0}/run.yaml data.rows=many", ["data.rows", "'many'"], id="bad value"),
@@ -260,6 +367,8 @@ def mistake(*words: str | Path) -> str:
 )
 def test_a_mistake_gives_one_message_that_names_it(line: Line, words: str, parts: list[str]) -> None:
     (line.folder / "empty").mkdir(exist_ok=True)
+    (line.folder / "table.csv").write_text("id,text\n1,Some words here.\n")
+    (line.folder / "ragged.tsv").write_text("left\tright\tlabel\nfine\ttoo\t1\nonly\ttwo\n")
     unknown = {
         "stages": [{"name": "only", "budgets": {"capitalisation": 3}}],
         "run": str(line.folder / "x"),
