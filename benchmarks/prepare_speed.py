@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ernie_cmtl.corpus.build import PrepareConfig, prepare
+from ernie_cmtl.corpus.build import prepare
 from ernie_cmtl.corpus.readers import ReaderConfig, find_inputs, read_documents
+from ernie_cmtl.corpus.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
 from ernie_cmtl.records import Document
 
@@ -47,7 +48,8 @@ def prepare_all(inputs: list[str], tokenizer: Path, language: str, processes: in
     with tempfile.TemporaryDirectory() as folder:
         config = PrepareConfig.model_validate({"tokenizer": {"name_or_path": str(tokenizer)}})
         start = time.perf_counter()
-        result = prepare(inputs, Path(folder), language, config, processes, lambda _: None)
+        request = new_corpus(inputs, Path(folder) / "corpus", language, config)
+        result = prepare(request, processes, lambda _: None)
         seconds = time.perf_counter() - start
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     stages = result["seconds_by_stage"]
@@ -86,7 +88,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trained = Path(folder) / "corpus"
         start = time.perf_counter()
-        result = prepare(options.inputs, trained, options.language, PrepareConfig(), options.processes, lambda _: None)
+        request = new_corpus(options.inputs, trained, options.language, PrepareConfig())
+        result = prepare(request, options.processes, lambda _: None)
         training = result["seconds_by_stage"]["tokenizer"]
         print(f"first build {time.perf_counter() - start:.2f} s, of it training the vocabulary {training:.2f} s")
         arguments = (options.inputs, trained / "tokenizer", options.language, options.processes)

@@ -15,9 +15,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import sentencex
 
+from ernie_cmtl.corpus.annotate import Annotator
+from ernie_cmtl.corpus.files import read_array
+from ernie_cmtl.corpus.mining import Lexicon, words_of
 from ernie_cmtl.corpus.spans import SpanProvider, find_provider
+from ernie_cmtl.data.units import span_places
 
 Spans = set[tuple[int, int]]
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}"}
@@ -87,6 +92,22 @@ def text_documents(path: str, language: str, count: int, seed: int) -> list[Docu
     return documents
 
 
+class FittedCollocations:
+    """The collocations of a corpus, looked for in any text with the corpus's own tokenizer."""
+
+    def __init__(self, corpus: Path, language: str) -> None:
+        self.annotator = Annotator.load(corpus / "tokenizer", language)
+        self.lexicon = Lexicon(np.asarray(read_array(corpus / "fitted" / "collocations" / "lexicon.npy")))
+        self.wordlike = np.asarray(read_array(corpus / "fitted" / "collocations" / "wordlike.npy"))
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        annotated = self.annotator.annotate([text])[0]
+        words = words_of(annotated.token_ids, annotated.layers["word_starts"], annotated.sentence_offsets, self.wordlike)
+        offsets = self.annotator.tokenizer.encode(text, add_special_tokens=False).offsets
+        places = span_places(self.lexicon.spans(words, len(offsets)))
+        return [(offsets[start][0], offsets[stop - 1][1]) for start, stop in zip(*places, strict=True)]
+
+
 def found_in(document: Document, provider: SpanProvider) -> Spans:
     """Return the spans of a provider in the chosen sentences."""
     spans = provider.spans(document.text)
@@ -133,6 +154,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=200)
     parser.add_argument("--context", type=int, default=40, help="rows of a document where the file names none")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--corpus", type=Path, help="judge the collocations of this corpus too")
     parser.add_argument("--show", type=int, default=0, help="so many spans of each provider, to look at")
     arguments = parser.parse_args()
     providers = {}
@@ -140,6 +162,8 @@ def main() -> None:
         name, _, options = text.partition("=")
         kind = find_provider(name)
         providers[name] = kind(kind.Options.model_validate_json(options or "{}"), arguments.language)
+    if arguments.corpus:
+        providers["collocations"] = FittedCollocations(arguments.corpus, arguments.language)
     sets = {
         Path(path).parent.name: text_documents(path, arguments.language, arguments.sentences, arguments.seed)
         for path in arguments.text

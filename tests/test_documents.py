@@ -9,26 +9,27 @@ import yaml
 
 import pretrain_tasks
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus import spans
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.learning_rate import Schedule
-from tests.conftest import tiny_settings
+from tests.conftest import build_corpus, sample_texts, tiny_settings
 from tests.run.test_pretrain import Watcher
 
 ROOT = Path(__file__).parents[1]
 
 
-def _block(document: str, language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
-    assert found
-    return found[1]
+def _block(document: str, language: str, holding: str = "") -> str:
+    """The first block of a language that holds some words."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+    return next(block for block in blocks if holding in block)
 
 
 def test_the_task_of_the_walk_through_trains(english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = tmp_path / "tasks"
     outside.mkdir()
-    source = _block("docs/tasks.md", "python")
+    source = _block("docs/tasks.md", "python", "PretrainTask")
     assert source.count("\n") < 40
     (outside / "swapped_halves.py").write_text(source)
     monkeypatch.setattr(pretrain_tasks, "__path__", [*pretrain_tasks.__path__, str(outside)])
@@ -36,6 +37,25 @@ def test_the_task_of_the_walk_through_trains(english: Corpus, tmp_path: Path, mo
     settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 2, "swapped_halves": 2}}]
     result = pretrain(RunConfig.model_validate(settings), Watcher())
     assert result["heldout"]["swapped_halves/swapped"]["labels"] > 0
+
+
+def test_the_span_provider_of_the_document_finds_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quoted_titles.py").write_text(_block("docs/tasks.md", "python", "SpanProvider"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(spans._PROVIDERS, "_modules", {})
+    name = spans.add_provider_module("quoted_titles")
+    texts = [f"{text}\nThey read “The Story of Numbers” aloud." for text in sample_texts("en", 8)]
+    build_corpus(tmp_path, texts, layers={name: {}})
+    layers = Corpus(tmp_path / "corpus").split("train").arrays
+    assert sum(int((arrays[name] == 1).sum()) for arrays in layers) >= 6
+
+
+def test_the_table_of_span_providers_names_them_all() -> None:
+    text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    for name in spans.provider_names():
+        row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
+        assert row
+        assert all(f"`{option}`" in row[0] for option in spans.find_provider(name).Options.model_fields)
 
 
 def test_the_run_of_the_readme_is_valid(english: Corpus) -> None:
