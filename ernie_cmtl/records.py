@@ -75,11 +75,24 @@ class AnnotatedText:
     layers: Mapping[str, npt.NDArray[np.uint8]]
     """Layer name -> uint8 [T]: `word_starts` (1 = first token of a word), `letter_case` (0 none, 1 lower, 2 capital; at word
     starts), and one of each provider of knowledge spans (1 = a span starts, 2 = it goes on, 0 = no span)."""
+    start: int = 0
+    """Place of the first token in the text of its split."""
 
     @property
     def sentences(self) -> int:
         """Number of sentences."""
         return len(self.sentence_offsets) - 1
+
+    def part(self, start: int, stop: int) -> "AnnotatedText":
+        """Return tokens start:stop of it, with their sentences and layers."""
+        first, last = np.searchsorted(self.sentence_offsets, (start + 1, stop))
+        offsets = np.concatenate([[start], self.sentence_offsets[first:last], [stop]]) - start
+        layers = {name: layer[start:stop] for name, layer in self.layers.items()}
+        return AnnotatedText(self.token_ids[start:stop], offsets, layers, self.start + start)
+
+    def sentence_range(self, first: int, last: int) -> "AnnotatedText":
+        """Return its sentences first:last."""
+        return self.part(int(self.sentence_offsets[first]), int(self.sentence_offsets[last]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,8 @@ class Example:
     """Head name -> labels."""
     sequence_lengths: tuple[int, ...] = ()
     """Lengths of the sequences, summing to T; empty means a single one."""
+    unit_starts: npt.NDArray[np.uint8] | None = None
+    """uint8 [T], nonzero where a unit that is masked as one starts; None: the words of the text were not asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import CorpusProfile, Vocabulary
-from ernie_cmtl.task import PretrainTask
+from ernie_cmtl.task import PretrainTask, TaskInstance
 
 _TASKS = Plugins(PretrainTask, "task", package="pretrain_tasks", group="ernie_cmtl.tasks")  # type: ignore[type-abstract]
 
@@ -39,12 +39,12 @@ def describe_task(name: str) -> dict[str, Any]:
     kind = find_task(name)
     nothing = np.zeros(0, dtype=np.int64)
     profile = CorpusProfile(kind.languages[0], Vocabulary(0, 0, 0, 0, 0, nothing.astype(bool), nothing), (), ())
-    task = kind(kind.Options(), profile)
+    instance = TaskInstance(name, 0, kind(kind.Options(), profile))
     return {
         "name": name,
         "family": kind.family,
-        "layers": list(task.layers),
-        "heads": [{"name": head.name, "kind": head.kind, "classes": head.classes} for head in task.heads],
+        "layers": list(instance.layers),
+        "heads": [{"name": head.name, "kind": head.kind, "classes": head.classes} for head in instance.specs],
         "languages": list(kind.languages),
         "source": kind.source,
     }

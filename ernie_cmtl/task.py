@@ -59,6 +59,10 @@ class TextLayout(Protocol):
     """Where documents and sentences lie in the text of a split."""
 
     @property
+    def documents(self) -> int:
+        """Number of documents."""
+
+    @property
     def document_tokens(self) -> IntArray:
         """First token of each document and the end; int64 [documents + 1]."""
 
@@ -74,11 +78,35 @@ class TextLayout(Protocol):
 class TaskCorpus(TextLayout, Protocol):
     """The read-only corpus that a task may look into beyond its own sample."""
 
+    def document_at(self, token: int) -> int:
+        """Return the number of the document that a token lies in."""
+
     def sources(self, starts: IntArray) -> Array:
         """Return the name of the source of each of some tokens; str [N]."""
 
     def passage(self, start: int, stop: int, layers: tuple[str, ...]) -> AnnotatedText:
         """Return tokens start:stop, which lie in one document, with their sentences and layers."""
+
+
+class MaskingOptions(BaseModel):
+    """Which tokens are masked, where any are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: float = Field(0.15, gt=0, lt=1)
+    """Part of the tokens that is masked and predicted."""
+    final_rate: float | None = Field(None, gt=0, lt=1)
+    """Part that it moves to in a straight line over the first `samples` samples of the task; none: it stays."""
+    samples: int = Field(100_000, ge=1)
+    units: Literal["knowledge", "word", "token"] = "knowledge"
+    """knowledge: spans and words; word: whole words only; token: each token alone."""
+    spans: tuple[str, ...] | None = None
+    """Span layers whose spans are units; where they overlap, the first named wins. None: all that the corpus has."""
+
+    def rate_at(self, sample: int) -> float:
+        """Return the rate of a sample, by its number."""
+        final = self.rate if self.final_rate is None else self.final_rate
+        return self.rate + (final - self.rate) * min(1.0, sample / self.samples)
 
 
 class TaskOptions(BaseModel):
@@ -88,6 +116,9 @@ class TaskOptions(BaseModel):
 
     maximum_length: int | None = Field(None, ge=8)
     """Longest example in tokens; none means the row length."""
+    masked_tokens: bool = False
+    """Mask units of every example too, whatever the task, and predict them with the masked-token head."""
+    masking: MaskingOptions = MaskingOptions()
 
 
 class PretrainTask(ABC):
@@ -108,6 +139,19 @@ class PretrainTask(ABC):
     def layers(self) -> tuple[str, ...]:
         """Annotation layers that it reads, beyond tokens and sentences."""
         return ()
+
+    @property
+    def masked_spans(self) -> tuple[str, ...]:
+        """Span layers whose spans are masked as one unit."""
+        masking = self.options.masking
+        if masking.units != "knowledge":
+            return ()
+        return self.profile.spans if masking.spans is None else masking.spans
+
+    @property
+    def minimum_documents(self) -> int:
+        """Fewest documents that a split needs; 2 for a task that takes text from another document."""
+        return 1
 
     @property
     def minimum_sentences(self) -> int:
@@ -139,9 +183,22 @@ class TaskInstance:
     task: PretrainTask
 
     @cached_property
+    def specs(self) -> tuple[HeadSpec, ...]:
+        """What its examples are labelled for: the task's own heads, and masked tokens where the option asks for them."""
+        own = self.task.heads
+        return (*own, MASKED_TOKEN_HEAD) if self.task.options.masked_tokens else own
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Layers that its examples are made of; words and knowledge spans among them where tokens are masked."""
+        options = self.task.options
+        masked = options.masked_tokens and options.masking.units != "token"
+        return tuple(dict.fromkeys((*self.task.layers, *(("word_starts", *self.task.masked_spans) if masked else ()))))
+
+    @cached_property
     def heads(self) -> dict[str, HeadSpec]:
         """Run-wide head name -> what it predicts."""
-        return {self.head_name(spec): spec for spec in self.task.heads}
+        return {self.head_name(spec): spec for spec in self.specs}
 
     def head_name(self, spec: HeadSpec) -> str:
         """Return the run-wide name of a head."""
@@ -156,16 +213,16 @@ def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:
     return {name: heads[name] for name in sorted(heads)}
 
 
-def check_fit(name: str, task: PretrainTask) -> None:
+def check_fit(instance: TaskInstance) -> None:
     """Refuse a corpus of another language, or one that lacks what a task reads.
 
     Raises:
         UserError: The language is not supported or an annotation layer is missing.
     """
-    profile = task.profile
+    name, task, profile = instance.name, instance.task, instance.task.profile
     if profile.language not in task.languages:
         raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
-    for layer in task.layers:
+    for layer in instance.layers:
         if layer not in profile.layers:
             why = _WHY_MISSING.get(layer, f"; add it with prepare --corpus DIR --layers {layer}")
             raise UserError(

@@ -37,5 +37,4 @@ class Capitalization(PretrainTask):
         places = np.flatnonzero(case)
         if not len(places):
             return None
-        token_ids, token_type_ids = assemble([text.token_ids], self.vocabulary)
-        return Example(token_ids, token_type_ids, {"capital": Targets(places + 1, case[places].astype(np.int64) - 1)})
+        return assemble(self, [text], {"capital": Targets(places + 1, case[places].astype(np.int64) - 1)})

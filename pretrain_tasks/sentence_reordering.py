@@ -1,7 +1,7 @@
 """Sentence reordering: a paragraph is cut into a few segments and shuffled; which order was it?"""
 
 from functools import cached_property
-from itertools import permutations
+from itertools import pairwise, permutations
 from math import factorial
 
 import numpy as np
@@ -54,8 +54,9 @@ class SentenceReordering(PretrainTask):
         """Cut at sentence borders, shuffle, label with the order."""
         count = int(rng.integers(1, self.options.segments + 1))
         cuts = np.sort(rng.permutation(text.sentences - 1)[: count - 1]) + 1
-        segments = np.split(text.token_ids, text.sentence_offsets[cuts])
+        edges = [0, *cuts.tolist(), text.sentences]
+        segments = [text.sentence_range(first, last) for first, last in pairwise(edges)]
         # The orders of n segments stand after those of fewer.
         label = sum(factorial(n) for n in range(1, count)) + int(rng.integers(factorial(count)))
-        token_ids, token_type_ids = assemble([segments[place] for place in self.orders[label]], self.vocabulary)
-        return Example(token_ids, token_type_ids, {"order": Targets(np.zeros(1, dtype=np.int64), np.array([label]))})
+        targets = {"order": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
+        return assemble(self, [segments[place] for place in self.orders[label]], targets)

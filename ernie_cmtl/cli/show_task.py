@@ -70,7 +70,7 @@ def _units(instance: TaskInstance, text: AnnotatedText, tokens: list[str]) -> Te
 
 def _labels(corpus: Corpus, stream: SampleStream, example: Example) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, list[tuple[int, str]]] = {}
-    for spec in stream.instance.task.heads:
+    for spec in stream.instance.specs:
         if targets := example.targets.get(spec.name):
             values = targets.labels.tolist()
             if spec.name == MASKED_TOKEN:

@@ -59,7 +59,11 @@ class TextSplit:
         offsets[0], offsets[-1] = 0, stop - start
         offsets[1:-1] = self.sentence_offsets[first:last] - start
         token_ids = arrays["token_ids"][span].astype(np.int64)
-        return AnnotatedText(token_ids, offsets, {name: np.asarray(arrays[name][span]) for name in layers})
+        return AnnotatedText(token_ids, offsets, {name: np.asarray(arrays[name][span]) for name in layers}, start)
+
+    def document_at(self, token: int) -> int:
+        """Return the number of the document that a token lies in."""
+        return int(np.searchsorted(self.document_tokens, token, side="right")) - 1
 
 
 class Corpus:

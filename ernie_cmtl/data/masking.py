@@ -1,11 +1,22 @@
 """Masked-token targets: whole units are chosen, their tokens replaced 80/10/10."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
-from ernie_cmtl.records import IntArray, Targets, Vocabulary
+from ernie_cmtl.records import MASKED_TOKEN, Example, IntArray, Targets, Vocabulary
 
 _KEEP, _RANDOM = 0.1, 0.1
+
+
+def add_masked_tokens(example: Example, vocabulary: Vocabulary, rate: float, rng: np.random.Generator) -> Example:
+    """Mask units of an example and add the masked-token targets; an example in which nothing can be masked stays as it is."""
+    assert example.unit_starts is not None
+    masked = mask_units(example.token_ids, example.unit_starts, vocabulary, rate, rng)
+    if masked is None:
+        return example
+    return replace(example, token_ids=masked[0], targets={**example.targets, MASKED_TOKEN: masked[1]})
 
 
 def choose_units(lengths: IntArray, maskable: npt.NDArray[np.bool_], rate: float, rng: np.random.Generator) -> IntArray:

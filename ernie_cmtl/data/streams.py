@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ernie_cmtl.data.masking import add_masked_tokens
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.randomness import KeyedGenerator, KeyedPermutation, derive_key
 from ernie_cmtl.records import Example, IntArray
@@ -38,6 +39,8 @@ class SampleStream:
     ) -> None:
         """mixture: parts of the text with the share of tokens that each gives; none: all of it, as much as there is."""
         length = min(row_length, instance.task.options.maximum_length or row_length)
+        if corpus.documents < (needed := instance.task.minimum_documents):
+            raise UserError(f"task {instance.name!r} needs text of {needed} documents; there is {corpus.documents}")
         self.instance = instance
         self.corpus = corpus
         self.index: SampleIndex = instance.task.index(corpus, length)
@@ -108,9 +111,12 @@ class SampleStream:
 
     def example(self, number: int) -> Example | None:
         """Make the example of sample `number`; None when it holds nothing to predict."""
-        task = self.instance.task
-        text = self.corpus.passage(*self.source(number), task.layers)
-        return task.example(text, self._generator.at(number), self.corpus)
+        task, rng = self.instance.task, self._generator.at(number)
+        example = task.example(self.corpus.passage(*self.source(number), self.instance.layers), rng, self.corpus)
+        if example is None or not task.options.masked_tokens:
+            return example
+        example = add_masked_tokens(example, task.vocabulary, task.options.masking.rate_at(number), rng)
+        return example if example.targets else None
 
 
 def _next_of(part: _Part, first: int, last: int) -> IntArray:

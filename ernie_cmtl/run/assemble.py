@@ -71,7 +71,7 @@ class Run:
     @property
     def read_layers(self) -> list[str]:
         """Layers that some task of the run reads, sorted."""
-        return sorted({layer for instance in self.instances for layer in instance.task.layers})
+        return sorted({layer for instance in self.instances for layer in instance.layers})
 
     @cached_property
     def pin(self) -> str:
@@ -182,9 +182,9 @@ def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> Ta
         options = kind.Options.model_validate(config.options)
     except ValidationError as error:
         raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
-    task = kind(options, corpus.profile)
-    check_fit(name, task)
-    return TaskInstance(name, row, task)
+    instance = TaskInstance(name, row, kind(options, corpus.profile))
+    check_fit(instance)
+    return instance
 
 
 def check_checkpoint(init_from: str, expected_hash: str) -> None:

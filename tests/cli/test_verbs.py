@@ -197,7 +197,7 @@ def test_inspect_shows_the_tokens_of_the_text(line: Line, task: str) -> None:
 
 def test_inspect_takes_options_of_the_task(line: Line) -> None:
     words = ("inspect", "knowledge_masking", "--corpus", line.corpus, "--samples", "1")
-    few, many = (result_of(*words, f"rate={rate}")[0]["targets"]["masked_token"] for rate in ("0.05", "0.9"))
+    few, many = (result_of(*words, f"masking.rate={rate}")[0]["targets"]["masked_token"] for rate in ("0.05", "0.9"))
     assert len(many) > 3 * len(few)
 
 
@@ -337,7 +337,7 @@ def mistake(*words: str | Path) -> str:
         pytest.param("pretrain {0}/absent.yaml", ["absent.yaml"], id="missing config"),
         pytest.param("bench {0}/run.yaml mixture.news=1", ["news", "sources are text"], id="mixture of unknown sources"),
         pytest.param(
-            "pretrain {0}/run.yaml tasks.knowledge_masking.spans=[gazetteer]",
+            "pretrain {0}/run.yaml tasks.knowledge_masking.masking.spans=[gazetteer]",
             ["'gazetteer'", "--layers gazetteer"],
             id="a task with a layer that the corpus lacks",
         ),
@@ -357,8 +357,12 @@ def mistake(*words: str | Path) -> str:
         pytest.param("export {0}/run --output {0}/run.yaml", ["run.yaml"], id="export onto a file"),
         pytest.param("inspect nonsense --corpus {0}/corpus", ["'nonsense'", *TASKS], id="unknown task to inspect"),
         pytest.param("inspect capitalization --corpus {0}/empty", ["/empty"], id="inspect without corpus"),
-        pytest.param("inspect knowledge_masking --corpus {0}/corpus rat=1", ["'rat'", "'rate'"], id="unknown option of a task"),
-        pytest.param("inspect knowledge_masking --corpus {0}/corpus rate=2", ["rate", "2"], id="bad option of a task"),
+        pytest.param(
+            "inspect knowledge_masking --corpus {0}/corpus masking.rat=1",
+            ["'masking.rat'", "'rate'"],
+            id="unknown option of a task",
+        ),
+        pytest.param("inspect knowledge_masking --corpus {0}/corpus masking.rate=2", ["rate", "2"], id="bad option of a task"),
         pytest.param("inspect knowledge_masking --corpus {0}/corpus rate", ["'rate'", "key.sub=value"], id="malformed option"),
         pytest.param("bench {0}/absent.yaml", ["absent.yaml"], id="bench without config"),
         pytest.param("bench {0}/run.yaml encoder.layer=1", ["'encoder.layer'", "'layers'"], id="bench unknown key"),

@@ -57,7 +57,7 @@ def check_labels(spec: HeadSpec, labels: np.ndarray, vocabulary_size: int) -> No
 
 def test_targets_are_in_range_and_never_at_a_special_token(stream):
     vocabulary = stream.instance.task.vocabulary
-    specs = {spec.name: spec for spec in stream.instance.task.heads}
+    specs = {spec.name: spec for spec in stream.instance.specs}
     for _, example in examples_of(stream):
         tokens = original_tokens(example)
         assert not (example.token_ids == vocabulary.pad_id).any()
@@ -96,8 +96,8 @@ def test_sequences_begin_with_cls_end_with_sep_and_number_their_segments(stream)
 
 def test_heads_that_come_out_are_those_declared(stream):
     found = {name for _, example in examples_of(stream) for name in example.targets}
-    assert found == {spec.name for spec in stream.instance.task.heads}
-    for spec in stream.instance.task.heads:
+    assert found == {spec.name for spec in stream.instance.specs}
+    for spec in stream.instance.specs:
         assert (spec.name == MASKED_TOKEN) == (spec.kind == "vocabulary")
         assert not spec.class_names or len(set(spec.class_names)) == spec.classes
 
@@ -113,7 +113,7 @@ def test_all_chance_comes_from_the_generator(stream):
         made = []
         for noise in (1, 2):
             np.random.seed(noise)  # noqa: NPY002
-            text = corpus.passage(*stream.source(number), task.layers)
+            text = corpus.passage(*stream.source(number), stream.instance.layers)
             kept = text.token_ids.copy()
             example = task.example(text, np.random.default_rng(number), corpus)
             assert example is not None
@@ -125,3 +125,39 @@ def test_all_chance_comes_from_the_generator(stream):
 def test_examples_fit_their_slots(stream):
     for number, example in examples_of(stream):
         assert len(example.token_ids) <= stream.slot(number) <= 128
+
+
+@pytest.mark.parametrize("units", ["knowledge", "word", "token"])
+def test_any_task_masks_its_input_when_it_is_asked_to(stream, units, request):
+    """The same example with units masked: where nothing is masked it stays as it is, its own labels too."""
+    corpus = stream.corpus
+    name, row_length = stream.instance.name, 128
+    options = {"masked_tokens": True, "masking": {"units": units}}
+    opened: Corpus = request.getfixturevalue(CORPORA[stream.instance.task.profile.language])
+    instance = make_instance(name, 0, TaskConfig.model_validate(options), opened)
+    masked_stream = SampleStream(instance, corpus, row_length, seed=1)
+    targets = tokens = 0
+    for number, example in examples_of(masked_stream)[:50]:
+        plain = stream.example(number)
+        assert plain is not None
+        restored = original_tokens(example)
+        assert restored.tolist() == original_tokens(plain).tolist()
+        own = {spec.name for spec in stream.instance.task.heads}
+        for head in own:
+            assert example.targets[head].labels.tolist() == plain.targets[head].labels.tolist()
+        masked = example.targets[MASKED_TOKEN]
+        assert not stream.instance.task.vocabulary.special[masked.labels].any()
+        targets, tokens = targets + len(masked.labels), tokens + len(restored)
+    assert 0.1 < targets / tokens < 0.2
+
+
+def test_the_rate_moves_over_the_first_samples(english):
+    options = {"masking": {"rate": 0.3, "final_rate": 0.1, "samples": 400, "units": "token"}}
+    instance = make_instance("knowledge_masking", 0, TaskConfig.model_validate(options), english)
+    stream = SampleStream(instance, english.split("train"), 128, 1)
+
+    def rate(first: int) -> float:
+        examples = [example for number in range(first, first + 40) if (example := stream.example(number))]
+        return sum(len(e.targets[MASKED_TOKEN].labels) for e in examples) / sum(len(e.token_ids) - 2 for e in examples)
+
+    assert [rate(first) for first in (0, 180, 400, 5000)] == pytest.approx([0.29, 0.2, 0.1, 0.1], abs=0.01)

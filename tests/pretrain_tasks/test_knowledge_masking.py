@@ -15,7 +15,7 @@ from ernie_cmtl.run.assemble import make_instance
 
 
 def open_stream(corpus: Corpus, **options: object) -> SampleStream:
-    instance = make_instance("knowledge_masking", 0, TaskConfig.model_validate(options), corpus)
+    instance = make_instance("knowledge_masking", 0, TaskConfig.model_validate({"masking": options}), corpus)
     return SampleStream(instance, corpus.split("train"), row_length=128, seed=1)
 
 
@@ -80,9 +80,9 @@ def test_the_spans_that_are_chosen_are_the_units(english, spans):
 
 
 def test_all_span_layers_of_the_corpus_are_used_unless_some_are_chosen(english):
-    assert open_stream(english).instance.task.layers == ("word_starts", "capitalized_names", "collocations")
-    assert open_stream(english, spans=["collocations"]).instance.task.layers == ("word_starts", "collocations")
-    assert open_stream(english, units="word").instance.task.layers == ("word_starts",)
+    assert open_stream(english).instance.layers == ("word_starts", "capitalized_names", "collocations")
+    assert open_stream(english, spans=["collocations"]).instance.layers == ("word_starts", "collocations")
+    assert open_stream(english, units="word").instance.layers == ("word_starts",)
 
 
 def test_a_span_layer_that_the_corpus_lacks_is_refused_with_the_way_to_add_it(english):
@@ -110,10 +110,10 @@ def test_rate_is_the_part_of_the_tokens_that_is_predicted(english, rate):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"units": "phrase"}, "tasks.knowledge_masking: units: .*'knowledge', 'word' or 'token'.*'phrase'"),
+        ({"units": "phrase"}, "tasks.knowledge_masking: masking.units: .*'knowledge', 'word' or 'token'.*'phrase'"),
         ({"rate": 0}, "rate: .*greater than 0"),
         ({"rate": 1.0}, "rate: .*less than 1"),
-        ({"unit": "word"}, "unknown key 'unit'; did you mean 'units'"),
+        ({"unit": "word"}, "unknown key 'masking.unit'; did you mean 'units'"),
     ],
 )
 def test_options_that_are_not_accepted_are_named(english, options, message):

@@ -93,7 +93,7 @@ def test_a_layer_that_no_task_reads_does_not_stop_a_run(english: Corpus, tmp_pat
     corpus = copy_of(english, tmp_path / "corpus")
     names = tmp_path / "names.txt"
     names.write_text("the statement\n")
-    tasks = {"knowledge_masking": {"spans": ["collocations"]}}
+    tasks = {"knowledge_masking": {"masking": {"spans": ["collocations"]}}}
     config = settings_of(corpus, tmp_path / "run", tasks=tasks)
     pretrain(config, Watcher(interrupt_at=2))
     add(corpus, [], layers={"gazetteer": {"files": [str(names)]}})
