@@ -1,7 +1,7 @@
 """What flows down the line: Document -> AnnotatedText -> Example -> Batch. Small frozen records; nothing here computes much."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +53,18 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class TableProfile:
+    """What tasks need to know of labelled rows."""
+
+    texts: tuple[str, ...]
+    """Text columns: the sentences of a row, in order."""
+    classes: Mapping[str, tuple[str, ...]]
+    """Class column -> names of its classes."""
+    numbers: tuple[str, ...]
+    """Number columns."""
+
+
+@dataclass(frozen=True, slots=True)
 class CorpusProfile:
     """What tasks need to know of the corpus."""
 
@@ -62,6 +74,8 @@ class CorpusProfile:
     """Annotation layers that it has."""
     spans: tuple[str, ...]
     """Those of the layers that mark knowledge spans, one a provider; where spans overlap, the first layer named wins."""
+    tables: Mapping[str, TableProfile] = field(default_factory=dict)
+    """Name -> labelled rows that stand beside the text."""
 
 
 @dataclass(frozen=True, slots=True)

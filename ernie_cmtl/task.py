@@ -1,7 +1,7 @@
 """The contract of a pretraining task: what it reads, what it predicts, and how one sample becomes one Example."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, Protocol
@@ -78,6 +78,10 @@ class TextLayout(Protocol):
 class TaskCorpus(TextLayout, Protocol):
     """The read-only corpus that a task may look into beyond its own sample."""
 
+    @property
+    def labels(self) -> Mapping[str, Array]:
+        """Column -> int64 [documents] classes or float64 [documents] numbers; running text has none."""
+
     def document_at(self, token: int) -> int:
         """Return the number of the document that a token lies in."""
 
@@ -116,6 +120,8 @@ class TaskOptions(BaseModel):
 
     maximum_length: int | None = Field(None, ge=8)
     """Longest example in tokens; none means the row length."""
+    rows: str | None = None
+    """Labelled rows that the samples come from, by their name in the corpus; none: the running text."""
     masked_tokens: bool = False
     """Mask units of every example too, whatever the task, and predict them with the masked-token head."""
     masking: MaskingOptions = MaskingOptions()
@@ -222,6 +228,9 @@ def check_fit(instance: TaskInstance) -> None:
     name, task, profile = instance.name, instance.task, instance.task.profile
     if profile.language not in task.languages:
         raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
+    if task.options.rows is not None and task.options.rows not in profile.tables:
+        there = ", ".join(profile.tables) or "none"
+        raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
     for layer in instance.layers:
         if layer not in profile.layers:
             why = _WHY_MISSING.get(layer, f"; add it with prepare --corpus DIR --layers {layer}")

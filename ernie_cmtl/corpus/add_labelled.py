@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ernie_cmtl.corpus.files import file_hash, write_array, write_folder
 from ernie_cmtl.corpus.formats import read_rows
+from ernie_cmtl.corpus.labelled import LABELS
 from ernie_cmtl.corpus.manifest import LabelledColumn, LabelledTable
 from ernie_cmtl.corpus.processes import Processes, annotate_texts
 from ernie_cmtl.corpus.scan import HeldoutRule, split_hash, text_digest
@@ -59,17 +60,14 @@ def add_labelled(
         rule.add(digest)
     heldout = [place for place in usable if split_hash(digests[place]) < rule.below]
     order = [place for place in usable if split_hash(digests[place]) >= rule.below] + heldout
-    arrays: dict[str, Array] = {}
-    columns: dict[str, LabelledColumn] = {}
+    arrays = _text_arrays([[texts[name][place] for name in text_names] for place in order], token_type)
+    columns = {name: LabelledColumn(kind=kind) for name, kind in kinds.items()}
     for number, (name, kind) in enumerate(kinds.items()):
-        columns[name] = LabelledColumn(kind=kind)
         values = [complete[place][name] for place in order]
-        if kind == "text":
-            arrays |= _text_arrays(str(number), [texts[name][place] for place in order], token_type)
-        elif kind == "class":
-            columns[name].classes, arrays[str(number)] = _classes(values)
-        else:
-            arrays[str(number)] = _numbers(values, name, config.file)
+        if kind == "class":
+            columns[name].classes, arrays[f"{LABELS}{number}"] = _classes(values)
+        elif kind == "number":
+            arrays[f"{LABELS}{number}"] = _numbers(values, name, config.file)
     if not folder.exists():
         write_folder(folder, lambda partial: _write(partial, arrays))
     return LabelledTable(
@@ -116,13 +114,15 @@ def _annotated(texts: list[str], workers: Processes) -> list[AnnotatedText]:
     return [text for answers in workers.map(annotate_texts, pieces) for text in answers]
 
 
-def _text_arrays(name: str, texts: Sequence[AnnotatedText], token_type: npt.DTypeLike) -> dict[str, Array]:
+def _text_arrays(rows: Sequence[Sequence[AnnotatedText]], token_type: npt.DTypeLike) -> dict[str, Array]:
+    """Return the arrays of the texts, row after row; each text counts as one sentence."""
+    texts = [text for row in rows for text in row]
     found: dict[str, Array] = {
-        f"{name}.offsets": np.cumsum([0] + [len(text.token_ids) for text in texts]).astype(np.int64),
-        f"{name}.token_ids": np.concatenate([text.token_ids for text in texts]).astype(token_type),
+        "sentence_offsets": np.cumsum([0] + [len(text.token_ids) for text in texts]).astype(np.int64),
+        "token_ids": np.concatenate([text.token_ids for text in texts]).astype(token_type),
     }
     for layer in texts[0].layers:
-        found[f"{name}.{layer}"] = np.concatenate([text.layers[layer] for text in texts])
+        found[layer] = np.concatenate([text.layers[layer] for text in texts])
     return found
 
 

@@ -117,11 +117,12 @@ class Manifest(BaseModel):
         """Return the name of exactly this content: the same documents, tokens and layers, the same fingerprint."""
         return _digest(self.model_dump(mode="json", exclude={"settings", "additions"}))
 
-    def pin(self, layers: Iterable[str]) -> str:
-        """Return the name of the part of the content that some layers show: it stays when another layer is added."""
+    def pin(self, layers: Iterable[str], tables: Iterable[str]) -> str:
+        """Return the name of the content that some layers and labelled rows show: it stays when something else is added."""
         read = {*STRUCTURE, *layers}
         shards = [(shard.name, {k: v for k, v in shard.hashes.items() if k in read}) for shard in self.shards]
-        return _digest([self.vocabulary_hash, self.mixture, shards])
+        rows = {name: self.labelled[name].hashes for name in sorted(tables)}
+        return _digest([self.vocabulary_hash, self.mixture, shards, rows])
 
     @property
     def sources(self) -> list[str]:

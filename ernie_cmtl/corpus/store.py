@@ -1,8 +1,7 @@
 """The corpus on disk: shards of memory-mapped arrays, one file a layer, described by a manifest."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,60 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_cmtl.corpus.files import file_hash, read_array
-from ernie_cmtl.corpus.labelled import LabelledRows, open_rows
+from ernie_cmtl.corpus.labelled import open_rows
 from ernie_cmtl.corpus.manifest import Shard, Split, read_manifest
+from ernie_cmtl.corpus.text import LabelledSplit, TextSplit
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import AnnotatedText, Array, CorpusProfile, IntArray, Language, Vocabulary
+from ernie_cmtl.records import Array, CorpusProfile, IntArray, Language, TableProfile, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class TextSplit:
-    """The documents of one split as one run of tokens over all its shards; reading is slicing."""
-
-    tokens: int
-    document_offsets: IntArray
-    """Sentences: document d is sentences offsets[d]:offsets[d+1]; int64 [documents + 1]."""
-    sentence_offsets: IntArray
-    """Tokens: sentence s is tokens offsets[s]:offsets[s+1]; int64 [sentences + 1]."""
-    shard_starts: IntArray
-    """First token of each shard; int64 [shards]."""
-    shard_sources: Sequence[str]
-    """Source of each shard."""
-    arrays: Sequence[Mapping[str, Array]] = field(repr=False)
-    """Per shard: `token_ids` and the layers."""
-
-    @property
-    def documents(self) -> int:
-        """Number of documents."""
-        return len(self.document_offsets) - 1
-
-    @cached_property
-    def document_tokens(self) -> IntArray:
-        """First token of each document and the end; int64 [documents + 1]."""
-        return self.sentence_offsets[self.document_offsets]
-
-    def sources(self, starts: IntArray) -> Array:
-        """Return the source of each of some tokens; str [N]."""
-        return np.array(self.shard_sources)[np.searchsorted(self.shard_starts, starts, side="right") - 1]
-
-    def passage(self, start: int, stop: int, layers: Sequence[str]) -> AnnotatedText:
-        """Return tokens start:stop, which lie in one document, with their sentences and layers."""
-        shard = int(np.searchsorted(self.shard_starts, start, side="right")) - 1
-        arrays, base = self.arrays[shard], int(self.shard_starts[shard])
-        span = slice(start - base, stop - base)
-        first, last = np.searchsorted(self.sentence_offsets, (start + 1, stop))
-        offsets = np.empty(last - first + 2, dtype=np.int64)
-        offsets[0], offsets[-1] = 0, stop - start
-        offsets[1:-1] = self.sentence_offsets[first:last] - start
-        token_ids = arrays["token_ids"][span].astype(np.int64)
-        return AnnotatedText(token_ids, offsets, {name: np.asarray(arrays[name][span]) for name in layers}, start)
-
-    def document_at(self, token: int) -> int:
-        """Return the number of the document that a token lies in."""
-        return int(np.searchsorted(self.document_tokens, token, side="right")) - 1
 
 
 class Corpus:
@@ -100,7 +53,12 @@ class Corpus:
     def profile(self) -> CorpusProfile:
         """What tasks need to know of the corpus."""
         manifest = self.manifest
-        return CorpusProfile(manifest.language, self.vocabulary, tuple(manifest.layers), tuple(manifest.spans))
+        tables = {}
+        for name, table in manifest.labelled.items():
+            of = {kind: [c for c, column in table.columns.items() if column.kind == kind] for kind in ("text", "class", "number")}
+            classes = {column: tuple(table.columns[column].classes) for column in of["class"]}
+            tables[name] = TableProfile(tuple(of["text"]), classes, tuple(of["number"]))
+        return CorpusProfile(manifest.language, self.vocabulary, tuple(manifest.layers), tuple(manifest.spans), tables)
 
     @cached_property
     def verified(self) -> bool:
@@ -157,7 +115,7 @@ class Corpus:
             arrays,
         )
 
-    def labelled(self, name: str, split: Split) -> LabelledRows:
+    def labelled(self, name: str, split: Split) -> LabelledSplit:
         """Open a split of labelled rows.
 
         Raises:

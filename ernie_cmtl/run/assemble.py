@@ -76,7 +76,8 @@ class Run:
     @cached_property
     def pin(self) -> str:
         """The name of what the run reads of its corpus: it changes with the text and with the layers of its tasks."""
-        return self.corpus.manifest.pin(self.read_layers)
+        tables = {instance.task.options.rows for instance in self.instances} - {None}
+        return self.corpus.manifest.pin(self.read_layers, sorted(map(str, tables)))
 
     def streams(self, split: Split) -> list[SampleStream]:
         """Open the samples of every task of a split, for rows of `data.row_length`; held-out ones without weights."""
@@ -88,17 +89,20 @@ class Run:
     def heldout_of(self, source: str) -> list[SampleStream]:
         """Open the held-out samples that one source has, of the tasks that find any in it."""
         found = []
-        for instance in self.instances:
+        for instance in [instance for instance in self.instances if not instance.task.options.rows]:
             with suppress(UserError):
                 found.append(self._open("heldout", instance, self.config.data.row_length, [([source], 1.0)]))
         return found
 
     def _open(self, split: Split, instance: TaskInstance, row_length: int, mixture: Sequence[MixturePart]) -> SampleStream:
-        text = self.corpus.split(split)
+        rows = instance.task.options.rows
+        text = self.corpus.labelled(rows, split) if rows else self.corpus.split(split)
+        # Weights are those of the running text.
+        mixture = () if rows else mixture
         try:
             return SampleStream(instance, text, row_length, self.config.seed if split == "train" else HELDOUT_SEED, mixture)
         except UserError as error:
-            raise UserError(f"the {split} split of {self.config.corpus} ({text.documents} documents): {error}") from None
+            raise UserError(f"the {split} split of {rows or self.config.corpus} ({text.documents} documents): {error}") from None
 
     @cached_property
     def _cuts(self) -> dict[tuple[int, int], int]:

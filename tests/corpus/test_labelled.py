@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.labelled import LabelledRows
 from ernie_cmtl.corpus.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.text import LabelledSplit
+from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.run.assemble import make_instance
 from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
 
 PAIRS = [
@@ -37,13 +40,16 @@ def store(folder: Path, file: Path, columns: dict[str, str] | None = None, **set
     return Corpus(folder / "corpus"), result["labelled"]["pairs"]
 
 
-def rows_of(corpus: Corpus, rows: LabelledRows) -> list[tuple[Any, ...]]:
-    """The rows as a person reads them."""
-    decode = corpus.tokenizer.decode
-    texts = {name: [decode(column.text(n).token_ids) for n in range(rows.rows)] for name, column in rows.texts.items()}
-    labels = {name: values.tolist() for name, values in rows.labels.items()}
-    labels |= {name: [classes[value] for value in labels[name]] for name, classes in rows.classes.items()}
-    return list(zip(*(texts | labels).values(), strict=True))
+def rows_of(corpus: Corpus, rows: LabelledSplit) -> list[tuple[Any, ...]]:
+    """The rows as a person reads them: texts first, then labels."""
+    found = []
+    for row in range(rows.documents):
+        text = rows.passage(*rows.document_tokens[row : row + 2].tolist(), ())
+        texts = [corpus.tokenizer.decode(text.sentence_range(n, n + 1).token_ids) for n in range(text.sentences)]
+        assert len(texts) == len(rows.texts)
+        labels = [rows.classes[name][v[row]] if name in rows.classes else v[row].item() for name, v in rows.labels.items()]
+        found.append((*texts, *labels))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +84,22 @@ def test_every_row_comes_back_with_its_labels(pairs: tuple[Corpus, dict[str, Any
 
 
 def test_texts_carry_the_layers_of_the_annotation(pairs: tuple[Corpus, dict[str, Any]]) -> None:
-    text = pairs[0].labelled("pairs", "train").texts["left"].text(0)
-    assert {"word_starts", "letter_case", "capitalized_names"} == set(text.layers)
+    rows = pairs[0].labelled("pairs", "train")
+    text = rows.passage(0, int(rows.document_tokens[1]), ("word_starts", "letter_case", "capitalized_names"))
     assert text.layers["letter_case"][0] == 2
+    assert text.sentences == 2
     assert all(len(layer) == len(text.token_ids) for layer in text.layers.values())
-    assert text.sentence_offsets.tolist() == [0, len(text.token_ids)]
+
+
+def test_a_task_may_take_its_samples_from_labelled_rows(pairs: tuple[Corpus, dict[str, Any]]) -> None:
+    corpus, _ = pairs
+    options = TaskConfig.model_validate({"rows": "pairs", "masking": {"units": "word"}})
+    instance = make_instance("knowledge_masking", 0, options, corpus)
+    stream = SampleStream(instance, corpus.labelled("pairs", "train"), 64, 1)
+    assert len(stream) == 45
+    assert stream.example(3) is not None
+    with pytest.raises(UserError, match="asks for labelled rows 'logs'; the corpus has: pairs"):
+        make_instance("knowledge_masking", 0, TaskConfig.model_validate({"rows": "logs"}), corpus)
 
 
 def test_rows_that_share_their_first_text_stay_together(tmp_path: Path) -> None:
@@ -124,6 +141,7 @@ def test_named_columns_alone_are_stored_as_what_they_are_called(tmp_path: Path) 
     assert list(found["columns"]) == ["right", "score"]
     rows = corpus.labelled("pairs", "train")
     assert list(rows.texts) == ["right"]
+    assert corpus.profile.tables["pairs"].texts == ("right",)
     assert list(rows.classes["score"]) == [str(row[3]) for row in PAIRS[:12]]
 
 
@@ -137,22 +155,22 @@ def test_a_column_may_have_any_name(tmp_path: Path) -> None:
     file = tmp_path / "odd.jsonl"
     file.write_text("".join(json.dumps({"../a.b/c": f"text number {n}", "": n % 2}) + "\n" for n in range(30)))
     corpus, _ = store(tmp_path, file)
-    assert corpus.labelled("pairs", "train").texts["../a.b/c"].offsets[-1] > 20
-    inside = [path.name for path in (corpus.folder / "labelled" / "pairs").iterdir()]
-    assert all(name[0].isdigit() for name in inside)
+    assert corpus.labelled("pairs", "train").texts == ["../a.b/c"]
+    inside = {path.name for path in (corpus.folder / "labelled" / "pairs").iterdir()}
+    assert {"labels-1.npy", "token_ids.npy"} <= inside
 
 
 def test_labelled_rows_are_added_to_a_corpus_that_is_there(tmp_path: Path) -> None:
     build_corpus(tmp_path, sample_texts("en", 8))
     corpus = Corpus(tmp_path / "corpus")
-    before, pin = corpus.manifest, corpus.manifest.pin(["word_starts"])
+    before, pin = corpus.manifest, corpus.manifest.pin(["word_starts"], [])
     config = PrepareConfig.model_validate({"labelled": {"pairs": {"file": str(write_tsv(tmp_path / "pairs.tsv", PAIRS))}}})
     prepare(added_to([], tmp_path / "corpus", config), 1, quiet)
     after = Corpus(tmp_path / "corpus")
-    assert after.labelled("pairs", "train").rows == 45
+    assert after.labelled("pairs", "train").documents == 45
     assert after.manifest.shards == before.shards
     # A run that reads words alone does not care.
-    assert after.manifest.pin(["word_starts"]) == pin
+    assert after.manifest.pin(["word_starts"], []) == pin != after.manifest.pin(["word_starts"], ["pairs"])
     assert after.manifest.fingerprint != before.fingerprint
     with pytest.raises(UserError, match="labelled rows named pairs already"):
         added_to([], tmp_path / "corpus", config)
@@ -160,11 +178,11 @@ def test_labelled_rows_are_added_to_a_corpus_that_is_there(tmp_path: Path) -> No
 
 def test_a_changed_byte_of_labelled_rows_is_refused(tmp_path: Path) -> None:
     corpus, _ = store(tmp_path, write_tsv(tmp_path / "pairs.tsv", PAIRS))
-    path = corpus.folder / "labelled" / "pairs" / "2.npy"
+    path = corpus.folder / "labelled" / "pairs" / "labels-2.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"damaged: labelled/pairs/2\.npy was changed"):
+    with pytest.raises(UserError, match=r"damaged: labelled/pairs/labels-2.npy was changed"):
         Corpus(corpus.folder).labelled("pairs", "train")
 
 

@@ -1,0 +1,69 @@
+"""Annotated text as tasks read it: one run of tokens over all its files; reading is slicing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ernie_cmtl.records import AnnotatedText, Array, IntArray
+
+
+@dataclass(frozen=True)
+class TextSplit:
+    """The documents of one split as one run of tokens over all its shards; reading is slicing."""
+
+    tokens: int
+    document_offsets: IntArray
+    """Sentences: document d is sentences offsets[d]:offsets[d+1]; int64 [documents + 1]."""
+    sentence_offsets: IntArray
+    """Tokens: sentence s is tokens offsets[s]:offsets[s+1]; int64 [sentences + 1]."""
+    shard_starts: IntArray
+    """First token of each shard; int64 [shards]."""
+    shard_sources: Sequence[str]
+    """Source of each shard."""
+    arrays: Sequence[Mapping[str, Array]] = field(repr=False)
+    """Per shard: `token_ids` and the layers."""
+
+    labels: Mapping[str, Array] = field(default_factory=dict, repr=False)
+    """Column -> int64 [documents] classes or float64 [documents] numbers; running text has none."""
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return len(self.document_offsets) - 1
+
+    @cached_property
+    def document_tokens(self) -> IntArray:
+        """First token of each document and the end; int64 [documents + 1]."""
+        return self.sentence_offsets[self.document_offsets]
+
+    def sources(self, starts: IntArray) -> Array:
+        """Return the source of each of some tokens; str [N]."""
+        return np.array(self.shard_sources)[np.searchsorted(self.shard_starts, starts, side="right") - 1]
+
+    def passage(self, start: int, stop: int, layers: Sequence[str]) -> AnnotatedText:
+        """Return tokens start:stop, which lie in one document, with their sentences and layers."""
+        shard = int(np.searchsorted(self.shard_starts, start, side="right")) - 1
+        arrays, base = self.arrays[shard], int(self.shard_starts[shard])
+        span = slice(start - base, stop - base)
+        first, last = np.searchsorted(self.sentence_offsets, (start + 1, stop))
+        offsets = np.empty(last - first + 2, dtype=np.int64)
+        offsets[0], offsets[-1] = 0, stop - start
+        offsets[1:-1] = self.sentence_offsets[first:last] - start
+        token_ids = arrays["token_ids"][span].astype(np.int64)
+        return AnnotatedText(token_ids, offsets, {name: np.asarray(arrays[name][span]) for name in layers}, start)
+
+    def document_at(self, token: int) -> int:
+        """Return the number of the document that a token lies in."""
+        return int(np.searchsorted(self.document_tokens, token, side="right")) - 1
+
+
+@dataclass(frozen=True)
+class LabelledSplit(TextSplit):
+    """Rows of a labelled table as text: a row is a document, each of its texts one sentence, the rest are labels."""
+
+    texts: Sequence[str] = ()
+    """Names of the texts, in the order of the sentences of a row."""
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Class column -> names of its classes."""
