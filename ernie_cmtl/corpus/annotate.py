@@ -12,8 +12,8 @@ import rjieba
 import sentencex
 from tokenizers import Tokenizer
 
+from ernie_cmtl.corpus.layers import SpanProvider
 from ernie_cmtl.corpus.pieces import PieceTokenizer, TokenizedText
-from ernie_cmtl.corpus.spans import SpanProvider
 from ernie_cmtl.corpus.tokenizer import hides_letter_case, raw_text_tokenizer
 from ernie_cmtl.records import AnnotatedText, IntArray, Language
 

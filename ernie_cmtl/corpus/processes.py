@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ernie_cmtl.corpus.annotate import Annotator
-from ernie_cmtl.corpus.spans import SpanProvider
+from ernie_cmtl.corpus.layers import SpanProvider
 from ernie_cmtl.records import AnnotatedText, Language
 
 Item = TypeVar("Item")

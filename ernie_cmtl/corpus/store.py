@@ -100,7 +100,8 @@ class Corpus:
     def profile(self) -> CorpusProfile:
         """What tasks need to know of the corpus."""
         manifest = self.manifest
-        return CorpusProfile(manifest.language, self.vocabulary, tuple(manifest.layers), tuple(manifest.spans))
+        layers, spans = tuple(manifest.layers), tuple(manifest.spans)
+        return CorpusProfile(manifest.language, self.vocabulary, layers, spans, manifest.layer_options)
 
     @cached_property
     def verified(self) -> bool:
