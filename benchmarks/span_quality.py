@@ -20,8 +20,8 @@ import sentencex
 
 from ernie_cmtl.corpus.annotate import Annotator
 from ernie_cmtl.corpus.files import read_array
+from ernie_cmtl.corpus.layers import SpanProvider, find_layer
 from ernie_cmtl.corpus.mining import Lexicon, words_of
-from ernie_cmtl.corpus.spans import SpanProvider, find_provider
 from ernie_cmtl.data.units import span_places
 
 Spans = set[tuple[int, int]]
@@ -160,7 +160,7 @@ def main() -> None:
     providers = {}
     for text in arguments.provider:
         name, _, options = text.partition("=")
-        kind = find_provider(name)
+        kind = find_layer(name)
         providers[name] = kind(kind.Options.model_validate_json(options or "{}"), arguments.language)
     if arguments.corpus:
         providers["collocations"] = FittedCollocations(arguments.corpus, arguments.language)

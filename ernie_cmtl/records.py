@@ -73,7 +73,9 @@ class CorpusProfile:
     layers: tuple[str, ...]
     """Annotation layers that it has."""
     spans: tuple[str, ...]
-    """Those of the layers that mark knowledge spans, one a provider; where spans overlap, the first layer named wins."""
+    """Those of the layers that mark knowledge spans; where spans overlap, the first layer named wins."""
+    layer_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Layer -> the options that it was made with."""
     tables: Mapping[str, TableProfile] = field(default_factory=dict)
     """Name -> labelled rows that stand beside the text."""
 
@@ -86,9 +88,9 @@ class AnnotatedText:
     """int64 [T], no special tokens added."""
     sentence_offsets: IntArray
     """Sentence s is tokens offsets[s]:offsets[s+1]; int64 [S + 1], from 0 to T."""
-    layers: Mapping[str, npt.NDArray[np.uint8]]
-    """Layer name -> uint8 [T]: `word_starts` (1 = first token of a word), `letter_case` (0 none, 1 lower, 2 capital; at word
-    starts), and one of each provider of knowledge spans (1 = a span starts, 2 = it goes on, 0 = no span)."""
+    layers: Mapping[str, Array]
+    """Layer name -> integers of a fixed width [T]: `word_starts` (1 = first token of a word), `letter_case` (0 none, 1 lower,
+    2 capital; at word starts), those that mark knowledge spans (1 = a span starts, 2 = it goes on, 0 = no span), and others."""
     start: int = 0
     """Place of the first token in the text of its split."""
 

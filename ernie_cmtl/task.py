@@ -74,6 +74,9 @@ class TextLayout(Protocol):
     def sentence_offsets(self) -> IntArray:
         """First token of each sentence and the end; int64 [sentences + 1]."""
 
+    def layer_at(self, name: str, tokens: IntArray) -> Array:
+        """Return the values of a layer at some tokens, which are sorted; [N]."""
+
 
 class TaskCorpus(TextLayout, Protocol):
     """The read-only corpus that a task may look into beyond its own sample."""

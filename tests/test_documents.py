@@ -9,7 +9,7 @@ import yaml
 
 import pretrain_tasks
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus import spans
+from ernie_cmtl.corpus import layers
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
@@ -42,20 +42,20 @@ def test_the_task_of_the_walk_through_trains(english: Corpus, tmp_path: Path, mo
 def test_the_span_provider_of_the_document_finds_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "quoted_titles.py").write_text(_block("docs/tasks.md", "python", "SpanProvider"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(spans._PROVIDERS, "_modules", {})
-    name = spans.add_provider_module("quoted_titles")
+    monkeypatch.setattr(layers._LAYERS, "_modules", {})
+    name = layers.add_layer_module("quoted_titles")
     texts = [f"{text}\nThey read “The Story of Numbers” aloud." for text in sample_texts("en", 8)]
     build_corpus(tmp_path, texts, layers={name: {}})
-    layers = Corpus(tmp_path / "corpus").split("train").arrays
-    assert sum(int((arrays[name] == 1).sum()) for arrays in layers) >= 6
+    shards = Corpus(tmp_path / "corpus").split("train").arrays
+    assert sum(int((arrays[name] == 1).sum()) for arrays in shards) >= 6
 
 
 def test_the_table_of_span_providers_names_them_all() -> None:
     text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
-    for name in spans.provider_names():
+    for name in layers.layer_names():
         row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
         assert row
-        assert all(f"`{option}`" in row[0] for option in spans.find_provider(name).Options.model_fields)
+        assert all(f"`{option}`" in row[0] for option in layers.find_layer(name).Options.model_fields)
 
 
 def test_the_run_of_the_readme_is_valid(english: Corpus) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ernie_cmtl.corpus.spans import SpanProvider
+from ernie_cmtl.corpus.layers import SpanProvider
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.plugins import Plugins
 
 A_PROVIDER = """
-from ernie_cmtl.corpus.spans import SpanProvider
+from ernie_cmtl.corpus.layers import SpanProvider
 
 class {}(SpanProvider):
     def spans(self, text):
@@ -21,7 +21,7 @@ class {}(SpanProvider):
 
 @pytest.fixture
 def plugins() -> Plugins[SpanProvider]:
-    return Plugins(SpanProvider, "span provider", "ernie_cmtl.corpus.spans", "ernie_cmtl.span_providers")
+    return Plugins(SpanProvider, "layer", "ernie_cmtl.corpus.layers", "ernie_cmtl.layers")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def install(site: Path, package: str, source: str, *entries: str) -> None:
     info = site / f"{package}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[ernie_cmtl.span_providers]\n" + "\n".join(entries) + "\n")
+    (info / "entry_points.txt").write_text("[ernie_cmtl.layers]\n" + "\n".join(entries) + "\n")
 
 
 @pytest.mark.parametrize("target", ["numbers_of_mine", "numbers_of_mine:Digits"])
@@ -68,7 +68,7 @@ def test_an_entry_point_must_lead_to_a_class(plugins, site, target):
 
 def test_a_name_with_two_sources_is_refused_with_both(plugins, site):
     install(site, "ours_too", A_PROVIDER.format("Names"), "tagged_names = ours_too")
-    with pytest.raises(UserError, match=r"module ernie_cmtl\.corpus\.spans\.tagged_names and ours_too of package ours_too"):
+    with pytest.raises(UserError, match=r"module ernie_cmtl\.corpus\.layers\.tagged_names and ours_too of package ours_too"):
         plugins.find("tagged_names")
     assert plugins.names().count("tagged_names") == 1
     assert plugins.find("capitalized_names")
@@ -86,7 +86,7 @@ def test_a_module_adds_its_class_under_its_own_name(plugins, site):
 def test_a_module_whose_name_is_taken_is_refused(plugins, site):
     (site / "folder").mkdir()
     (site / "folder" / "tagged_names.py").write_text(A_PROVIDER.format("Names"))
-    with pytest.raises(UserError, match=r"ernie_cmtl\.corpus\.spans\.tagged_names and module folder\.tagged_names"):
+    with pytest.raises(UserError, match=r"ernie_cmtl\.corpus\.layers\.tagged_names and module folder\.tagged_names"):
         plugins.add_module("folder.tagged_names")
     assert plugins.find("tagged_names").__name__ == "TaggedNames"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ernie_cmtl.corpus.request import DEFAULT_SPANS, PrepareConfig, Request, added_to, new_corpus
+from ernie_cmtl.corpus.request import DEFAULT_LAYERS, PrepareConfig, Request, added_to, new_corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 from ernie_cmtl.settings import validate
@@ -53,7 +53,7 @@ def read_wish(wish: Wish) -> Request:
         raise UserError(f"{given}; accepted: {', '.join(get_args(Language))}")
     language = cast(Language, wish.language)
     assert wish.output is not None
-    return new_corpus(inputs, wish.output, language, _config(wish, settings, DEFAULT_SPANS[language]))
+    return new_corpus(inputs, wish.output, language, _config(wish, settings, DEFAULT_LAYERS[language]))
 
 
 def _config(wish: Wish, settings: list[str], default_layers: tuple[str, ...]) -> PrepareConfig:

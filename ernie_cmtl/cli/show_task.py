@@ -16,7 +16,7 @@ from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example
 from ernie_cmtl.task import TaskInstance
 
 _COLOURS = ("magenta", "cyan", "yellow", "green", "blue")
-"""Of the span providers, in the corpus's order."""
+"""Of the layers that mark spans, in the corpus's order."""
 
 
 def show_example(corpus: Corpus, stream: SampleStream, number: int) -> tuple[dict[str, Any], RenderableType]:
@@ -51,13 +51,13 @@ def show_example(corpus: Corpus, stream: SampleStream, number: int) -> tuple[dic
 
 
 def _spans(text: AnnotatedText, tokens: list[str], layers: Sequence[str]) -> dict[str, list[str]]:
-    """Return the knowledge spans that each provider found in a passage."""
+    """Return the knowledge spans that each layer marks in a passage."""
     places = {name: zip(*span_places(text.layers[name]), strict=True) for name in layers}
     return {name: [" ".join(tokens[start:stop]) for start, stop in found] for name, found in places.items()}
 
 
 def _units(instance: TaskInstance, text: AnnotatedText, tokens: list[str]) -> Text:
-    """Show the text cut into units, each knowledge span in the colour of its provider."""
+    """Show the text cut into units, each knowledge span in the colour of its layer."""
     spans = instance.task.profile.spans
     line = Text("units: ", style="bold")
     style = ""

@@ -64,12 +64,12 @@ def prepare(
     more: Annotated[
         list[str] | None, typer.Argument(help="More inputs, and settings as key.sub=value.", show_default=False)
     ] = None,
-    layers: Annotated[list[str] | None, typer.Option("--layers", help="Span layers, in place of the language's own.")] = None,
+    layers: Annotated[list[str] | None, typer.Option("--layers", help="Layers, in place of the language's own.")] = None,
     labelled: Annotated[list[str] | None, typer.Option("--labelled", help="NAME=FILE: labelled rows beside the text.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="A fast tokenizer of transformers; default: train one.")] = None,
     vocabulary_size: Annotated[int | None, typer.Option(help="Size of the trained vocabulary; default 30,522.")] = None,
     documents: Annotated[str | None, typer.Option(help="In .txt: file (default) or blank_line separates documents.")] = None,
-    provider_module: Annotated[list[str] | None, typer.Option(help="Python module of a span provider of your own.")] = None,
+    layer_module: Annotated[list[str] | None, typer.Option(help="Python module of a layer of your own.")] = None,
     processes: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one a core.")] = 0,
     restart: Annotated[bool, typer.Option("--restart", help="Give up an unfinished build in the folder.")] = False,
     as_json: Json = False,
@@ -78,10 +78,10 @@ def prepare(
     from ernie_cmtl.cli.prepare_words import Wish, read_wish
     from ernie_cmtl.cli.show_corpus import BuildBar, corpus_table, progress_bar
     from ernie_cmtl.corpus.build import prepare as build
-    from ernie_cmtl.corpus.spans import add_provider_module
+    from ernie_cmtl.corpus.layers import add_layer_module
 
-    for module in provider_module or []:
-        add_provider_module(module)
+    for module in layer_module or []:
+        add_layer_module(module)
     flags = {
         "tokenizer.name_or_path": tokenizer,
         "tokenizer.vocabulary_size": vocabulary_size,

@@ -12,8 +12,8 @@ import rjieba
 import sentencex
 from tokenizers import Tokenizer
 
+from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.pieces import PieceTokenizer, TokenizedText
-from ernie_cmtl.corpus.spans import SpanProvider
 from ernie_cmtl.corpus.tokenizer import hides_letter_case, raw_text_tokenizer
 from ernie_cmtl.records import AnnotatedText, IntArray, Language
 
@@ -27,7 +27,7 @@ class Annotator:
 
     tokenizer: Tokenizer
     language: Language
-    providers: Mapping[str, SpanProvider] = field(default_factory=dict)
+    providers: Mapping[str, TextLayer] = field(default_factory=dict)
     """Layer name -> what finds its spans."""
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Annotator:
 
     @classmethod
     def load(
-        cls, tokenizer_folder: Path, language: Language, providers: Mapping[str, SpanProvider] = MappingProxyType({})
+        cls, tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer] = MappingProxyType({})
     ) -> "Annotator":
         """Make an annotator from a saved tokenizer."""
         return cls(raw_text_tokenizer(tokenizer_folder), language, providers)
@@ -58,7 +58,7 @@ class Annotator:
         sentences = self._sentence_offsets(text, starts)
         borders = _unit_borders(word_starts, sentences)
         for name, provider in self.providers.items():
-            layers[name] = _span_layer(provider.spans(text), starts, borders, sentences)
+            layers[name] = _mark_layer(provider.marks(text), provider.continues, starts, borders, sentences)
         return AnnotatedText(tokens.token_ids, sentences, layers)
 
     def _sentence_offsets(self, text: str, starts: IntArray) -> IntArray:
@@ -84,23 +84,24 @@ def _unit_borders(word_starts: npt.NDArray[np.uint8], sentences: IntArray) -> np
     return borders
 
 
-def _span_layer(
-    spans: Sequence[tuple[int, int]], starts: IntArray, borders: npt.NDArray[np.bool_], sentences: IntArray
+def _mark_layer(
+    marks: Sequence[tuple[int, int, int]], continues: int, starts: IntArray, borders: npt.NDArray[np.bool_], sentences: IntArray
 ) -> npt.NDArray[np.uint8]:
-    """Put character spans onto tokens: 1 where one starts, 2 where it goes on; uint8 [T].
+    """Put stretches of characters onto tokens: their kind where one starts, `continues` where it goes on; uint8 [T].
 
-    spans: sorted, apart from each other. A span that cuts through a word or crosses a sentence is dropped.
+    marks: sorted, apart from each other. A stretch that cuts through a word or crosses a sentence is dropped.
     """
     layer = np.zeros(len(starts), dtype=np.uint8)
-    if not len(spans) or not len(starts):
+    if not len(marks) or not len(starts):
         return layer
-    firsts, lasts = np.searchsorted(starts, np.array(spans, dtype=np.int64)).T
+    places = np.array(marks, dtype=np.int64)
+    firsts, lasts = np.searchsorted(starts, places[:, :2]).T
     inside_one_sentence = np.searchsorted(sentences, firsts, side="right") == np.searchsorted(sentences, lasts - 1, side="right")
     kept = (firsts < lasts) & borders[firsts] & borders[lasts] & inside_one_sentence
-    firsts, lasts = firsts[kept], lasts[kept]
+    firsts, lasts, kinds = firsts[kept], lasts[kept], places[kept, 2]
     change = np.zeros(len(starts) + 1, dtype=np.int8)
     change[firsts] += 1
     change[lasts] -= 1
-    layer[np.cumsum(change[:-1]) > 0] = 2
-    layer[firsts] = 1
+    layer[np.cumsum(change[:-1]) > 0] = continues
+    layer[firsts] = kinds
     return layer

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ernie_cmtl.corpus.add_labelled import add_labelled, read_table
 from ernie_cmtl.corpus.files import file_hash, read_array, write_folder, write_text
 from ernie_cmtl.corpus.fitted import add_fitted_layers
+from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
 from ernie_cmtl.corpus.processes import Processes, annotation_processes
 from ernie_cmtl.corpus.relayer import add_text_layers
@@ -25,7 +26,6 @@ from ernie_cmtl.corpus.request import Request, begin, give_up
 from ernie_cmtl.corpus.scan import HeldoutRule, Scan, SeenTexts, TextSample, scan
 from ernie_cmtl.corpus.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
 from ernie_cmtl.corpus.sources import Numbered, numbered_documents
-from ernie_cmtl.corpus.spans import SpanProvider
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.summary import summary
 from ernie_cmtl.corpus.tokenizer import load_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
@@ -94,9 +94,9 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
         raise
     tokenizer = load_tokenizer(build.folder / "tokenizer")
     token_type: npt.DTypeLike = np.uint16 if vocabulary_of(tokenizer).size <= 1 << 16 else np.uint32
-    providers = {name: p for name, p in request.providers.items() if isinstance(p, SpanProvider)}
+    providers = {name: layer for name, layer in request.layers.items() if isinstance(layer, TextLayer)}
     with annotation_processes(processes, build.folder / "tokenizer", request.language, providers) as workers:
-        if request.base and (added := [name for name in request.new_spans if name in providers]):
+        if request.base and (added := [name for name in request.new_layers if name in providers]):
             with build.step("layers", request.base.bytes):
                 news = partial(_tell, build, "layers", request.base.bytes)
                 add_text_layers(build.folder, request.base, added, workers, news)
@@ -106,7 +106,7 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
         if not any(shard.train.tokens for shard in shards):
             raise UserError("no usable document: not one of the training split holds a token of the vocabulary")
         with build.step("fitted"):
-            add_fitted_layers(build.folder, request.providers, shards, tokenizer, workers)
+            add_fitted_layers(build.folder, request.layers, shards, tokenizer, workers)
         tables = dict(request.base.labelled) if request.base else {}
         if request.config.labelled:
             with build.step("labelled"):
@@ -231,6 +231,7 @@ def _manifest(
     """Describe all that stands in the folder now."""
     request, base = build.request, build.request.base
     named = next(shard for shard in shards if shard.hashes).hashes
+    layers = request.layers
     additions = list(base.additions) if base else []
     if found:
         inputs = [(item.source, item.input.label) for item in request.inputs]
@@ -240,8 +241,9 @@ def _manifest(
     mixture = request.config.mixture
     return Manifest(
         language=request.language,
-        layers=[*(name for name in named if name not in STRUCTURE and name not in request.spans), *request.spans],
-        spans={name: provider.options.model_dump(mode="json") for name, provider in request.providers.items()},
+        layers=[*(name for name in named if name not in STRUCTURE and name not in layers), *layers],
+        spans=[name for name, layer in layers.items() if layer.marks_spans],
+        layer_options={name: layer.options.model_dump(mode="json") for name, layer in layers.items()},
         vocabulary_size=vocabulary_of(tokenizer).size,
         vocabulary_hash=vocabulary_hash(tokenizer),
         heldout_below=(base.heldout_below if base else {}) | (found.heldout_below if found else {}),

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 
-FORMAT = 2
+FORMAT = 3
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, Split] = ("train", "heldout")
 STRUCTURE = ("token_ids", "sentence_offsets", "document_offsets", "digests")
@@ -97,8 +97,10 @@ class Manifest(BaseModel):
     format: int = FORMAT
     language: Language
     layers: list[str]
-    spans: dict[str, dict[str, Any]]
-    """Span layer -> options of its provider; where spans overlap, the first layer named wins."""
+    spans: list[str]
+    """Those of the layers that mark knowledge spans; where spans overlap, the first layer named wins."""
+    layer_options: dict[str, dict[str, Any]]
+    """Layer -> the options that it was made with; added text gets the same."""
     vocabulary_size: int
     vocabulary_hash: str
     heldout_below: dict[str, int]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ernie_cmtl.corpus.spans import SpanOptions
+from ernie_cmtl.corpus.layers import LayerOptions
 from ernie_cmtl.randomness import mix
 from ernie_cmtl.records import Array, IntArray
 
@@ -22,7 +22,7 @@ _TABLE_BITS = 22
 Hashes = npt.NDArray[np.uint64]
 
 
-class CollocationOptions(SpanOptions):
+class CollocationOptions(LayerOptions):
     """Which n-grams count as one unit of knowledge masking."""
 
     minimum_count: int = Field(10, ge=2)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ernie_cmtl.corpus.annotate import Annotator
-from ernie_cmtl.corpus.spans import SpanProvider
+from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.records import AnnotatedText, Language
 
 Item = TypeVar("Item")
@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 _annotator: Annotator | None = None
 
 
-def _start_worker(tokenizer_folder: Path, language: Language, providers: Mapping[str, SpanProvider]) -> None:
+def _start_worker(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> None:
     # One thread a process: the processes are the parallelism.
     os.environ["RAYON_NUM_THREADS"] = "1"
     global _annotator
@@ -68,7 +68,7 @@ class Processes:
 
 @contextmanager
 def annotation_processes(
-    processes: int, tokenizer_folder: Path, language: Language, providers: Mapping[str, SpanProvider]
+    processes: int, tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]
 ) -> Iterator[Processes]:
     """Start processes that hold the tokenizer of a folder; 0 or 1: this process alone."""
     if processes <= 1:

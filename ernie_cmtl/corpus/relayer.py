@@ -1,4 +1,4 @@
-"""Span layers for text that stands in a corpus already: the text is read again from where it came, and compared."""
+"""Layers of spans for text that stands in a corpus already: the text is read again from where it came, and compared."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ernie_cmtl.corpus.add_labelled import LabelledConfig
 from ernie_cmtl.corpus.files import write_text
+from ernie_cmtl.corpus.layers import Layer, find_layer
 from ernie_cmtl.corpus.manifest import Manifest, read_manifest
 from ernie_cmtl.corpus.readers import ReaderConfig
 from ernie_cmtl.corpus.sources import SourceInput, check_mixture, find_sources
-from ernie_cmtl.corpus.spans import SpanLayer, find_provider
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 
 STATE = "building"
 """Folder inside the corpus that holds the state of a build until it is done."""
-DEFAULT_SPANS: Mapping[Language, tuple[str, ...]] = {
+DEFAULT_LAYERS: Mapping[Language, tuple[str, ...]] = {
     "en": ("capitalized_names", "collocations"),
     "zh": ("tagged_names", "collocations"),
 }
@@ -38,7 +38,7 @@ class PrepareConfig(BaseModel):
     reader: ReaderConfig = ReaderConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     layers: dict[str, dict[str, Any]] | None = None
-    """Span layers and the options of their providers; none: those of the language. Where spans overlap, the first named wins."""
+    """Layers and their options; none: those of the language. Where spans overlap, the layer that was named first wins."""
     mixture: dict[str, float] | None = None
     """Source -> part of the tokens that training draws from it, summing to 1; none: as much as there is."""
     labelled: dict[str, LabelledConfig] = {}
@@ -68,22 +68,18 @@ class Request:
         return self.folder / STATE
 
     @property
-    def new_spans(self) -> dict[str, dict[str, Any]]:
-        """Span layers that are to be made for the whole text, with their options."""
+    def new_layers(self) -> dict[str, dict[str, Any]]:
+        """Layers that are to be made for the whole text, with their options."""
         named = self.config.layers
         if self.base is None and named is None:
-            return {name: {} for name in DEFAULT_SPANS[self.language]}
+            return {name: {} for name in DEFAULT_LAYERS[self.language]}
         return named or {}
 
     @property
-    def spans(self) -> dict[str, dict[str, Any]]:
-        """Every span layer that the corpus will have."""
-        return (self.base.spans if self.base else {}) | self.new_spans
-
-    @property
-    def providers(self) -> dict[str, SpanLayer]:
-        """The provider of every span layer."""
-        return {name: make_provider(name, options, self.language) for name, options in self.spans.items()}
+    def layers(self) -> dict[str, Layer]:
+        """Every layer that the corpus will have, but for those that the tokens bring along."""
+        named = (self.base.layer_options if self.base else {}) | self.new_layers
+        return {name: make_layer(name, options, self.language) for name, options in named.items()}
 
     @property
     def first_document(self) -> int:
@@ -117,7 +113,7 @@ def new_corpus(words: Sequence[str], folder: Path, language: Language, config: P
         raise UserError("no input: name at least one file, folder, glob or dataset with --input")
     check_mixture(config.mixture, sorted({item.source for item in inputs}))
     request = Request(folder, language, config, inputs, None)
-    assert request.providers is not None
+    assert request.layers is not None
     return request
 
 
@@ -140,7 +136,7 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
     settings = {name: base.settings[name] for name in base.settings if name not in ADDABLE}
     merged = PrepareConfig.model_validate(settings | config.model_dump(mode="json", include=set(ADDABLE)))
     request = Request(folder, base.language, merged, inputs, base)
-    assert request.providers is not None
+    assert request.layers is not None
     return request
 
 
@@ -154,18 +150,18 @@ def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
     return kept
 
 
-def make_provider(name: str, options: Mapping[str, Any], language: Language) -> SpanLayer:
-    """Make the provider of a span layer.
+def make_layer(name: str, options: Mapping[str, Any], language: Language) -> Layer:
+    """Make a layer.
 
     Raises:
-        UserError: There is no such provider, an option is not accepted, or it does not support the language.
+        UserError: There is no such layer, an option is not accepted, or it does not support the language.
     """
-    provider = find_provider(name)
+    layer = find_layer(name)
     try:
-        return provider(provider.Options.model_validate(dict(options)), language)
+        return layer(layer.Options.model_validate(dict(options)), language)
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})" for p in error.errors())
-        accepted = ", ".join(sorted(provider.Options.model_fields)) or "none"
+        accepted = ", ".join(sorted(layer.Options.model_fields)) or "none"
         raise UserError(f"layers.{name}: {'; '.join(problems)}; options are {accepted}") from error
 
 
@@ -233,7 +229,7 @@ def _clear(request: Request) -> None:
         for file in (request.folder / "shards" / name).glob("*.npy*"):
             if file.name not in arrays:
                 file.unlink()
-    for parent, kept in (("fitted", base.spans if base else {}), ("labelled", base.labelled if base else {})):
+    for parent, kept in (("fitted", base.layer_options if base else {}), ("labelled", base.labelled if base else {})):
         for folder in (request.folder / parent).glob("*"):
             if folder.name not in kept:
                 shutil.rmtree(folder)

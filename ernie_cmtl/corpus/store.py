@@ -58,7 +58,8 @@ class Corpus:
             of = {kind: [c for c, column in table.columns.items() if column.kind == kind] for kind in ("text", "class", "number")}
             classes = {column: tuple(table.columns[column].classes) for column in of["class"]}
             tables[name] = TableProfile(tuple(of["text"]), classes, tuple(of["number"]))
-        return CorpusProfile(manifest.language, self.vocabulary, tuple(manifest.layers), tuple(manifest.spans), tables)
+        layers, spans = tuple(manifest.layers), tuple(manifest.spans)
+        return CorpusProfile(manifest.language, self.vocabulary, layers, spans, manifest.layer_options, tables)
 
     @cached_property
     def verified(self) -> bool:

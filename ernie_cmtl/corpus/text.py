@@ -38,6 +38,15 @@ class TextSplit:
         """First token of each document and the end; int64 [documents + 1]."""
         return self.sentence_offsets[self.document_offsets]
 
+    def layer_at(self, name: str, tokens: IntArray) -> Array:
+        """Return the values of a layer at some tokens, which are sorted; [N]."""
+        edges = np.searchsorted(tokens, [*self.shard_starts, self.tokens])
+        parts = [
+            arrays[name][tokens[first:last] - start]
+            for arrays, start, first, last in zip(self.arrays, self.shard_starts, edges[:-1], edges[1:], strict=True)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)
+
     def sources(self, starts: IntArray) -> Array:
         """Return the source of each of some tokens; str [N]."""
         return np.array(self.shard_sources)[np.searchsorted(self.shard_starts, starts, side="right") - 1]

@@ -201,7 +201,7 @@ def test_inspect_takes_options_of_the_task(line: Line) -> None:
     assert len(many) > 3 * len(few)
 
 
-def test_inspect_names_the_provider_of_each_span(line: Line) -> None:
+def test_inspect_names_the_layer_of_each_span(line: Line) -> None:
     words = ("inspect", "knowledge_masking", "--corpus", line.corpus, "--samples", "12", "--length", "64")
     samples = result_of(*words)
     assert all(list(sample["spans"]) == ["capitalized_names", "collocations"] for sample in samples)
@@ -232,10 +232,10 @@ def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path:
     assert evaluated["corpus"] == str(tmp_path / "corpus")
 
 
-def test_a_span_provider_of_ones_own_is_one_file(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_of_ones_own_is_one_file(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "quoted_words.py").write_text(
         "import re\n"
-        "from ernie_cmtl.corpus.spans import SpanProvider\n\n\n"
+        "from ernie_cmtl.corpus.layers import SpanProvider\n\n\n"
         "class QuotedWords(SpanProvider):\n"
         "    source = 'test'\n\n"
         "    def spans(self, text):\n"
@@ -244,7 +244,7 @@ def test_a_span_provider_of_ones_own_is_one_file(line: Line, tmp_path: Path, mon
     monkeypatch.syspath_prepend(str(tmp_path))
     shutil.copytree(line.corpus, tmp_path / "corpus")
     words = ("prepare", "--corpus", tmp_path / "corpus", "--layers", "quoted_words", "--processes", "2")
-    assert result_of(*words, "--provider-module", "quoted_words")["layers"][-1] == "quoted_words"
+    assert result_of(*words, "--layer-module", "quoted_words")["layers"][-1] == "quoted_words"
     split = Corpus(tmp_path / "corpus").split("train")
     assert sum(int((array["quoted_words"] == 1).sum()) for array in split.arrays) > 20
 
@@ -330,9 +330,9 @@ def mistake(*words: str | Path) -> str:
         ),
         pytest.param("prepare --corpus {0}/empty --layers gazetteer", ["no corpus at"], id="no corpus to add to"),
         pytest.param(
-            "prepare --input {0}/text.jsonl --output {0}/o --language en --provider-module no.such",
+            "prepare --input {0}/text.jsonl --output {0}/o --language en --layer-module no.such",
             ["no.such", "does not import"],
-            id="provider module that does not import",
+            id="layer module that does not import",
         ),
         pytest.param("pretrain {0}/absent.yaml", ["absent.yaml"], id="missing config"),
         pytest.param("bench {0}/run.yaml mixture.news=1", ["news", "sources are text"], id="mixture of unknown sources"),

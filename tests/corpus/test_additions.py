@@ -131,9 +131,9 @@ def test_a_layer_for_text_that_is_not_what_it_was_is_refused(copied: Path, built
     [
         ([], {}, "nothing to add: name text with --input, layers with --layers, or labelled rows with --labelled"),
         ([], {"layers": {"collocations": {}}}, "has layer collocations already; it has word_starts, letter_case, collocations"),
-        ([], {"layers": {"names": {}}}, "no span provider named 'names'; registered are .*capitalized_names"),
+        ([], {"layers": {"names": {}}}, "no layer named 'names'; registered are .*capitalized_names"),
         ([], {"layers": {"tagged_names": {}}}, "'tagged_names' supports zh; the corpus is 'en'"),
-        ([], {"layers": {"collocation": {"x": 1}}}, "no span provider named 'collocation'"),
+        ([], {"layers": {"collocation": {"x": 1}}}, "no layer named 'collocation'"),
         ([], {"layers": {"capitalized_names": {"minimum": 2}}}, "layers.capitalized_names: minimum: .*options are minimum_words"),
         (["nowhere.txt"], {}, "no such file, folder or glob: nowhere.txt"),
     ],

@@ -168,7 +168,7 @@ def test_a_folder_without_a_corpus_is_the_users_mistake(tmp_path: Path, name: st
 @pytest.mark.parametrize("content", ['{"format": 99}', "{}"])
 def test_a_corpus_of_another_format_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match="this version reads 2"):
+    with pytest.raises(UserError, match="this version reads 3"):
         Corpus(tmp_path)
 
 

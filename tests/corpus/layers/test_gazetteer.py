@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ernie_cmtl.errors import UserError
-from tests.corpus.spans.found import found
+from tests.corpus.layers.found import found
 
 
 def listed(folder, text, name="names.txt"):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ernie_cmtl.corpus.spans import find_provider
+from ernie_cmtl.corpus.layers import find_layer
 from ernie_cmtl.errors import UserError
-from tests.corpus.spans.found import found
+from tests.corpus.layers.found import found
 
 PATTERNS = [
     {"label": "GPE", "pattern": "New York"},
@@ -41,7 +41,7 @@ def test_entities_are_found_in_english_and_chinese(tmp_path):
 
 
 def test_a_long_text_goes_through_in_pieces(tmp_path):
-    kind = find_provider("spacy_entities")
+    kind = find_layer("spacy_entities")
     provider = kind(kind.Options(model=saved(tmp_path, "en", "entity_ruler")), "en")
     text = "They met at Acme in New York.\n" * 20
     whole = provider.spans(text)
@@ -59,7 +59,7 @@ def test_a_learned_recogniser_runs_without_the_parts_it_does_not_read(tmp_path):
     pipeline.add_pipe("ner").add_label("ORG")
     pipeline.initialize()
     pipeline.to_disk(tmp_path / "model")
-    kind = find_provider("spacy_entities")
+    kind = find_layer("spacy_entities")
     assert kind(kind.Options(model=str(tmp_path / "model")), "en")._pipeline.pipe_names == ["ner"]
     ruled = kind(kind.Options(model=saved(tmp_path / "ruled", "en", "sentencizer", "entity_ruler")), "en")
     assert ruled._pipeline.pipe_names == ["sentencizer", "entity_ruler"]

@@ -8,20 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ernie_cmtl.corpus.files import read_array, write_array, write_text
+from ernie_cmtl.corpus.layers import FittedLayer
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, mine, words_of
-from ernie_cmtl.corpus.spans import FittedSpans
 from ernie_cmtl.records import Array
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Collocations(FittedSpans):
+class Collocations(FittedLayer):
     """N-grams of 2 to 5 words by pointwise mutual information, kept as a lexicon."""
 
     source = "PMI-Masking (Levine et al. 2021)"
     Options = CollocationOptions
+    marks_spans = True
     options: CollocationOptions
 
     def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:

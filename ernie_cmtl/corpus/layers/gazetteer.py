@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from pydantic import Field
 
-from ernie_cmtl.corpus.spans import SpanOptions, SpanProvider
+from ernie_cmtl.corpus.layers import LayerOptions, SpanProvider
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import IntArray, Language
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ahocorasick import Automaton
 
 
-class GazetteerOptions(SpanOptions):
+class GazetteerOptions(LayerOptions):
     """Where the entries are, and which count."""
 
     files: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Gazetteer(SpanProvider):
         """
         super().__init__(options, language)
         if not options.files:
-            raise UserError("span provider 'gazetteer' needs the option 'files': text files with one entry a line")
+            raise UserError("layer 'gazetteer' needs the option 'files': text files with one entry a line")
         self._entries = _automaton()
         for file in options.files:
             if not self._add(file):
@@ -78,7 +78,7 @@ def _automaton() -> "Automaton":
     try:
         import ahocorasick
     except ImportError as error:
-        raise UserError("span provider 'gazetteer' needs pyahocorasick: pip install 'ernie-cmtl[gazetteer]'") from error
+        raise UserError("layer 'gazetteer' needs pyahocorasick: pip install 'ernie-cmtl[gazetteer]'") from error
     return ahocorasick.Automaton(ahocorasick.STORE_LENGTH)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.corpus.spans.found import found
+from tests.corpus.layers.found import found
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 
 from pydantic import Field
 
-from ernie_cmtl.corpus.spans import SpanOptions, SpanProvider
+from ernie_cmtl.corpus.layers import LayerOptions, SpanProvider
 
 # Words that no name holds: what follows them begins anew.
 _NEVER_TEXT = (
@@ -45,7 +45,7 @@ _SENTENCE_START = re.compile(rf"[.!?:…—\n\"“‘'`](?:(?<=[.!?:…—\n])|(
 _LONGEST_ACRONYM = 6
 
 
-class CapitalizedNamesOptions(SpanOptions):
+class CapitalizedNamesOptions(LayerOptions):
     """Which names count."""
 
     minimum_words: int = Field(1, ge=1)

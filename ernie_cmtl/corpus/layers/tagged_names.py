@@ -3,7 +3,7 @@
 import rjieba
 from pydantic import Field
 
-from ernie_cmtl.corpus.spans import SpanOptions, SpanProvider
+from ernie_cmtl.corpus.layers import LayerOptions, SpanProvider
 
 _DOTS = "·‧・•"
 # Ordinary words that the dictionary, or the guess at a word it lacks, calls names: those that running text has most of.
@@ -25,7 +25,7 @@ _ORDINARY = frozenset(_ORDINARY_TEXT.split())
 _PERSONS = frozenset(("nr", "nrt", "nrfg"))
 
 
-class TaggedNamesOptions(SpanOptions):
+class TaggedNamesOptions(LayerOptions):
     """Which words are names."""
 
     tags: tuple[str, ...] = ("nr", "nrt", "nrfg", "ns", "nt", "nz")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernie_cmtl.corpus.spans import SpanOptions, SpanProvider
+from ernie_cmtl.corpus.layers import LayerOptions, SpanProvider
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 
@@ -18,7 +18,7 @@ _NOT_FOR_ENTITIES = (
 _CUT_AFTER = ("\n", "。", ". ", " ")
 
 
-class SpacyEntitiesOptions(SpanOptions):
+class SpacyEntitiesOptions(LayerOptions):
     """Which pipeline, and which of its entities count."""
 
     model: str | None = None
@@ -61,7 +61,7 @@ def _load(model: str | None) -> "Pipeline":
     try:
         import spacy
     except ImportError as error:
-        raise UserError("span provider 'spacy_entities' needs spaCy: pip install 'ernie-cmtl[spacy]'") from error
+        raise UserError("layer 'spacy_entities' needs spaCy: pip install 'ernie-cmtl[spacy]'") from error
     installed = sorted(spacy.util.get_installed_models())
     # spacy.load imports any package that it is given the name of; a configuration may name models alone.
     if model is None or not (model in installed or Path(model).is_dir()):

@@ -1,0 +1,103 @@
+"""Discourse relation: a sentence and the next one, whose opening marker was taken away; which marker was it?"""
+
+from functools import cached_property
+
+import numpy as np
+from pydantic import Field
+
+from ernie_cmtl.data.assemble import assemble
+from ernie_cmtl.records import AnnotatedText, Example, IntArray, Targets
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
+
+_LAYER = "discourse_markers"
+_SPECIALS = 3
+_SHORTEST = 3
+"""Fewest tokens that a sentence has without its marker."""
+_CONTINUES = 255
+
+
+class DiscourseRelationOptions(TaskOptions):
+    """Where the pairs come from, and how often a marker may come."""
+
+    label: str = "label"
+    """Column of the marker, where the pairs are labelled rows (`rows`)."""
+    most_of_median: float = Field(4.0, ge=1)
+    """A marker comes at most so many times as often as the median one; the rest of its pairs, evenly spread, is left out."""
+
+
+class DiscourseRelation(PretrainTask):
+    """One class a pair: the marker; mined from running text, or read from labelled rows."""
+
+    family = "semantic"
+    source = "ERNIE 2.0, section 4.2.3; Discovery (Sileo et al. 2019)"
+    Options = DiscourseRelationOptions
+    options: DiscourseRelationOptions
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The markers in running text; labelled rows have none."""
+        return () if self.options.rows else (_LAYER,)
+
+    @property
+    def minimum_sentences(self) -> int:
+        """The pair."""
+        return 2
+
+    @cached_property
+    def markers(self) -> tuple[str, ...]:
+        """Class -> marker."""
+        if self.options.rows:
+            return self.profile.tables[self.options.rows].classes.get(self.options.label, ())
+        return tuple(self.profile.layer_options.get(_LAYER, {}).get("markers", ()))
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """One sequence head."""
+        return (HeadSpec("marker", "sequence_class", max(2, len(self.markers)), class_names=self.markers),)
+
+    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+        """Pairs whose second sentence opens with a marker, over-frequent markers thinned out; or every labelled row that fits."""
+        seconds = self._labelled(layout) if self.options.rows else self._mined(layout)
+        offsets = layout.sentence_offsets
+        starts, stops = offsets[seconds - 1], offsets[seconds + 1]
+        fits = stops - starts + _SPECIALS <= length
+        return SampleIndex(starts[fits], stops[fits], stops[fits] - starts[fits] + _SPECIALS)
+
+    @staticmethod
+    def _labelled(layout: TextLayout) -> IntArray:
+        """Return the second sentence of each row."""
+        return layout.document_offsets[:-1] + 1
+
+    def _mined(self, layout: TextLayout) -> IntArray:
+        """Return the sentences that open with a marker, are not the first of their document, and go on after it."""
+        first_of_document = np.zeros(len(layout.sentence_offsets), dtype=bool)
+        first_of_document[layout.document_offsets] = True
+        seconds = np.flatnonzero(~first_of_document[:-1])
+        kinds = layout.layer_at(_LAYER, layout.sentence_offsets[seconds]).astype(np.int64)
+        found = (kinds > 0) & (kinds < _CONTINUES)
+        seconds, kinds = seconds[found], kinds[found]
+        if not len(seconds):
+            return seconds
+        counts = np.bincount(kinds)
+        most = max(1, int(self.options.most_of_median * np.median(counts[counts > 0])))
+        # The n-th pair of a marker stays where n * most / count passes a whole number: evenly spread over the text.
+        order = np.argsort(kinds, kind="stable")
+        rank = np.arange(len(kinds)) - np.repeat(np.cumsum(counts) - counts, counts)
+        share = np.minimum(1.0, most / counts[kinds[order]])
+        kept = np.floor((rank + 1) * share) > np.floor(rank * share)
+        return np.sort(seconds[order[kept]])
+
+    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+        """Take the marker away and make it the label."""
+        first, second = text.sentence_range(0, 1), text.sentence_range(1, 2)
+        if self.options.rows:
+            label = int(corpus.labels[self.options.label][corpus.document_at(text.start)])
+        else:
+            marks = second.layers[_LAYER]
+            label = int(marks[0]) - 1
+            behind = np.flatnonzero(marks[1:] != _CONTINUES)
+            if not len(behind) or len(marks) - 1 - behind[0] < _SHORTEST:
+                return None
+            second = second.part(1 + int(behind[0]), len(marks))
+        targets = {"marker": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
+        return assemble(self, [first, second], targets)
