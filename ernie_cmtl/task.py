@@ -74,6 +74,9 @@ class TextLayout(Protocol):
     def sentence_offsets(self) -> IntArray:
         """First token of each sentence and the end; int64 [sentences + 1]."""
 
+    def document_layer(self, name: str, document: int) -> Array:
+        """Return the row of a document in a layer that has one for each."""
+
     def layer_at(self, name: str, tokens: IntArray) -> Array:
         """Return the values of a layer at some tokens, which are sorted; [N]."""
 
@@ -150,6 +153,17 @@ class PretrainTask(ABC):
         return ()
 
     @property
+    def passage_layers(self) -> tuple[str, ...]:
+        """Layers that every passage of an example needs: its own, and words and knowledge spans where tokens are masked."""
+        masked = self.options.masked_tokens and self.options.masking.units != "token"
+        return tuple(dict.fromkeys((*self.layers, *(("word_starts", *self.masked_spans) if masked else ()))))
+
+    @property
+    def document_layers(self) -> tuple[str, ...]:
+        """Layers of whole documents that it looks into."""
+        return ()
+
+    @property
     def masked_spans(self) -> tuple[str, ...]:
         """Span layers whose spans are masked as one unit."""
         masking = self.options.masking
@@ -197,12 +211,10 @@ class TaskInstance:
         own = self.task.heads
         return (*own, MASKED_TOKEN_HEAD) if self.task.options.masked_tokens else own
 
-    @cached_property
+    @property
     def layers(self) -> tuple[str, ...]:
-        """Layers that its examples are made of; words and knowledge spans among them where tokens are masked."""
-        options = self.task.options
-        masked = options.masked_tokens and options.masking.units != "token"
-        return tuple(dict.fromkeys((*self.task.layers, *(("word_starts", *self.task.masked_spans) if masked else ()))))
+        """Layers that its examples are made of."""
+        return self.task.passage_layers
 
     @cached_property
     def heads(self) -> dict[str, HeadSpec]:
@@ -234,7 +246,7 @@ def check_fit(instance: TaskInstance) -> None:
     if task.options.rows is not None and task.options.rows not in profile.tables:
         there = ", ".join(profile.tables) or "none"
         raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
-    for layer in instance.layers:
+    for layer in (*instance.layers, *task.document_layers):
         if layer not in profile.layers:
             why = _WHY_MISSING.get(layer, f"; add it with prepare --corpus DIR --layers {layer}")
             raise UserError(

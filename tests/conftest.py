@@ -20,6 +20,7 @@ from ernie_cmtl.corpus.store import Corpus
 torch.set_num_threads(1)
 
 SMALL_CORPUS: dict[str, Any] = {"tokenizer": {"vocabulary_size": 2000}}
+MARKERS: dict[str, Any] = {"en": {"comma": False}, "zh": {}}
 NAMES = {"en": "capitalized_names", "zh": "tagged_names"}
 
 
@@ -34,7 +35,7 @@ def write_jsonl(path: Path, texts: list[str]) -> Path:
 
 def small_config(language: str, **settings: Any) -> PrepareConfig:
     """Settings of a corpus that is small and still has names and collocations."""
-    layers = {NAMES[language]: {}, "collocations": {"minimum_count": 4}}
+    layers = {NAMES[language]: {}, "collocations": {"minimum_count": 4}, "discourse_markers": MARKERS[language], "retrieved": {}}
     return PrepareConfig.model_validate(SMALL_CORPUS | {"layers": layers} | settings)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ernie_cmtl.corpus.add_labelled import add_labelled, read_table
 from ernie_cmtl.corpus.files import file_hash, read_array, write_folder, write_text
 from ernie_cmtl.corpus.fitted import add_fitted_layers
-from ernie_cmtl.corpus.layers import TextLayer
+from ernie_cmtl.corpus.layers import FittedLayer, TextLayer
 from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
 from ernie_cmtl.corpus.processes import Processes, annotation_processes
 from ernie_cmtl.corpus.relayer import add_text_layers
@@ -243,6 +243,7 @@ def _manifest(
         language=request.language,
         layers=[*(name for name in named if name not in STRUCTURE and name not in layers), *layers],
         spans=[name for name, layer in layers.items() if layer.marks_spans],
+        document_layers=[name for name, layer in layers.items() if isinstance(layer, FittedLayer) and layer.of_documents],
         layer_options={name: layer.options.model_dump(mode="json") for name, layer in layers.items()},
         vocabulary_size=vocabulary_of(tokenizer).size,
         vocabulary_hash=vocabulary_hash(tokenizer),

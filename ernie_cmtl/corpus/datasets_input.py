@@ -89,8 +89,8 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def dataset_rows(source: DatasetInput, column: str) -> Iterator[Row | BadRow]:
-    """Yield the rows of a dataset with the one column, numbered from 1; bounded in memory.
+def dataset_rows(source: DatasetInput, columns: list[str]) -> Iterator[Row | BadRow]:
+    """Yield the rows of a dataset with some columns, numbered from 1; bounded in memory.
 
     Raises:
         UnknownColumnError: The column is not there.
@@ -101,8 +101,8 @@ def dataset_rows(source: DatasetInput, column: str) -> Iterator[Row | BadRow]:
         dataset = _open(source)
         known = dataset.column_names
         if known is not None:
-            check_columns([column], known, source.label)
-            dataset = dataset.select_columns([column])
+            check_columns(columns, known, source.label)
+            dataset = dataset.select_columns(columns)
         tables = dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS)
     except UserError:
         raise
@@ -116,8 +116,8 @@ def dataset_rows(source: DatasetInput, column: str) -> Iterator[Row | BadRow]:
             raise UserError(f"{source.label} cannot be read beyond row {number - 1}: {_message(error)}") from error
         if table is None:
             return
-        check_columns([column], table.column_names, source.label)
-        yield from batch_rows(table.select([column]), number)
+        check_columns(columns, table.column_names, source.label)
+        yield from batch_rows(table.select(columns), number)
         number += table.num_rows
 
 

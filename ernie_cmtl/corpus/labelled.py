@@ -31,6 +31,7 @@ def open_rows(folder: Path, table: LabelledTable, split: Split) -> LabelledSplit
         document_offsets=np.arange(rows + 1) * len(texts),
         sentence_offsets=offsets - offsets[0],
         shard_starts=np.zeros(1, dtype=np.int64),
+        shard_documents=np.zeros(1, dtype=np.int64),
         shard_sources=[folder.name],
         arrays=[{name: array[tokens] for name, array in arrays.items()}],
         labels=labels,

@@ -99,6 +99,8 @@ class Manifest(BaseModel):
     layers: list[str]
     spans: list[str]
     """Those of the layers that mark knowledge spans; where spans overlap, the first layer named wins."""
+    document_layers: list[str]
+    """Those of the layers that have a row for each document in place of a value for each token."""
     layer_options: dict[str, dict[str, Any]]
     """Layer -> the options that it was made with; added text gets the same."""
     vocabulary_size: int

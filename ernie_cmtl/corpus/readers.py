@@ -36,10 +36,17 @@ class ReaderConfig(BaseModel):
     """In `.txt`: a file is one document, or blank lines separate documents."""
     text_field: str = "text"
     """In every other format: the key or column that holds the text."""
+    title_field: str | None = None
+    """In every format but `.txt`: a key or column whose text stands before the document, as a paragraph of its own."""
     maximum_characters: int = Field(1_000_000, ge=1_000)
     """A longer document is cut into parts at a paragraph, line or space; each part counts as a document."""
     maximum_line_bytes: int = Field(64 << 20, ge=1_000)
     """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in memory."""
+
+    @property
+    def fields(self) -> list[str]:
+        """Keys or columns that are read."""
+        return [self.text_field, *([self.title_field] if self.title_field else [])]
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -96,11 +103,9 @@ def read_documents(source: Input, config: ReaderConfig) -> Iterator[Document | R
     """
     try:
         if isinstance(source, DatasetInput):
-            yield from _row_documents(dataset_rows(source, config.text_field), source.name, config)
+            yield from _row_documents(dataset_rows(source, config.fields), source.name, config)
         elif source.name.endswith(TABLES):
-            yield from _row_documents(
-                table_rows(source.path, [config.text_field], config.maximum_line_bytes), source.name, config
-            )
+            yield from _row_documents(table_rows(source.path, config.fields, config.maximum_line_bytes), source.name, config)
         else:
             with open_bytes(source.path) as stream:
                 read = _read_blocks if config.text_documents == "blank_line" else _read_whole
@@ -108,7 +113,7 @@ def read_documents(source: Input, config: ReaderConfig) -> Iterator[Document | R
     except DamagedFileError as error:
         yield Rejection(source.name, error.reason, str(error))
     except UnknownColumnError as error:
-        raise UserError(f"{error}; reader.text_field=NAME says which one holds the text") from error
+        raise UserError(f"{error}; reader.text_field=NAME says which one holds the text, reader.title_field the title") from error
 
 
 def _find_files(word: str) -> Iterator[Path]:
@@ -141,8 +146,11 @@ def _row_documents(rows: Iterable[Row | BadRow], name: str, config: ReaderConfig
             continue
         number, values = row
         text = values[config.text_field]
+        title = values[config.title_field] if config.title_field else None
         if isinstance(text, str):
-            yield from _documents(f"{name}#{number}", text, config)
+            # A title without its text is no document.
+            head = f"{title.strip()}\n\n" if isinstance(title, str) and title.strip() and text.strip() else ""
+            yield from _documents(f"{name}#{number}", head + text, config)
         else:
             detail = f"no string under {config.text_field!r} but a {type(text).__name__}"
             yield Rejection(f"{name}#{number}", "no_text_field", detail)

@@ -112,6 +112,7 @@ class Corpus:
             np.concatenate(document_parts),
             np.concatenate(sentence_parts),
             starts[: len(shards)],
+            np.cumsum([0] + [shard.extent(name).documents for shard in shards])[: len(shards)],
             [shard.source for shard in shards],
             arrays,
         )
@@ -135,8 +136,10 @@ class Corpus:
         before = shard.train if split == "heldout" else None
         tokens, sentences, documents = (before.tokens, before.sentences, before.documents) if before else (0, 0, 0)
         extent = shard.extent(split)
-        names = ("token_ids", *self.manifest.layers)
-        arrays = {name: read_array(folder / f"{name}.npy")[tokens : tokens + extent.tokens] for name in names}
+        of_token, of_document = slice(tokens, tokens + extent.tokens), slice(documents, documents + extent.documents)
+        parts = dict.fromkeys(("token_ids", *self.manifest.layers), of_token)
+        parts |= dict.fromkeys(self.manifest.document_layers, of_document)
+        arrays = {name: read_array(folder / f"{name}.npy")[part] for name, part in parts.items()}
         sentence_offsets = read_array(folder / "sentence_offsets.npy")
         document_offsets = read_array(folder / "document_offsets.npy")
         sentence_ends = sentence_offsets[sentences + 1 : sentences + 1 + extent.sentences] - tokens

@@ -20,6 +20,8 @@ class TextSplit:
     """Tokens: sentence s is tokens offsets[s]:offsets[s+1]; int64 [sentences + 1]."""
     shard_starts: IntArray
     """First token of each shard; int64 [shards]."""
+    shard_documents: IntArray
+    """First document of each shard; int64 [shards]."""
     shard_sources: Sequence[str]
     """Source of each shard."""
     arrays: Sequence[Mapping[str, Array]] = field(repr=False)
@@ -46,6 +48,11 @@ class TextSplit:
             for arrays, start, first, last in zip(self.arrays, self.shard_starts, edges[:-1], edges[1:], strict=True)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)
+
+    def document_layer(self, name: str, document: int) -> Array:
+        """Return the row of a document in a layer that has one for each."""
+        shard = int(np.searchsorted(self.shard_documents, document, side="right")) - 1
+        return np.asarray(self.arrays[shard][name][document - int(self.shard_documents[shard])])
 
     def sources(self, starts: IntArray) -> Array:
         """Return the source of each of some tokens; str [N]."""

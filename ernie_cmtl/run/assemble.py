@@ -71,7 +71,7 @@ class Run:
     @property
     def read_layers(self) -> list[str]:
         """Layers that some task of the run reads, sorted."""
-        return sorted({layer for instance in self.instances for layer in instance.layers})
+        return sorted({layer for instance in self.instances for layer in (*instance.layers, *instance.task.document_layers)})
 
     @cached_property
     def pin(self) -> str:

@@ -74,13 +74,16 @@ class SpanProvider(TextLayer):
 class FittedLayer(Layer):
     """Learns from the whole training split, then marks every shard; nothing is learned from text that is added later."""
 
+    of_documents: ClassVar[bool] = False
+    """Has it a row for each document in place of a value for each token."""
+
     @abstractmethod
     def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
         """Learn from the training documents of the shards in `corpus/shards` and write into a folder all that `mark` needs."""
 
     @abstractmethod
     def mark(self, folder: Path, shard: Path) -> Array:
-        """Return the layer of one shard, a value a token, always of the same integer type; [tokens]."""
+        """Return the layer of one shard, always of the same integer type; [tokens], or [documents, ...] of such a layer."""
 
 
 _LAYERS = Plugins(Layer, "layer", package=__name__, group="ernie_cmtl.layers")

@@ -1,0 +1,82 @@
+"""Retrieved documents: for each document, those of its shard that a search for its first sentence finds."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from ernie_cmtl.corpus.files import read_array
+from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
+from ernie_cmtl.corpus.manifest import Shard
+from ernie_cmtl.records import Array, IntArray
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class RetrievedOptions(LayerOptions):
+    """How much is searched, and with how much."""
+
+    neighbours: int = Field(8, ge=1, le=100)
+    """Most documents that are kept for one."""
+    query_tokens: int = Field(32, ge=1)
+    """Tokens of the first sentence (the title, where it stands first) that are searched for."""
+    passage_tokens: int = Field(256, ge=8)
+    """Tokens after the first sentence that a document is found by."""
+
+
+class Retrieved(FittedLayer):
+    """How many documents further or back each found one stands, best first; 0 fills up where fewer are found.
+
+    A search goes over one split of one shard: its time grows with the corpus as slowly as the corpus does.
+    """
+
+    source = "BM25 (Robertson & Zaragoza 2009), by bm25s"
+    of_documents = True
+    Options = RetrievedOptions
+    options: RetrievedOptions
+
+    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Learn nothing: every shard is searched by itself."""
+
+    def mark(self, folder: Path, shard: Path) -> Array:
+        """Return int32 [documents, neighbours]."""
+        record = Shard.model_validate_json((shard / "shard.json").read_bytes())
+        token_ids = np.asarray(read_array(shard / "token_ids.npy"))
+        sentences = np.asarray(read_array(shard / "sentence_offsets.npy"))
+        documents = np.asarray(read_array(shard / "document_offsets.npy"))
+        edges = (0, record.train.documents, record.train.documents + record.heldout.documents)
+        return np.concatenate([self._search(token_ids, sentences, documents[a : b + 1]) for a, b in pairwise(edges)])
+
+    def _search(self, token_ids: Array, sentences: IntArray, documents: IntArray) -> Array:
+        count = len(documents) - 1
+        found = np.zeros((count, self.options.neighbours), dtype=np.int32)
+        if count < 2:
+            return found
+        import bm25s
+
+        starts, stops = sentences[documents[:-1]], sentences[documents[1:]]
+        seconds = sentences[documents[:-1] + 1]
+        queries = [_terms(token_ids[a : min(b, a + self.options.query_tokens)]) for a, b in zip(starts, seconds, strict=True)]
+        texts = [_terms(token_ids[a : min(b, a + self.options.passage_tokens)]) for a, b in zip(seconds, stops, strict=True)]
+        # One term that every document has, so that none is without any.
+        index = bm25s.BM25()
+        index.index([[*text, ""] for text in texts], show_progress=False)
+        most = min(count, self.options.neighbours + 1)
+        for first in range(0, count, _QUERIES_AT_ONCE):
+            asked = [query or [""] for query in queries[first : first + _QUERIES_AT_ONCE]]
+            places, scores = index.retrieve(asked, k=most, show_progress=False, n_threads=1)
+            for document, (row, score) in enumerate(zip(places, scores, strict=True), start=first):
+                others = row[(row != document) & (score > 0)][: self.options.neighbours]
+                found[document, : len(others)] = others.astype(np.int64) - document
+        return found
+
+
+_QUERIES_AT_ONCE = 256
+
+
+def _terms(token_ids: Array) -> list[Any]:
+    return [str(token) for token in token_ids.tolist()]

@@ -1,0 +1,149 @@
+"""Information retrieval: is a passage the one that a query asks for, one that a search finds, or neither?"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from ernie_cmtl.data.assemble import assemble
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, Targets
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
+
+_LAYER = "retrieved"
+_SPECIALS = 3
+_CLASSES = ("strong", "weak", "irrelevant")
+_SHORTEST = 4
+"""Fewest tokens of a passage."""
+_DRAWS = 16
+"""Attempts to find a document that the search did not find."""
+
+
+class IrRelevanceOptions(TaskOptions):
+    """How long query and passage are, and what the columns of a log say."""
+
+    query_tokens: int = Field(32, ge=4)
+    """Most tokens of a query."""
+    passage_tokens: int = Field(96, ge=8)
+    """Most tokens of a passage."""
+    grade: str = "grade"
+    """Column of the grade, where the pairs are labelled rows (`rows`); not read where the rows have `shown` and `clicked`."""
+    grades: dict[str, Literal["strong", "weak", "irrelevant"]] = Field({"2": "strong", "1": "weak", "0": "irrelevant"})
+    """What each grade is called in the paper's three classes."""
+
+
+class IrRelevance(PretrainTask):
+    """Three classes a pair: strong, weak, irrelevant; mined from running text, or read from a log."""
+
+    family = "semantic"
+    source = "ERNIE 2.0, section 4.2.3"
+    Options = IrRelevanceOptions
+    options: IrRelevanceOptions
+
+    def __init__(self, options: IrRelevanceOptions, profile: CorpusProfile) -> None:
+        """Read what the columns of a log say.
+
+        Raises:
+            UserError: The rows have other texts than two, no column of grades, or a grade that the options do not name.
+        """
+        super().__init__(options, profile)
+        table = profile.tables.get(options.rows or "")
+        if table is None:
+            return
+        if len(table.texts) != 2:
+            raise UserError(
+                f"ir_relevance needs a query and a passage; rows {options.rows!r} have texts {', '.join(table.texts)}"
+            )
+        if {"shown", "clicked"} <= table.classes.keys():
+            return
+        if options.grade not in table.classes:
+            there = ", ".join(table.classes) or "none"
+            raise UserError(f"rows {options.rows!r} have no class column {options.grade!r} (grade=COLUMN); there are: {there}")
+        if unknown := [grade for grade in table.classes[options.grade] if grade not in options.grades]:
+            known = ", ".join(options.grades)
+            raise UserError(f"rows {options.rows!r} have grades {', '.join(unknown)} that grades does not name; it names {known}")
+
+    @property
+    def document_layers(self) -> tuple[str, ...]:
+        """What a search found; labelled rows have their own grades."""
+        return () if self.options.rows else (_LAYER,)
+
+    @property
+    def minimum_sentences(self) -> int:
+        """The query and what it asks for."""
+        return 2
+
+    @property
+    def minimum_documents(self) -> int:
+        """One that is asked for, one that is found, one that is not."""
+        return 1 if self.options.rows else 3
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """One sequence head."""
+        return (HeadSpec("relevance", "sequence_class", len(_CLASSES), class_names=_CLASSES),)
+
+    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+        """Every document of more than a sentence; its first sentence is the query."""
+        starts, stops = layout.document_tokens[:-1], layout.document_tokens[1:]
+        room = min(length - _SPECIALS, self.options.query_tokens + self.options.passage_tokens)
+        fits = np.diff(layout.document_offsets) >= self.minimum_sentences
+        # As long as the sample is, query and passage are together, wherever the passage comes from.
+        starts, stops = starts[fits], np.minimum(stops, starts + room)[fits]
+        return SampleIndex(starts, stops, stops - starts + _SPECIALS)
+
+    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+        """Pair the query with a passage of a class that is drawn last, when there is one of each class, all of one length."""
+        document = corpus.document_at(text.start)
+        query = text.part(0, min(int(text.sentence_offsets[1]), self.options.query_tokens))
+        room = min(len(text.token_ids) - len(query.token_ids), self.options.passage_tokens)
+        if self.options.rows:
+            if text.sentences < self.minimum_sentences:
+                return None
+            label = self._label_of_row(document, corpus)
+            passage = text.sentence_range(1, 2)
+        else:
+            room = min(room, _tokens_to_choose(corpus, document))
+            documents = self._documents(document, room, rng, corpus) if room >= _SHORTEST else None
+            if documents is None:
+                return None
+            label = int(rng.integers(len(_CLASSES)))
+            passage = corpus.passage(*_passage(documents[label], room, rng, corpus), tuple(text.layers))
+        passage = passage.part(0, min(len(passage.token_ids), room))
+        targets = {"relevance": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
+        return assemble(self, [query, passage], targets)
+
+    @staticmethod
+    def _documents(document: int, room: int, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[int, int, int] | None:
+        """Choose a document for each class, with enough text; None where a class has none."""
+        found = document + corpus.document_layer(_LAYER, document).astype(np.int64)
+        weak = [other for other in found[found != document].tolist() if _tokens_to_choose(corpus, other) >= room]
+        if not weak:
+            return None
+        for other in rng.integers(corpus.documents, size=_DRAWS).tolist():
+            if other != document and other not in found and _tokens_to_choose(corpus, other) >= room:
+                return document, weak[rng.integers(len(weak))], other
+        return None
+
+    def _label_of_row(self, row: int, corpus: TaskCorpus) -> int:
+        labels = corpus.labels
+        classes = self.profile.tables[self.options.rows or ""].classes
+        if {"shown", "clicked"} <= classes.keys():
+            shown, clicked = (classes[name][int(labels[name][row])] not in ("0", "False") for name in ("shown", "clicked"))
+            return 0 if clicked else 1 if shown else 2
+        return _CLASSES.index(self.options.grades[classes[self.options.grade][int(labels[self.options.grade][row])]])
+
+
+def _tokens_to_choose(corpus: TaskCorpus, document: int) -> int:
+    """Return how many tokens a document has after its first sentence."""
+    first, last = corpus.document_offsets[document] + 1, corpus.document_offsets[document + 1]
+    return int(corpus.sentence_offsets[last] - corpus.sentence_offsets[first])
+
+
+def _passage(document: int, room: int, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[int, int]:
+    """Choose a passage that fills the room, from the start of a sentence after the first on."""
+    first, last = corpus.document_offsets[document] + 1, corpus.document_offsets[document + 1]
+    starts, end = corpus.sentence_offsets[first:last], int(corpus.sentence_offsets[last])
+    enough = int(np.searchsorted(starts, end - room, side="right"))
+    start = int(starts[rng.integers(enough)])
+    return start, start + room
