@@ -1,0 +1,177 @@
+"""Strong, weak, irrelevant: whose passage stands beside the query, and how a log says it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ernie_cmtl.config import TaskConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.run.assemble import make_instance
+from tests.conftest import build_corpus, sample_texts
+
+TOPICS = ["harbour", "orchard", "violin", "glacier"]
+
+
+def document(topic: str, number: int) -> str:
+    """A text on a topic whose every sentence is its own."""
+    body = " ".join(f"The {topic} has a tale called {topic} {number} {place}." for place in range(12))
+    return f"All about the {topic}. {body}"
+
+
+@pytest.fixture(scope="module")
+def topical(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("topical")
+    texts = [document(topic, number) for number in range(30) for topic in TOPICS]
+    build_corpus(folder, texts, layers={"retrieved": {"neighbours": 5}}, tokenizer={"vocabulary_size": 400})
+    return Corpus(folder / "corpus")
+
+
+def open_stream(corpus: Corpus, **options: Any) -> SampleStream:
+    instance = make_instance("ir_relevance", 0, TaskConfig.model_validate(options), corpus)
+    text = corpus.labelled(options["rows"], "train") if "rows" in options else corpus.split("train")
+    return SampleStream(instance, text, 96, 1)
+
+
+def topics(corpus: Corpus) -> list[str]:
+    split = corpus.split("train")
+    texts = (split.passage(*split.document_tokens[d : d + 2].tolist(), ()) for d in range(split.documents))
+    return [next(topic for topic in TOPICS if topic in corpus.tokenizer.decode(text.token_ids)) for text in texts]
+
+
+def test_a_search_finds_documents_of_the_same_topic_and_never_the_own_one(topical: Corpus) -> None:
+    split, names = topical.split("train"), topics(topical)
+    for number in range(split.documents):
+        others = split.document_layer("retrieved", number)
+        found = [number + int(delta) for delta in others if delta]
+        assert len(found) == 5
+        assert number not in found
+        assert [names[other] for other in found] == [names[number]] * 5
+
+
+def where(split: Any, corpus: Corpus) -> dict[tuple[int, ...], int]:
+    """Five tokens in a row -> the one document that has them."""
+    places: dict[tuple[int, ...], set[int]] = {}
+    for number in range(split.documents):
+        ids = split.passage(*split.document_tokens[number : number + 2].tolist(), ()).token_ids.tolist()
+        for place in range(len(ids) - 15):
+            places.setdefault(tuple(ids[place : place + 16]), set()).add(number)
+    return {key: next(iter(found)) for key, found in places.items() if len(found) == 1}
+
+
+def check_labels(corpus: Corpus, count: int) -> None:
+    """Find out from the tokens whose passage it is, and compare with what a search found."""
+    split = corpus.split("train")
+    stream, owners = open_stream(corpus), where(split, corpus)
+    checked = dict.fromkeys(range(3), 0)
+    for number in range(count):
+        example = stream.example(number)
+        if example is None:
+            continue
+        passage = example.token_ids[example.token_type_ids == 1][:-1].tolist()
+        owner = {owners[key] for place in range(len(passage) - 15) if (key := tuple(passage[place : place + 16])) in owners}
+        assert len(owner) <= 1
+        if not owner:
+            continue
+        query = split.document_at(stream.source(number)[0])
+        found = {query + int(delta) for delta in split.document_layer("retrieved", query) if delta}
+        other = owner.pop()
+        expected = 0 if other == query else 1 if other in found else 2
+        assert int(example.targets["relevance"].labels[0]) == expected
+        first = example.token_ids[example.token_type_ids == 0][1:-1].tolist()
+        start = int(split.document_tokens[query])
+        assert first == split.passage(start, start + len(first), ()).token_ids.tolist()
+        checked[expected] += 1
+    assert min(checked.values()) > count / 6
+
+
+def test_each_label_follows_from_whose_passage_it_is(topical: Corpus) -> None:
+    check_labels(topical, 600)
+
+
+@pytest.mark.slow
+def test_each_of_ten_thousand_labels_follows_from_whose_passage_it_is(topical: Corpus) -> None:
+    check_labels(topical, 12_000)
+
+
+def test_length_says_nothing_of_the_class(english: Corpus) -> None:
+    stream = open_stream(english)
+    rows = [(len(e.token_ids), int(e.targets["relevance"].labels[0])) for n in range(1500) if (e := stream.example(n))]
+    assert len(rows) > 1000
+    lengths, labels = np.array(rows).T
+    means = [lengths[labels == label].mean() for label in range(3)]
+    assert max(means) - min(means) < 4 * lengths.std() / np.sqrt(len(rows) / 3)
+
+
+def write_log(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kinds = {name: "text" if name in ("query", "title") else "class" for name in rows[0]}
+    return {"log": {"file": str(path), "columns": kinds}}
+
+
+@pytest.mark.parametrize("form", ["grade", "clicks"])
+def test_a_log_gives_the_classes_of_the_paper(tmp_path: Path, form: str) -> None:
+    expected = {}
+    rows = []
+    for n in range(60):
+        title = f"A page on {'abcdefgh'[n % 8]}{'abcdefgh'[n // 8]} things"
+        row: dict[str, Any] = {"query": f"what is {'abcdefgh'[n % 8]}", "title": title}
+        label = n % 3
+        row |= {"grade": 2 - label} if form == "grade" else {"shown": int(label < 2), "clicked": int(label == 0)}
+        rows.append(row)
+        expected[title.lower().replace(" ", "")] = label
+    build_corpus(tmp_path, sample_texts("en", 8), labelled=write_log(tmp_path / "log.jsonl", rows))
+    corpus = Corpus(tmp_path / "corpus")
+    stream = open_stream(corpus, rows="log")
+    seen = 0
+    for number in range(len(stream)):
+        example = stream.example(number)
+        assert example is not None
+        title = corpus.tokenizer.decode(example.token_ids[example.token_type_ids == 1][:-1]).replace(" ", "")
+        assert int(example.targets["relevance"].labels[0]) == expected[title]
+        seen += 1
+    assert seen > 40
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ({"grade": "7"}, {}, "grades 7 that grades does not name; it names 2, 1, 0"),
+        ({"score": "1"}, {}, r"no class column 'grade' \(grade=COLUMN\); there are: score"),
+        ({"grade": "1"}, {"grades": {"1": "good"}}, "'strong', 'weak' or 'irrelevant'"),
+    ],
+)
+def test_a_log_that_does_not_fit_is_refused(tmp_path: Path, rows: dict[str, str], options: Any, message: str) -> None:
+    table = [{"query": f"what is {n}", "title": f"A page on {n}"} | rows for n in range(20)]
+    build_corpus(tmp_path, sample_texts("en", 8), labelled=write_log(tmp_path / "log.jsonl", table))
+    with pytest.raises(UserError, match=message):
+        open_stream(Corpus(tmp_path / "corpus"), rows="log", **options)
+
+
+def test_a_corpus_without_the_layer_or_without_other_documents_is_refused(tmp_path: Path) -> None:
+    build_corpus(tmp_path / "bare", sample_texts("en", 8), layers={})
+    with pytest.raises(
+        UserError, match=r"needs layer 'retrieved', which the corpus lacks; add it with prepare .*--layers retrieved"
+    ):
+        open_stream(Corpus(tmp_path / "bare" / "corpus"))
+    build_corpus(tmp_path / "one", sample_texts("en", 2), layers={"retrieved": {}})
+    with pytest.raises(UserError, match="'ir_relevance' needs text of 3 documents; there is 2"):
+        open_stream(Corpus(tmp_path / "one" / "corpus"))
+
+
+def test_a_title_stands_first_as_a_sentence_of_its_own(tmp_path: Path) -> None:
+    rows = [{"title": f"On the {topic}", "text": document(topic, n)} for n in range(6) for topic in TOPICS]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    from tests.conftest import make_corpus
+
+    make_corpus([str(tmp_path / "text.jsonl")], tmp_path / "corpus", reader={"title_field": "title"})
+    corpus = Corpus(tmp_path / "corpus")
+    split = corpus.split("train")
+    for number in range(split.documents):
+        start = int(split.document_tokens[number])
+        title = split.passage(start, int(split.sentence_offsets[split.document_offsets[number] + 1]), ())
+        assert corpus.tokenizer.decode(title.token_ids) in {f"on the {topic}" for topic in TOPICS}
