@@ -22,7 +22,7 @@ MARKERS = {
 }
 WORDS = {
     "en": ["river", "stone", "garden", "letter", "window", "music", "winter", "bread", "paper", "light"],
-    "zh": list("河石花信窗乐冬饭纸光"),
+    "zh": ["河", "石", "花", "信", "窗", "乐", "冬", "饭", "纸", "光"],
 }
 
 
@@ -149,8 +149,11 @@ def test_a_list_that_cannot_be_used_is_refused_before_the_build(tmp_path: Path, 
 
 
 def test_labelled_pairs_are_another_source_of_the_task(tmp_path: Path) -> None:
+    letters = "abcdefgh"
     rows = [
-        {"sentence1": f"The road is long {n}.", "sentence2": f"We walk {n}.", "label": ["so", "but"][n % 2]} for n in range(40)
+        {"sentence1": f"The road {a} {b} is long.", "sentence2": f"We walk {b} {a}.", "label": ["so", "but"][(x + y) % 2]}
+        for x, a in enumerate(letters)
+        for y, b in enumerate(letters)
     ]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     columns = {"sentence1": "text", "sentence2": "text", "label": "class"}
@@ -160,13 +163,12 @@ def test_labelled_pairs_are_another_source_of_the_task(tmp_path: Path) -> None:
     stream = open_stream(corpus, rows="pairs")
     assert stream.instance.task.markers == ("but", "so")
     tokenizer = raw_text_tokenizer(corpus.folder / "tokenizer")
-    expected = {
-        (
-            tuple(tokenizer.encode(row["sentence1"], add_special_tokens=False).ids),
-            tuple(tokenizer.encode(row["sentence2"], add_special_tokens=False).ids),
-        ): row["label"]
-        for row in rows
-    }
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    expected = {(ids(row["sentence1"]), ids(row["sentence2"])): row["label"] for row in rows}
+    assert len(expected) == 64
     for number in range(len(stream)):
         example = stream.example(number)
         assert example is not None
