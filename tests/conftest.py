@@ -34,8 +34,15 @@ def write_jsonl(path: Path, texts: list[str]) -> Path:
 
 
 def small_config(language: str, **settings: Any) -> PrepareConfig:
-    """Settings of a corpus that is small and still has names and collocations."""
-    layers = {NAMES[language]: {}, "collocations": {"minimum_count": 4}, "discourse_markers": MARKERS[language], "retrieved": {}}
+    """Settings of a corpus that is small and still has names, collocations, counts, markers and neighbours."""
+    layers = {
+        NAMES[language]: {},
+        "collocations": {"minimum_count": 4},
+        "document_counts": {},
+        "inverse_document_frequency": {},
+        "discourse_markers": MARKERS[language],
+        "retrieved": {},
+    }
     return PrepareConfig.model_validate(SMALL_CORPUS | {"layers": layers} | settings)
 
 

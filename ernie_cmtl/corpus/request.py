@@ -22,9 +22,10 @@ from ernie_cmtl.records import Language
 
 STATE = "building"
 """Folder inside the corpus that holds the state of a build until it is done."""
+_OF_EVERY_LANGUAGE = ("collocations", "document_counts", "inverse_document_frequency", "discourse_markers", "retrieved")
 DEFAULT_LAYERS: Mapping[Language, tuple[str, ...]] = {
-    "en": ("capitalized_names", "collocations"),
-    "zh": ("tagged_names", "collocations"),
+    "en": ("capitalized_names", *_OF_EVERY_LANGUAGE),
+    "zh": ("tagged_names", *_OF_EVERY_LANGUAGE),
 }
 ADDABLE = ("reader", "layers", "labelled", "mixture")
 """Settings that may be given when something is added to a corpus; the others stay as it was built."""

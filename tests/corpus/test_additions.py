@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import Counter
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from ernie_cmtl.corpus.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
 from tests.conftest import make_corpus, quiet, sample_texts, write_jsonl
+from tests.corpus.layers.counted import documents_of
 
 SETTINGS: dict[str, Any] = {"shard_bytes": 20_000}
 
@@ -103,6 +106,32 @@ def test_a_layer_that_is_added_equals_one_that_was_built(copied: Path, built: Pa
     assert result["fingerprint"] == Corpus(tmp_path / "at_once").manifest.fingerprint
     text = Corpus(copied).split("train").passage(0, 400, ("capitalized_names",))
     assert text.layers["capitalized_names"].any()
+
+
+def test_counts_that_are_added_equal_those_that_were_built(copied: Path, built: Path, tmp_path: Path) -> None:
+    layers: dict[str, Any] = {"collocations": {"minimum_count": 4}}
+    counts: dict[str, Any] = {"document_counts": {}, "inverse_document_frequency": {"steps": 20}}
+    result = add(copied, layers=counts, processes=2)
+    make_corpus([f"docs={built / 'first.jsonl'}"], tmp_path / "at_once", layers=layers | counts, **SETTINGS)
+    assert files(copied) == files(tmp_path / "at_once")
+    assert result["fingerprint"] == Corpus(tmp_path / "at_once").manifest.fingerprint
+
+
+def test_added_text_is_counted_by_the_document_and_weighed_as_before(copied: Path, tmp_path: Path) -> None:
+    """The options too are those of the layer as it was made, though nobody names them again."""
+    add(copied, layers={"document_counts": {}, "inverse_document_frequency": {"steps": 20}})
+    before = documents_of(copied, "inverse_document_frequency")
+    known = {token: value for rows in before for tokens, found in rows for token, value in zip(tokens, found, strict=True)}
+    nowhere = round(20 * log(1 + len(before[0])))
+    add(copied, [f"more={write_jsonl(tmp_path / 'more.jsonl', sample_texts('en', 40)[24:])}"])
+    weighed, counted = (documents_of(copied, name) for name in ("inverse_document_frequency", "document_counts"))
+    assert len(weighed[0]) > len(before[0])
+    for tokens, found in weighed[0] + weighed[1]:
+        assert found == [known.get(token, nowhere) for token in tokens]
+    for tokens, found in counted[0] + counted[1]:
+        counts = Counter(tokens)
+        assert found == [counts[token] for token in tokens]
+    assert Corpus(copied).profile.layer_options["inverse_document_frequency"] == {"steps": 20}
 
 
 def test_a_layer_is_found_for_text_of_every_addition(copied: Path, tmp_path: Path) -> None:
