@@ -95,6 +95,8 @@ class BaselineScore:
     """For regression 0."""
     error: float
     """Standard error of value - chance if there is nothing to find, labels of one passage counted together."""
+    labels: int
+    """Held-out labels that were judged."""
 
     @property
     def leaks(self) -> bool:
@@ -114,7 +116,7 @@ def class_score(scores: FloatArray, labels: IntArray, clusters: IntArray, groups
     judged = sizes[group_of_class[labels]] > 1
     scores, labels, clusters = scores[judged], labels[judged], clusters[judged]
     if not len(labels):
-        return BaselineScore(0.0, 0.0, 0.0)
+        return BaselineScore(0.0, 0.0, 0.0, 0)
     own = group_of_class[labels]
     chosen = np.where(own[:, None] == group_of_class[None, :], scores, -np.inf).argmax(axis=1)
     counts = np.bincount(labels, minlength=len(group_of_class))
@@ -136,11 +138,11 @@ def regression_score(values: FloatArray, labels: Array, clusters: IntArray) -> B
     """Return R2: the part of the variance of the labels that the values explain; all [N]."""
     gain = (labels - labels.mean()) ** 2 - (labels - values) ** 2
     variance = max(float(labels.var()), 1e-12)
-    return BaselineScore(float(gain.mean()) / variance, 0.0, _clustered_error(gain, clusters) / variance)
+    return BaselineScore(float(gain.mean()) / variance, 0.0, _clustered_error(gain, clusters) / variance, len(labels))
 
 
 def _accuracy(hits: FloatArray, chance: FloatArray, clusters: IntArray) -> BaselineScore:
-    return BaselineScore(float(hits.mean()), float(chance.mean()), _clustered_error(hits - chance, clusters))
+    return BaselineScore(float(hits.mean()), float(chance.mean()), _clustered_error(hits - chance, clusters), len(hits))
 
 
 def _clustered_error(differences: FloatArray, clusters: IntArray) -> float:

@@ -1,15 +1,15 @@
 """What every task must keep, looked for in its own samples: each rule is a function that yields what breaks it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypedDict
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.features import BASELINES, Sample, sequence_bounds
-from ernie_cmtl.records import MASKED_TOKEN, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, TaskInstance
+from ernie_cmtl.records import MASKED_TOKEN, Array, Example, IntArray, Targets
+from ernie_cmtl.task import HeadSpec, TaskInstance, TextLayout
 
 _REMADE = 200
 """Samples that are made again."""
@@ -244,17 +244,38 @@ def _known_leaks(drawn: Drawn) -> Iterator[str]:
             yield f"known_leaks names {name!r}; baselines are {', '.join(BASELINES)}"
 
 
+@dataclass
+class _WatchedLayout:
+    """A layout that knows which layers were read."""
+
+    layout: TextLayout
+    read: set[str] = field(default_factory=set)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.layout, name)
+
+    def layer_at(self, name: str, tokens: IntArray) -> Array:
+        """Return the values of a layer at some tokens."""
+        self.read.add(name)
+        return self.layout.layer_at(name, tokens)
+
+
 def _layers(drawn: Drawn) -> Iterator[str]:
-    stream = drawn.stream
-    for layer in stream.instance.task.layers:
-        if not any(_changed(stream, sample, layer) for sample in drawn.samples[:_REMADE]):
-            yield f"layer {layer!r} is declared and changes no example"
+    stream, task = drawn.stream, drawn.stream.instance.task
+    watched = _WatchedLayout(stream.corpus)
+    if task.layers:
+        task.index(cast(TextLayout, watched), drawn.length)
+    for layer in sorted(set(task.layers) - watched.read):
+        if not any(_reads(stream, sample, layer) for sample in drawn.samples[:_REMADE]):
+            yield f"layer {layer!r} is declared and never read"
 
 
-def _changed(stream: SampleStream, sample: Sample, layer: str) -> bool:
-    """Tell whether an example is another one when a layer of its passage runs backwards."""
+def _reads(stream: SampleStream, sample: Sample, layer: str) -> bool:
+    """Tell whether an example cannot be made without a layer."""
     text = stream.corpus.passage(sample.start, sample.stop, stream.instance.layers)
-    other = replace(text, layers={**text.layers, layer: text.layers[layer][::-1]})
-    task, corpus = stream.instance.task, stream.corpus
-    made = [as_bytes(task.example(passage, np.random.default_rng(sample.number), corpus)) for passage in (text, other)]
-    return made[0] != made[1]
+    without = replace(text, layers={name: values for name, values in text.layers.items() if name != layer})
+    try:
+        stream.instance.task.example(without, np.random.default_rng(sample.number), stream.corpus)
+    except KeyError:
+        return True
+    return False

@@ -40,7 +40,7 @@ class Leak(TypedDict):
     """The value of the measure."""
     chance: float
     samples: int
-    """Held-out labels."""
+    """Held-out labels that were judged; where the input shows a group, those of groups of several classes."""
     leaks: bool
     """Beats chance by more than 5 points and by more than 3 standard errors."""
     allowed: str | None
@@ -57,12 +57,12 @@ def find_leaks(spec: HeadSpec, train: TextView, heldout: TextView, known: Mappin
         # The token that is right most often; reported, for to predict tokens from their frequency is where learning begins.
         hits = float((judged == np.bincount(labels).argmax()).mean())
         chance = float(np.bincount(judged).max()) / len(judged)
-        return [_leak(spec, "unigram", BaselineScore(hits, chance, 0.0), len(judged), None)]
+        return [_leak(spec, "unigram", BaselineScore(hits, chance, 0.0, len(judged)), None)]
     targets = _targets(spec, labels)
     found = []
     for name, predict in _baselines(spec, train, heldout).items():
         score = _score(spec, predict(targets), judged, clusters)
-        found.append(_leak(spec, name, score, len(judged), known.get(name)))
+        found.append(_leak(spec, name, score, known.get(name)))
     return found
 
 
@@ -99,14 +99,14 @@ def _score(spec: HeadSpec, predicted: FloatArray, labels: Array, clusters: IntAr
     return class_score(predicted.reshape(len(labels), -1), labels, clusters, spec.shown_groups)
 
 
-def _leak(spec: HeadSpec, baseline: str, score: BaselineScore, samples: int, allowed: str | None) -> Leak:
+def _leak(spec: HeadSpec, baseline: str, score: BaselineScore, allowed: str | None) -> Leak:
     return {
         "head": spec.name,
         "baseline": baseline,
         "measure": "r2" if spec.kind.endswith("regression") else "accuracy",
         "accuracy": score.value,
         "chance": score.chance,
-        "samples": samples,
+        "samples": score.labels,
         "leaks": score.leaks,
         "allowed": allowed,
     }

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus, TextSplit
+from ernie_cmtl.corpus.manifest import SPLITS
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.text import TextSplit
 from ernie_cmtl.evaluation.features import token_classes
 from ernie_cmtl.evaluation.task_check import CheckTexts, EdgeText, TaskCheck, check_task
 from ernie_cmtl.records import AnnotatedText, IntArray
@@ -22,10 +24,13 @@ def check(corpus: Corpus, name: str, config: TaskConfig, length: int, samples: i
         UserError: The task does not exist or does not fit the corpus, or finds no sample in one of its splits.
     """
     instance = make_instance(name, 0, config, corpus)
-    train = corpus.split("train")
+    rows = instance.task.options.rows
+    train, heldout = (corpus.labelled(rows, split) if rows else corpus.split(split) for split in SPLITS)
+    # A labelled row is a document of always the same sentences.
+    edges = {} if rows else _edges(train, instance.layers)
     size = corpus.vocabulary.size
     tokens = corpus.tokenizer.convert_ids_to_tokens(list(range(size)))
-    texts = CheckTexts(train, corpus.split("heldout"), _edges(train, instance.layers), token_classes(tokens))
+    texts = CheckTexts(train, heldout, edges, token_classes(tokens))
     return check_task(instance, texts, length, samples, seed)
 
 

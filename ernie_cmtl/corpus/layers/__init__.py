@@ -83,7 +83,7 @@ class FittedLayer(Layer):
         """Return the layer of one shard, a value a token, always of the same integer type; [tokens]."""
 
 
-_LAYERS = Plugins(Layer, "layer", package=__name__, group="ernie_cmtl.layers")
+_LAYERS = Plugins(Layer, "layer", package=__name__, group="ernie_cmtl.layers", option="--layer-module")
 
 
 def layer_names() -> list[str]:
