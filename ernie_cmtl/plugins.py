@@ -25,6 +25,8 @@ class Plugins(Generic[Plugin]):
     """Our package of them, one file each; a file whose name begins with an underscore is none."""
     group: str
     """Entry point group in which installed packages name theirs, as `module` or `module:Class`."""
+    option: str
+    """Option of the command line that names a module of one, for messages."""
     _modules: dict[str, ModuleType] = field(default_factory=dict, init=False)
 
     def names(self) -> list[str]:
@@ -39,7 +41,8 @@ class Plugins(Generic[Plugin]):
         """
         sources = self._sources(name)
         if not sources:
-            raise UserError(f"no {self.kind} named {name!r}; registered are {', '.join(self.names())}")
+            where = f"one of your own is named by {self.option} MODULE, at every call that needs it"
+            raise UserError(f"no {self.kind} named {name!r}; registered are {', '.join(self.names())}; {where}")
         if len(sources) > 1:
             raise UserError(f"two sources claim the {self.kind} {name!r}: {' and '.join(map(_describe, sources))}")
         if isinstance(sources[0], EntryPoint) and sources[0].attr:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -141,6 +142,8 @@ class PretrainTask(ABC):
     """Where the objective comes from: paper and section."""
     languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    known_leaks: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Baseline of `tasks check` that beats chance by the nature of the task -> the reason."""
 
     def __init__(self, options: TaskOptions, profile: CorpusProfile) -> None:
         self.options = options

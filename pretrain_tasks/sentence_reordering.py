@@ -3,6 +3,7 @@
 from functools import cached_property
 from itertools import pairwise, permutations
 from math import factorial
+from types import MappingProxyType
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +27,7 @@ class SentenceReordering(PretrainTask):
     family = "syntactic"
     source = "ERNIE 2.0, section 4.2.2"
     Options = SentenceReorderingOptions
+    known_leaks = MappingProxyType({"edge_tokens": "some words open a passage and others go on with it"})
     options: SentenceReorderingOptions
 
     @property

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plugins": {"errors"},
     "task": {"records", "errors"},
     "pretrain_tasks": {"errors", "records", "task", "data"},
-    "registry": {"task", "records", "plugins"},
+    "registry": {"errors", "task", "records", "plugins"},
     "corpus": BOTTOM | {"plugins"},
     "data": CONTRACT,
     "model": CONTRACT,

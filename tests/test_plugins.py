@@ -21,7 +21,7 @@ class {}(SpanProvider):
 
 @pytest.fixture
 def plugins() -> Plugins[SpanProvider]:
-    return Plugins(SpanProvider, "layer", "ernie_cmtl.corpus.layers", "ernie_cmtl.layers")
+    return Plugins(SpanProvider, "layer", "ernie_cmtl.corpus.layers", "ernie_cmtl.layers", "--layer-module")
 
 
 @pytest.fixture

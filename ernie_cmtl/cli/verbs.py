@@ -1,27 +1,24 @@
 """The verbs. Each exits with 0, with 2 on a mistake of the user's, with 1 on a fault, with 130 when a run was stopped."""
 
-import json
 import os
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
+from ernie_cmtl.cli.calls import Json, Parameters, TaskModules, add_tasks, console, one_message, print_result
+from ernie_cmtl.cli.tasks import tasks_app
 from ernie_cmtl.errors import UserError
 
 # What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays without torch.
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True)
-"""Progress and messages; what a verb was asked for goes to standard output."""
-Parameters = ParamSpec("Parameters")
+app.add_typer(tasks_app, name="tasks")
 
 STOPPED = 130
-Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on standard output.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.sub=value.", show_default=False)]
 CorpusFolder = Annotated[Path | None, typer.Option("--corpus", help="Use this corpus in place of the config's.")]
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file of a run.", show_default=False)]
@@ -32,25 +29,9 @@ def verb(epilog: str) -> Callable[[Callable[Parameters, None]], Callable[Paramet
     """Register a function as a verb; a mistake of the user's becomes one message and exit code 2."""
 
     def register(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-        @app.command(epilog=epilog)
-        @wraps(function)
-        def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
-            try:
-                function(*arguments, **options)
-            except UserError as error:
-                console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-                raise typer.Exit(2) from None
-
-        return checked
+        return app.command(epilog=epilog)(one_message(function))
 
     return register
-
-
-def _print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]) -> None:
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        Console().print(shown())
 
 
 @verb("Example: ernie-cmtl prepare --input wiki=articles.parquet books=novels/ --output corpus --language en")
@@ -91,24 +72,7 @@ def prepare(
     request = read_wish(wish)
     with progress_bar(console) as progress:
         result = build(request, processes or os.cpu_count() or 1, BuildBar(progress), restart)
-    _print_result(result, as_json, lambda: corpus_table(result))
-
-
-@verb("Example: ernie-cmtl tasks")
-def tasks(as_json: Json = False) -> None:
-    """List the registered pretraining tasks."""
-    from ernie_cmtl.registry import describe_task, task_names
-
-    rows = [describe_task(name) for name in task_names()]
-
-    def show() -> RenderableType:
-        table = Table("task", "family", "layers", "heads", "languages", "source")
-        for row in rows:
-            heads = ", ".join(f"{head['name']} ({head['kind']})" for head in row["heads"])
-            table.add_row(row["name"], row["family"], ", ".join(row["layers"]), heads, ", ".join(row["languages"]), row["source"])
-        return table
-
-    _print_result(rows, as_json, show)
+    print_result(result, as_json, lambda: corpus_table(result))
 
 
 @verb("Example: ernie-cmtl inspect sentence_reordering --corpus corpus segments=4")
@@ -119,6 +83,7 @@ def inspect(
     samples: Annotated[int, typer.Option(min=1, help="How many examples.")] = 3,
     length: Annotated[int, typer.Option(min=16, help="Row length.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 1,
+    task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
     """Show what a task does to the text: sentences, units, input and labels."""
@@ -129,27 +94,35 @@ def inspect(
     from ernie_cmtl.run.assemble import make_instance
     from ernie_cmtl.settings import validate
 
+    add_tasks(task_module)
     opened = Corpus(corpus)
     instance = make_instance(task, 0, validate(TaskConfig, {}, options or [], task), opened)
     stream = SampleStream(instance, opened.split("train"), length, seed)
     rows = [show_example(opened, stream, number) for number in range(min(samples, len(stream)))]
-    _print_result([plain for plain, _ in rows], as_json, lambda: Group(*(shown for _, shown in rows)))
+    print_result([plain for plain, _ in rows], as_json, lambda: Group(*(shown for _, shown in rows)))
 
 
 @verb("Example: ernie-cmtl pretrain configs/quickstart.yaml optimizer.learning_rate=3e-4")
-def pretrain(config: ConfigFile, overrides: Overrides = None, corpus: CorpusFolder = None, as_json: Json = False) -> None:
+def pretrain(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    corpus: CorpusFolder = None,
+    task_module: TaskModules = None,
+    as_json: Json = False,
+) -> None:
     """Train a run; if its folder holds a checkpoint, go on from there."""
     from ernie_cmtl.cli.show_corpus import progress_bar
     from ernie_cmtl.cli.show_run import RunView, score_table
     from ernie_cmtl.config import load_run_config
     from ernie_cmtl.run.pretrain import pretrain as train
 
+    add_tasks(task_module)
     settings = load_run_config(config, _with_corpus(overrides, corpus))
     with progress_bar(console) as progress:
         result = train(settings, RunView(console, progress))
     if result["worker"] == 0:
         title = f"{result['run']}: {result['steps']} steps"
-        _print_result(result, as_json, lambda: score_table(title, result["heldout"]))
+        print_result(result, as_json, lambda: score_table(title, result["heldout"]))
     if result["interrupted"]:
         raise typer.Exit(STOPPED)
 
@@ -159,12 +132,14 @@ def evaluate(
     run: RunFolder,
     step: Annotated[int | None, typer.Option(help="A checkpoint's step.")] = None,
     corpus: CorpusFolder = None,
+    task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
     """Measure the held-out loss and accuracy of each task of a run, over all and for each source of the text."""
     from ernie_cmtl.cli.show_run import score_table
     from ernie_cmtl.run.saved import evaluate_run
 
+    add_tasks(task_module)
     result = evaluate_run(run, step, corpus)
     title = f"{run}, step {result['step']}, corpus {result['corpus']}"
 
@@ -174,7 +149,7 @@ def evaluate(
             *(score_table(f"source {name}", scores) for name, scores in result["sources"].items()),
         )
 
-    _print_result(result, as_json, show)
+    print_result(result, as_json, show)
 
 
 @verb("Example: ernie-cmtl export runs/quickstart --output model")
@@ -183,6 +158,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", help="Folder for the model.")],
     format: Annotated[str, typer.Option("--format", help="hf: transformers.")] = "hf",
     step: Annotated[int | None, typer.Option(help="A checkpoint's step; default: the newest.")] = None,
+    task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
     """Write the encoder for transformers, reload it with the stock classes and compare."""
@@ -190,9 +166,10 @@ def export(
 
     if format != "hf":
         raise UserError(f"unknown format {format!r}; accepted: hf")
+    add_tasks(task_module)
     result = export_run(run, output, step)
     line = f"exported to {result['path']}; reloaded, largest logit difference {result['max_abs_logit_difference']:g}"
-    _print_result(result, as_json, lambda: line)
+    print_result(result, as_json, lambda: line)
 
 
 @verb("Example: ernie-cmtl bench configs/quickstart.yaml --steps 20")
@@ -204,12 +181,14 @@ def bench(
     warmup: Annotated[int, typer.Option(min=0, help="Steps before.")] = 3,
     peak_tflops: Annotated[float | None, typer.Option(help="Peak of the device, for MFU.")] = None,
     data_only: Annotated[bool, typer.Option("--data-only", help="Only make the batches.")] = False,
+    task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
     """Time the steps of a run without writing anything."""
     from ernie_cmtl.config import load_run_config
     from ernie_cmtl.run.bench import bench as measure
 
+    add_tasks(task_module)
     result = measure(load_run_config(config, _with_corpus(overrides, corpus)), steps, warmup, peak_tflops, data_only)
 
     def show() -> RenderableType:
@@ -218,7 +197,7 @@ def bench(
             table.add_row(name, f"{value:,}" if isinstance(value, int | float) else str(value))
         return table
 
-    _print_result(result, as_json, show)
+    print_result(result, as_json, show)
 
 
 def _with_corpus(overrides: list[str] | None, corpus: Path | None) -> list[str]:

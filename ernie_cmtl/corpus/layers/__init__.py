@@ -86,7 +86,7 @@ class FittedLayer(Layer):
         """Return the layer of one shard, always of the same integer type; [tokens], or [documents, ...] of such a layer."""
 
 
-_LAYERS = Plugins(Layer, "layer", package=__name__, group="ernie_cmtl.layers")
+_LAYERS = Plugins(Layer, "layer", package=__name__, group="ernie_cmtl.layers", option="--layer-module")
 
 
 def layer_names() -> list[str]:

@@ -1,0 +1,70 @@
+"""The verb `tasks check`: a corpus opened, with small texts beside it whose documents are unusual."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ernie_cmtl.config import TaskConfig
+from ernie_cmtl.corpus.manifest import SPLITS
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.text import TextSplit
+from ernie_cmtl.evaluation.features import token_classes
+from ernie_cmtl.evaluation.task_check import CheckTexts, EdgeText, TaskCheck, check_task
+from ernie_cmtl.records import AnnotatedText, IntArray
+from ernie_cmtl.run.assemble import make_instance
+
+_DOCUMENTS, _SENTENCES = 8, 24
+"""Of the small texts, at most."""
+
+
+def check(corpus: Corpus, name: str, config: TaskConfig, length: int, samples: int, seed: int) -> TaskCheck:
+    """Check a task on a corpus; length: of a row; samples: training ones, and half as many held-out ones.
+
+    Raises:
+        UserError: The task does not exist or does not fit the corpus, or finds no sample in one of its splits.
+    """
+    instance = make_instance(name, 0, config, corpus)
+    rows = instance.task.options.rows
+    train, heldout = (corpus.labelled(rows, split) if rows else corpus.split(split) for split in SPLITS)
+    # A labelled row is a document of always the same sentences.
+    edges = {} if rows else _edges(train, instance.layers)
+    size = corpus.vocabulary.size
+    tokens = corpus.tokenizer.convert_ids_to_tokens(list(range(size)))
+    texts = CheckTexts(train, heldout, edges, token_classes(tokens))
+    return check_task(instance, texts, length, samples, seed)
+
+
+def _edges(text: TextSplit, layers: Sequence[str]) -> Mapping[str, EdgeText]:
+    """Return small texts made of documents of a real one: some cut to a sentence or a token, some empty."""
+    documents = [_document(text, number, layers) for number in range(min(_DOCUMENTS, text.documents))]
+    sentences = [document.sentence_range(0, 1) for document in documents]
+    tokens = [document.part(0, 1) for document in documents]
+    none = [AnnotatedText(document.token_ids[:0], np.zeros(1, np.int64), {}) for document in documents]
+    return {
+        "short documents": _edge_text([*documents, *sentences, *tokens], layers),
+        "one-sentence documents": _edge_text(sentences, layers),
+        "empty documents": _edge_text([part for pair in zip(none, documents, strict=True) for part in pair] + none[:1], layers),
+    }
+
+
+def _document(text: TextSplit, number: int, layers: Sequence[str]) -> AnnotatedText:
+    first = int(text.document_offsets[number])
+    last = min(int(text.document_offsets[number + 1]), first + _SENTENCES)
+    return text.passage(int(text.sentence_offsets[first]), int(text.sentence_offsets[last]), layers)
+
+
+def _edge_text(documents: Sequence[AnnotatedText], layers: Sequence[str]) -> EdgeText:
+    tokens = np.concatenate([document.token_ids for document in documents])
+    starts = _ends([len(document.token_ids) for document in documents])
+    sentences = [document.sentence_offsets[1:] + start for document, start in zip(documents, starts.tolist(), strict=False)]
+    # An empty document has no layers, and adds nothing to any.
+    arrays = {name: np.concatenate([d.layers[name] for d in documents if len(d.token_ids)]) for name in layers}
+    offsets = np.concatenate([np.zeros(1, np.int64), *sentences])
+    document_offsets = _ends([document.sentences for document in documents])
+    text = TextSplit(len(tokens), document_offsets, offsets, np.zeros(1, np.int64), ["edge"], [{"token_ids": tokens, **arrays}])
+    held = [tokens, offsets, document_offsets, *arrays.values()]
+    return EdgeText(text, lambda: b"".join(array.tobytes() for array in held))
+
+
+def _ends(counts: Sequence[int]) -> IntArray:
+    return np.cumsum([0, *counts])
