@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Part -> the other parts of ours that it may import."""
 
-HELPERS_OF_TASKS = {"ernie_cmtl.data.windows", "ernie_cmtl.data.masking", "ernie_cmtl.data.units", "ernie_cmtl.data.assemble"}
+HELPERS_OF_TASKS = {f"ernie_cmtl.data.{name}" for name in ("assemble", "masking", "passages", "units", "windows")}
 
 
 def module_name(path: Path) -> str:
