@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Part -> the other parts of ours that it may import."""
 
-HELPERS_OF_TASKS = {f"ernie_cmtl.data.{name}" for name in ("assemble", "masking", "terms", "units", "windows")}
+HELPERS_OF_TASKS = {f"ernie_cmtl.data.{name}" for name in ("assemble", "masking", "passages", "terms", "units", "windows")}
 
 
 def module_name(path: Path) -> str:

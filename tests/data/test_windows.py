@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_cmtl.data.windows import sentence_windows, token_windows
+from ernie_cmtl.data.windows import FEWEST_TOKENS, balanced_windows, even_windows, sentence_windows, token_windows
 from ernie_cmtl.records import IntArray
 
 # Documents of sentences of so many tokens.
@@ -18,6 +19,10 @@ class Layout:
     document_tokens: IntArray
     document_offsets: IntArray
     sentence_offsets: IntArray
+
+    @property
+    def documents(self) -> int:
+        return len(self.document_offsets) - 1
 
 
 def sums(values: list[int]) -> IntArray:
@@ -75,6 +80,52 @@ def test_sentence_windows_are_the_longest_runs_of_whole_sentences(documents, tok
 def test_sentence_longer_than_a_window_is_stepped_over():
     index = sentence_windows(lay_out([[4, 50, 3, 4, 2, 9]]), tokens=10, specials=2, minimum_sentences=2)
     assert (index.starts.tolist(), index.stops.tolist(), index.slots.tolist()) == ([54], [63], [11])
+
+
+@settings(max_examples=100, deadline=None)
+@given(DOCUMENTS, st.integers(0, 30), st.integers(0, 4), st.integers(1, 4))
+def test_even_windows_share_a_document_out(documents, tokens, specials, minimum):
+    layout = lay_out(documents)
+    index = even_windows(layout, tokens, specials, minimum)
+    for document, windows in enumerate(windows_by_document(index, layout)):
+        length, there = sum(documents[document]), len(documents[document])
+        if there < minimum or length < FEWEST_TOKENS or tokens < FEWEST_TOKENS:
+            assert not windows
+            continue
+        sizes = [stop - start for start, stop in windows]
+        assert [token for start, stop in windows for token in range(start, stop)] == list(
+            range(layout.document_tokens[document], layout.document_tokens[document + 1])
+        )
+        assert max(sizes) <= tokens
+        assert max(sizes) - min(sizes) <= 1
+        assert len(sizes) == -(-length // tokens)
+    np.testing.assert_array_equal(index.slots, index.stops - index.starts + specials)
+
+
+@settings(max_examples=100, deadline=None)
+@given(DOCUMENTS, st.integers(1, 30), st.integers(1, 4))
+def test_balanced_windows_go_through_a_document_from_one_of_its_ends(documents, tokens, minimum):
+    layout = lay_out(documents)
+    mirrored = lay_out([document[::-1] for document in documents])
+    ahead, back = (windows_by_document(sentence_windows(text, tokens, 3, minimum), text) for text in (layout, mirrored))
+    for document, windows in enumerate(windows_by_document(balanced_windows(layout, tokens, 3, minimum), layout)):
+        ends = layout.document_tokens[document] + layout.document_tokens[document + 1]
+        assert windows in (ahead[document], [(ends - stop, ends - start) for start, stop in back[document][::-1]])
+
+
+def test_the_sides_of_balanced_windows_are_alike():
+    rng = np.random.default_rng(1)
+    layout = lay_out([rng.integers(2, 40, 60).tolist() for _ in range(300)])
+
+    def sides(index) -> float:
+        """Mean tokens of the first sentence over those of the last."""
+        first = np.searchsorted(layout.sentence_offsets, index.starts)
+        last = np.searchsorted(layout.sentence_offsets, index.stops) - 1
+        lengths = np.diff(layout.sentence_offsets)
+        return float(lengths[first].mean() / lengths[last].mean())
+
+    assert sides(balanced_windows(layout, 80, 3, 2)) == pytest.approx(1, abs=0.03)
+    assert sides(sentence_windows(layout, 80, 3, 2)) > 1.2
 
 
 def test_index_without_samples_is_empty():
