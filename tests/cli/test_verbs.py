@@ -242,6 +242,7 @@ def test_a_layer_of_ones_own_is_one_file(line: Line, tmp_path: Path, monkeypatch
         "        return [match.span(1) for match in re.finditer('\\\"([a-z ]+)\\\"', text)]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("ernie_cmtl.corpus.layers._LAYERS._modules", {})
     shutil.copytree(line.corpus, tmp_path / "corpus")
     words = ("prepare", "--corpus", tmp_path / "corpus", "--layers", "quoted_words", "--processes", "2")
     assert result_of(*words, "--layer-module", "quoted_words")["layers"][-1] == "quoted_words"
