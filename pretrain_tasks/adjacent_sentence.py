@@ -16,7 +16,7 @@ class AdjacentSentence(PretrainTask):
     """Three classes a sequence, one third each."""
 
     family = "syntactic"
-    source = "StructBERT, section 2.3; Aroca-Ouellette and Rudzicz 2020"
+    source = "StructBERT; Aroca-Ouellette and Rudzicz 2020"
 
     @property
     def minimum_documents(self) -> int:

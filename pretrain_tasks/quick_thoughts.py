@@ -43,10 +43,12 @@ class QuickThoughts(PretrainTask):
         return (HeadSpec("following", "choice", classes=self.options.candidates),)
 
     def index(self, layout: TextLayout, length: int) -> SampleIndex:
-        """Even windows of the size that context and candidate have together."""
+        """Even windows of the size that context and candidate have together, but for those that nothing follows."""
         count = self.options.candidates
         index = even_windows(layout, length // count - _SPECIALS, _SPECIALS, self.minimum_sentences)
-        return SampleIndex(index.starts, index.stops, index.slots * count)
+        document = layout.document_tokens.searchsorted(index.starts, side="right")
+        kept = index.starts < layout.sentence_offsets[layout.document_offsets[document] - 1]
+        return SampleIndex(index.starts[kept], index.stops[kept], index.slots[kept] * count)
 
     def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
         """Cut all candidates to the same budget; the context fills the room that the longest leaves, and is the same for all."""

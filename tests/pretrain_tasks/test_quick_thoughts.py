@@ -76,6 +76,13 @@ def test_the_form_tells_nothing_of_the_choice(language, row_length, request):
         assert accuracy < 1 / 3 + 0.05, rule
 
 
+def test_every_sample_has_a_sentence_that_follows(distinct):
+    split, index = distinct.split("train"), open_stream("quick_thoughts", distinct, 64).index
+    document = np.searchsorted(split.document_tokens, index.starts, side="right") - 1
+    last_sentence = split.sentence_offsets[split.document_offsets[document + 1] - 1]
+    assert (index.starts < last_sentence).all()
+
+
 def test_two_candidates_need_no_other_document(tmp_path):
     stream = open_stream("quick_thoughts", build(tmp_path, [40]), candidates=2)
     made = numbered_examples(stream, 200)
