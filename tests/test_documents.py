@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 import pretrain_tasks
-from ernie_cmtl.config import RunConfig
+from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus import layers
 from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.evaluation.features import BASELINES
 from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.check import check
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.learning_rate import Schedule
 from tests.conftest import build_corpus, sample_texts, tiny_settings
@@ -56,6 +58,14 @@ def test_the_table_of_span_providers_names_them_all() -> None:
         row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
         assert row
         assert all(f"`{option}`" in row[0] for option in layers.find_layer(name).Options.model_fields)
+
+
+def test_the_document_on_tasks_knows_every_rule_and_baseline_of_the_check(english: Corpus) -> None:
+    text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8").partition("## Checking a task")[2]
+    assert all(f"`{name}`" in text for name in BASELINES)
+    edges = ("short documents", "one-sentence documents", "empty documents", "known leaks")
+    for rule in check(english, "capitalization", TaskConfig(), 64, 20, 1)["contract"]:
+        assert f"`{rule['name']}`" in text or rule["name"] in edges
 
 
 def test_the_run_of_the_readme_is_valid(english: Corpus) -> None:

@@ -52,11 +52,12 @@ def _leaks(result: TaskCheck) -> Table:
 def _balance(result: TaskCheck) -> Table:
     table = Table("head", "labels", "spread", title="labels")
     for head, found in result["balance"].items():
-        table.add_row(head, f"{found['labels']:,}", escape(_spread(found)))
+        table.add_row(head, f"{found['labels']:,}", escape(spread(found)))
     return table
 
 
-def _spread(found: dict[str, Any]) -> str:
+def spread(found: dict[str, Any]) -> str:
+    """Return in words how labels are spread."""
     if "classes" in found:
         return ", ".join(f"{name} {share:.1%}" for name, share in found["classes"].items())
     if "mean" in found:

@@ -12,7 +12,7 @@ from ernie_cmtl.cli.calls import Json, TaskModules, add_tasks, one_message, prin
 
 tasks_app = typer.Typer()
 FAILED = 1
-EXAMPLES = "Example: ernie-cmtl tasks --json; ernie-cmtl tasks check sentence_reordering --corpus corpus segments=4"
+EXAMPLES = "Example: ernie-cmtl tasks --json. For one of them: ernie-cmtl tasks check --help"
 
 
 @tasks_app.callback(invoke_without_command=True, epilog=EXAMPLES)

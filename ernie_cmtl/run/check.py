@@ -26,8 +26,8 @@ def check(corpus: Corpus, name: str, config: TaskConfig, length: int, samples: i
     instance = make_instance(name, 0, config, corpus)
     rows = instance.task.options.rows
     train, heldout = (corpus.labelled(rows, split) if rows else corpus.split(split) for split in SPLITS)
-    # A labelled row is a document of always the same sentences.
-    edges = {} if rows else _edges(train, instance.layers)
+    # Labelled rows have always the same sentences, and what a document tells of others does not hold for a few of them.
+    edges = {} if rows or instance.task.document_layers else _edges(train, instance.layers)
     size = corpus.vocabulary.size
     tokens = corpus.tokenizer.convert_ids_to_tokens(list(range(size)))
     texts = CheckTexts(train, heldout, edges, token_classes(tokens))
@@ -61,7 +61,15 @@ def _edge_text(documents: Sequence[AnnotatedText], layers: Sequence[str]) -> Edg
     arrays = {name: np.concatenate([d.layers[name] for d in documents if len(d.token_ids)]) for name in layers}
     offsets = np.concatenate([np.zeros(1, np.int64), *sentences])
     document_offsets = _ends([document.sentences for document in documents])
-    text = TextSplit(len(tokens), document_offsets, offsets, np.zeros(1, np.int64), ["edge"], [{"token_ids": tokens, **arrays}])
+    text = TextSplit(
+        tokens=len(tokens),
+        document_offsets=document_offsets,
+        sentence_offsets=offsets,
+        shard_starts=np.zeros(1, np.int64),
+        shard_documents=np.zeros(1, np.int64),
+        shard_sources=["edge"],
+        arrays=[{"token_ids": tokens, **arrays}],
+    )
     held = [tokens, offsets, document_offsets, *arrays.values()]
     return EdgeText(text, lambda: b"".join(array.tobytes() for array in held))
 
