@@ -75,12 +75,6 @@ class TextLayout(Protocol):
     def sentence_offsets(self) -> IntArray:
         """First token of each sentence and the end; int64 [sentences + 1]."""
 
-    def document_layer(self, name: str, document: int) -> Array:
-        """Return the row of a document in a layer that has one for each."""
-
-    def layer_at(self, name: str, tokens: IntArray) -> Array:
-        """Return the values of a layer at some tokens, which are sorted; [N]."""
-
 
 class TaskCorpus(TextLayout, Protocol):
     """The read-only corpus that a task may look into beyond its own sample."""
@@ -88,6 +82,12 @@ class TaskCorpus(TextLayout, Protocol):
     @property
     def labels(self) -> Mapping[str, Array]:
         """Column -> int64 [documents] classes or float64 [documents] numbers; running text has none."""
+
+    def document_layer(self, name: str, document: int) -> Array:
+        """Return the row of a document in a layer that has one for each."""
+
+    def layer_at(self, name: str, tokens: IntArray) -> Array:
+        """Return the values of a layer at some tokens, which are sorted; [N]."""
 
     def document_at(self, token: int) -> int:
         """Return the number of the document that a token lies in."""
@@ -190,7 +190,7 @@ class PretrainTask(ABC):
         """What it predicts."""
 
     @abstractmethod
-    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+    def index(self, layout: TaskCorpus, length: int) -> SampleIndex:
         """Cut the text into samples whose examples are at most `length` tokens long."""
 
     @abstractmethod

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ernie_cmtl.data.assemble import assemble
 from ernie_cmtl.records import AnnotatedText, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions
 
 _LAYER = "discourse_markers"
 _SPECIALS = 3
@@ -55,7 +55,7 @@ class DiscourseRelation(PretrainTask):
         """One sequence head."""
         return (HeadSpec("marker", "sequence_class", max(2, len(self.markers)), class_names=self.markers),)
 
-    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+    def index(self, layout: TaskCorpus, length: int) -> SampleIndex:
         """Pairs whose second sentence opens with a marker, over-frequent markers thinned out; or every labelled row that fits."""
         seconds = self._labelled(layout) if self.options.rows else self._mined(layout)
         offsets = layout.sentence_offsets
@@ -64,11 +64,11 @@ class DiscourseRelation(PretrainTask):
         return SampleIndex(starts[fits], stops[fits], stops[fits] - starts[fits] + _SPECIALS)
 
     @staticmethod
-    def _labelled(layout: TextLayout) -> IntArray:
+    def _labelled(layout: TaskCorpus) -> IntArray:
         """Return the second sentence of each row."""
         return layout.document_offsets[:-1] + 1
 
-    def _mined(self, layout: TextLayout) -> IntArray:
+    def _mined(self, layout: TaskCorpus) -> IntArray:
         """Return the sentences that open with a marker, are not the first of their document, and go on after it."""
         first_of_document = np.zeros(len(layout.sentence_offsets), dtype=bool)
         first_of_document[layout.document_offsets] = True
