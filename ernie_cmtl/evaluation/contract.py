@@ -9,7 +9,7 @@ import numpy as np
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.features import BASELINES, Sample, sequence_bounds
 from ernie_cmtl.records import MASKED_TOKEN, Array, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, TaskInstance, TextLayout
+from ernie_cmtl.task import HeadSpec, TaskCorpus, TaskInstance
 
 _REMADE = 200
 """Samples that are made again."""
@@ -248,7 +248,7 @@ def _known_leaks(drawn: Drawn) -> Iterator[str]:
 class _WatchedLayout:
     """A layout that knows which layers were read."""
 
-    layout: TextLayout
+    layout: TaskCorpus
     read: set[str] = field(default_factory=set)
 
     def __getattr__(self, name: str) -> Any:
@@ -264,7 +264,7 @@ def _layers(drawn: Drawn) -> Iterator[str]:
     stream, task = drawn.stream, drawn.stream.instance.task
     watched = _WatchedLayout(stream.corpus)
     if task.layers:
-        task.index(cast(TextLayout, watched), drawn.length)
+        task.index(cast(TaskCorpus, watched), drawn.length)
     for layer in sorted(set(task.layers) - watched.read):
         if not any(_reads(stream, sample, layer) for sample in drawn.samples[:_REMADE]):
             yield f"layer {layer!r} is declared and never read"

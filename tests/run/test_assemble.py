@@ -271,7 +271,11 @@ def test_an_unknown_activation_is_an_error_of_the_user(english: Corpus) -> None:
         ({}, {"nonsense": 1}, ("'nonsense'", "capitalization", "knowledge_masking", "sentence_reordering")),
         ({"mine": {"type": "nonsense"}}, {"mine": 1}, ("'nonsense'", "capitalization")),
         ({"capitalization": {"rate": 0.1}}, {"capitalization": 1}, ("tasks.capitalization", "'rate'", "maximum_length")),
-        ({"knowledge_masking": {"rate": 7}}, {"knowledge_masking": 1}, ("tasks.knowledge_masking", "rate", "7")),
+        (
+            {"knowledge_masking": {"masking": {"rate": 7}}},
+            {"knowledge_masking": 1},
+            ("tasks.knowledge_masking", "masking.rate", "7"),
+        ),
     ],
 )
 def test_a_task_that_cannot_be_made_is_named(

@@ -47,7 +47,7 @@ def leaking(result: TaskCheck) -> set[str]:
 def test_a_sound_task_passes(outside, english):
     result = check_source(outside, english, SOUND)
     assert (broken(result), leaking(result), result["passed"]) == ({}, set(), True)
-    # The held-out text is so small that even eight readings hold fewer that differ.
+    # The held-out text is small: it may be read eight times and no more.
     assert result["samples"]["train"] == SAMPLES
     assert SAMPLES // 4 < result["samples"]["heldout"] <= SAMPLES // 2
     shares = result["balance"]["swapped"]["classes"]

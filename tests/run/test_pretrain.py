@@ -20,7 +20,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints
-from tests.conftest import tiny_settings
+from tests.conftest import build_corpus, sample_texts, tiny_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -249,8 +249,9 @@ def test_other_settings_in_the_same_folder_are_refused(unbroken: Path, english: 
         pretrain(RunConfig.model_validate(settings), Watcher())
 
 
-def test_another_corpus_in_the_same_folder_is_refused(unbroken: Path, english: Corpus, chinese: Corpus) -> None:
-    settings = tiny_settings(english, unbroken) | {"corpus": str(chinese.folder)}
+def test_another_corpus_in_the_same_folder_is_refused(unbroken: Path, english: Corpus, tmp_path: Path) -> None:
+    build_corpus(tmp_path, sample_texts("en", 30))
+    settings = tiny_settings(english, unbroken) | {"corpus": str(tmp_path / "corpus")}
     with pytest.raises(UserError, match="another corpus"):
         pretrain(RunConfig.model_validate(settings), Watcher())
 
