@@ -83,21 +83,42 @@ class DiscourseMarkers(TextLayer):
             raise UserError(f"layers.discourse_markers: {len(markers)} markers; at most {MOST_MARKERS} can be told apart")
         comma = language == "en" if options.comma is None else options.comma
         self.options = options.model_copy(update={"markers": markers, "files": (), "comma": comma})
-        self._kinds = {marker: kind for kind, marker in enumerate(markers, start=1)}
-        self._pattern = re.compile(_pattern(markers, language, comma), re.IGNORECASE)
+        self._comma = comma
+        self._by_head: dict[str, list[tuple[str, int]]] = {}
+        for kind, marker in enumerate(markers, start=1):
+            self._by_head.setdefault(self._head(marker), []).append((marker, kind))
+        for found in self._by_head.values():
+            found.sort(key=lambda row: -len(row[0]))
+
+    def _head(self, marker: str) -> str:
+        return marker.split(" ")[0] if self.language == "en" else marker[0]
 
     def marks(self, text: str) -> list[tuple[int, int, int]]:
         """Return first character, one past the last, and kind of each marker at what may be the head of a sentence."""
-        kinds = self._kinds
-        return [(*match.span(), kinds[" ".join(match[1].lower().split())]) for match in self._pattern.finditer(text)]
+        found: list[tuple[int, int, int]] = []
+        for match in _HEADS[self.language].finditer(text):
+            start = match.start()
+            for marker, kind in self._by_head.get(match[0].lower(), ()):
+                stop = self._stop(text, start, marker)
+                if stop and (not found or start >= found[-1][1]):
+                    found.append((start, stop, kind))
+                    break
+        return found
+
+    def _stop(self, text: str, start: int, marker: str) -> int:
+        """Return where a marker that may stand at a place ends, its comma included; 0 if it does not stand there."""
+        stop = start + len(marker)
+        if text[start:stop].lower() != marker:
+            return 0
+        if self.language == "en" and text[stop : stop + 1].isalnum():
+            return 0
+        comma = _COMMA.match(text, stop)
+        return comma.end() if comma else 0 if self._comma else stop
 
 
-def _pattern(markers: tuple[str, ...], language: Language, comma: bool) -> str:
-    longest_first = sorted(markers, key=len, reverse=True)
-    either = "|".join(r"\s+".join(map(re.escape, marker.split())) for marker in longest_first)
-    end = r"\s*[,，]" if comma else r"(?:\s*[,，])?"
-    # Ideographs stand side by side: whether a marker is a word of its own is seen when spans are laid onto words.
-    return rf"(?<!\w)({either}){'' if language == 'zh' else chr(92) + 'b'}{end}"
+_HEADS: Mapping[Language, re.Pattern[str]] = {"en": re.compile(r"(?<!\w)[A-Z][a-z]*"), "zh": re.compile(r"(?<!\w)\w")}
+"""Language -> how a sentence may begin. Whether an ideograph begins a word is seen when marks are laid onto words."""
+_COMMA = re.compile(r"\s*[,，]")
 
 
 def _lines(name: str) -> list[str]:
