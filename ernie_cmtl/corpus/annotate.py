@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-import rjieba
 import sentencex
 from tokenizers import Tokenizer
 
+from ernie_cmtl.corpus.chinese import SEGMENTER
 from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.pieces import PieceTokenizer, TokenizedText
 from ernie_cmtl.corpus.tokenizer import hides_letter_case, raw_text_tokenizer
@@ -48,6 +48,7 @@ class Annotator:
 
     def _annotate(self, text: str, tokens: TokenizedText) -> AnnotatedText:
         starts = tokens.starts
+        marks = {name: provider.marks(text) for name, provider in self.providers.items()}
         if self.language == "zh" and len(starts):
             word_starts = _chinese_word_starts(text, starts)
             letter_case = np.where(word_starts, tokens.letter_case, np.uint8(0))
@@ -58,7 +59,7 @@ class Annotator:
         sentences = self._sentence_offsets(text, starts)
         borders = _unit_borders(word_starts, sentences)
         for name, provider in self.providers.items():
-            layers[name] = _mark_layer(provider.marks(text), provider.continues, starts, borders, sentences)
+            layers[name] = _mark_layer(marks[name], provider.continues, starts, borders, sentences)
         return AnnotatedText(tokens.token_ids, sentences, layers)
 
     def _sentence_offsets(self, text: str, starts: IntArray) -> IntArray:
@@ -70,7 +71,7 @@ class Annotator:
 
 
 def _chinese_word_starts(text: str, starts: IntArray) -> npt.NDArray[np.uint8]:
-    lengths = np.fromiter(map(len, rjieba.cut(text)), dtype=np.int64)
+    lengths = np.fromiter(map(len, SEGMENTER.words(text)), dtype=np.int64)
     words = np.repeat(np.arange(len(lengths)), lengths)[starts]
     begins = np.ones(len(words), dtype=np.uint8)
     begins[1:] = words[1:] != words[:-1]

@@ -3,6 +3,7 @@
 import rjieba
 from pydantic import Field
 
+from ernie_cmtl.corpus.chinese import SEGMENTER
 from ernie_cmtl.corpus.layers import LayerOptions, SpanProvider
 
 _DOTS = "·‧・•"
@@ -49,7 +50,7 @@ class TaggedNames(SpanProvider):
         tags, minimum = frozenset(self.options.tags), self.options.minimum_characters
         found: list[tuple[int, int]] = []
         stop, before = 0, ""
-        for word, tag in rjieba.tag(text, self.options.unknown_words):
+        for word, tag in SEGMENTER.tagged(text) if self.options.unknown_words else rjieba.tag(text, False):
             start, stop = stop, stop + len(word)
             if tag in tags and len(word) >= minimum and word not in _ORDINARY:
                 last = found[-1][1] if found else -1
