@@ -33,6 +33,8 @@ class HeadSpec:
     """Each class is its own yes or no; labels are float32 [N, classes]."""
     class_names: tuple[str, ...] = ()
     """Names of the classes for people, if they have any."""
+    rare_classes: bool = False
+    """May a corpus lack some of the classes, as where they are the words of a list."""
     shown_groups: tuple[str, ...] = ()
     """Class -> what the form of the input shows of it anyway (as the number of segments); held-out scores are then also given
     within each group, where only the rest counts."""

@@ -1,6 +1,7 @@
 """Discourse relation: a sentence and the next one, whose opening marker was taken away; which marker was it?"""
 
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +31,12 @@ class DiscourseRelation(PretrainTask):
 
     family = "semantic"
     source = "ERNIE 2.0, section 4.2.3; Discovery (Sileo et al. 2019)"
+    known_leaks = MappingProxyType(
+        {
+            "edge_tokens": "some markers go with some beginnings: a question, a pronoun, a number",
+            "bag_of_words": "what a text is about and what relations it states go together",
+        }
+    )
     Options = DiscourseRelationOptions
     options: DiscourseRelationOptions
 
@@ -53,7 +60,7 @@ class DiscourseRelation(PretrainTask):
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
         """One sequence head."""
-        return (HeadSpec("marker", "sequence_class", max(2, len(self.markers)), class_names=self.markers),)
+        return (HeadSpec("marker", "sequence_class", max(2, len(self.markers)), class_names=self.markers, rare_classes=True),)
 
     def index(self, layout: TaskCorpus, length: int) -> SampleIndex:
         """Pairs whose second sentence opens with a marker, over-frequent markers thinned out; or every labelled row that fits."""

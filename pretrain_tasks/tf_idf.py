@@ -1,5 +1,7 @@
 """TF-IDF: which tokens of this window does its document keep coming back to, where other documents do not?"""
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ernie_cmtl.data.assemble import assemble
@@ -15,6 +17,12 @@ class TfIdf(PretrainTask):
 
     family = "lexical"
     source = "Aroca-Ouellette and Rudzicz 2020"
+    known_leaks = MappingProxyType(
+        {
+            "token_identity": "how often a word comes again is a habit of the word",
+            "neighbours": "words keep company: the one beside it tells part of the habit",
+        }
+    )
     Options = TermOptions
     options: TermOptions
 

@@ -1,5 +1,7 @@
 """Token and document: does a token of this window stand elsewhere in its document too? Telling tokens do, and common ones."""
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ernie_cmtl.data.assemble import assemble
@@ -13,6 +15,12 @@ class TokenDocumentRelation(PretrainTask):
 
     family = "lexical"
     source = "ERNIE 2.0, section 4.2.1"
+    known_leaks = MappingProxyType(
+        {
+            "token_identity": "how often a word comes again is a habit of the word",
+            "neighbours": "words keep company: the one beside it tells part of the habit",
+        }
+    )
     Options = TermOptions
     options: TermOptions
 

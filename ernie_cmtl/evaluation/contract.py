@@ -139,7 +139,7 @@ def _classes(drawn: Drawn) -> Iterator[str]:
         if spec.kind.endswith("regression"):
             if len(found) >= _LABELS_A_CLASS and np.ptp(found) == 0:
                 yield f"head {spec.name!r}: every label is {found[0]}"
-        elif len(found) >= _LABELS_A_CLASS * spec.classes:
+        elif len(found) >= _LABELS_A_CLASS * spec.classes and not spec.rare_classes:
             drawn_classes = np.flatnonzero(found.any(axis=0)) if spec.multi_label else np.unique(found)
             names = spec.class_names or tuple(str(number) for number in range(spec.classes))
             for absent in sorted(set(range(spec.classes)) - set(drawn_classes.tolist())):
