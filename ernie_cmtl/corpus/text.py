@@ -60,19 +60,19 @@ class TextSplit:
 
     def passage(self, start: int, stop: int, layers: Sequence[str]) -> AnnotatedText:
         """Return tokens start:stop, which lie in one document, with their sentences and layers."""
-        shard = int(np.searchsorted(self.shard_starts, start, side="right")) - 1
+        shard = int(self.shard_starts.searchsorted(start, side="right")) - 1
         arrays, base = self.arrays[shard], int(self.shard_starts[shard])
         span = slice(start - base, stop - base)
-        first, last = np.searchsorted(self.sentence_offsets, (start + 1, stop))
+        first, last = self.sentence_offsets.searchsorted((start + 1, stop))
         offsets = np.empty(last - first + 2, dtype=np.int64)
         offsets[0], offsets[-1] = 0, stop - start
         offsets[1:-1] = self.sentence_offsets[first:last] - start
         token_ids = arrays["token_ids"][span].astype(np.int64)
-        return AnnotatedText(token_ids, offsets, {name: np.asarray(arrays[name][span]) for name in layers}, start)
+        return AnnotatedText(token_ids, offsets, {name: arrays[name][span] for name in layers}, start)
 
     def document_at(self, token: int) -> int:
         """Return the number of the document that a token lies in."""
-        return int(np.searchsorted(self.document_tokens, token, side="right")) - 1
+        return int(self.document_tokens.searchsorted(token, side="right")) - 1
 
 
 @dataclass(frozen=True)

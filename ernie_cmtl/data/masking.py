@@ -24,13 +24,13 @@ def choose_units(lengths: IntArray, maskable: npt.NDArray[np.bool_], rate: float
 
     lengths: tokens of each unit, int64 [U]; maskable: bool [U]. Returns the chosen units, sorted; none if none is maskable.
     """
-    candidates = np.flatnonzero(maskable)
+    (candidates,) = maskable.nonzero()
     if not len(candidates):
         return candidates
-    order = candidates[rng.permutation(len(candidates))]
-    reached = np.cumsum(lengths[order])
+    order = rng.permutation(candidates)
+    reached = lengths[order].cumsum()
     budget = rate * reached[-1]
-    whole = int(np.searchsorted(reached, budget, side="right"))
+    whole = int(reached.searchsorted(budget, side="right"))
     # The unit that crosses the budget comes in with the probability that makes the mean exact.
     if whole < len(order) and rng.random() * lengths[order[whole]] < budget - (reached[whole - 1] if whole else 0):
         whole += 1
@@ -47,18 +47,20 @@ def mask_units(
     """
     begins = unit_starts.astype(bool)
     begins[0] = True
-    firsts = np.flatnonzero(begins)
-    lengths = np.diff(np.append(firsts, len(token_ids)))
+    (firsts,) = begins.nonzero()
+    lengths = np.empty_like(firsts)
+    lengths[:-1], lengths[-1] = firsts[1:] - firsts[:-1], len(token_ids) - firsts[-1]
     maskable = ~np.logical_or.reduceat(vocabulary.special[token_ids], firsts)
     units = choose_units(lengths, maskable, rate, rng)
     if not len(units):
         return None
     chosen = lengths[units]
-    positions = np.repeat(firsts[units] - np.cumsum(chosen) + chosen, chosen) + np.arange(chosen.sum())
+    ends = chosen.cumsum()
+    positions = (firsts[units] - ends + chosen).repeat(chosen) + np.arange(ends[-1])
     labels = token_ids[positions]
     draw = rng.random(len(positions))
     replaced = np.where(draw < 1 - _KEEP - _RANDOM, vocabulary.mask_id, labels)
-    random = np.flatnonzero(draw >= 1 - _RANDOM)
+    (random,) = (draw >= 1 - _RANDOM).nonzero()
     replaced[random] = vocabulary.ordinary_ids[rng.integers(len(vocabulary.ordinary_ids), size=len(random))]
     masked = token_ids.copy()
     masked[positions] = replaced

@@ -21,9 +21,13 @@ def knowledge_units(text: AnnotatedText, spans: Sequence[str]) -> npt.NDArray[np
     taken = np.zeros(len(units), dtype=bool)
     for kind, name in enumerate(spans, start=WORD + 1):
         starts, stops = span_places(text.layers[name])
-        before = np.concatenate([[0], np.cumsum(taken)])
-        free = before[starts] == before[stops]
-        starts, stops = starts[free], stops[free]
+        if not len(starts):
+            continue
+        if kind > WORD + 1:
+            before = np.zeros(len(taken) + 1, dtype=np.int64)
+            taken.cumsum(out=before[1:])
+            free = before[starts] == before[stops]
+            starts, stops = starts[free], stops[free]
         inside = _ranges(starts, stops)
         units[inside] = 0
         units[starts] = kind
@@ -36,13 +40,20 @@ def knowledge_units(text: AnnotatedText, spans: Sequence[str]) -> npt.NDArray[np
 def _ranges(starts: IntArray, stops: IntArray) -> IntArray:
     """Return all places of starts[i]:stops[i], one range after another."""
     lengths = stops - starts
-    return np.repeat(stops - np.cumsum(lengths), lengths) + np.arange(lengths.sum())
+    ends = lengths.cumsum()
+    places: IntArray = (stops - ends).repeat(lengths) + np.arange(ends[-1] if len(ends) else 0)
+    return places
 
 
 def span_places(layer: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
     """Return first token and one past the last of each span of a layer; a span that a window cut off begins with the window."""
-    starts = np.flatnonzero(layer == 1)
+    (starts,) = (layer == 1).nonzero()
     if len(layer) and layer[0] == 2:
-        starts = np.append(0, starts)
-    ends = np.append(np.flatnonzero(layer != 2), len(layer))
-    return starts, ends[np.searchsorted(ends, starts, side="right")]
+        starts = np.concatenate(([0], starts))
+    if not len(starts):
+        return starts, starts
+    ends = np.empty(len(layer) + 1, dtype=np.int64)
+    (others,) = (layer != 2).nonzero()
+    ends[: len(others)], ends[len(others)] = others, len(layer)
+    ends = ends[: len(others) + 1]
+    return starts, ends[ends.searchsorted(starts, side="right")]
