@@ -1,10 +1,11 @@
 """What a person writes after `prepare` -> a request."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from ernie_cmtl.corpus.layers import layer_names
 from ernie_cmtl.corpus.request import DEFAULT_LAYERS, PrepareConfig, Request, added_to, new_corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
@@ -34,6 +35,10 @@ def read_wish(wish: Wish) -> Request:
     """
     if (wish.output is None) == (wish.corpus is None):
         raise UserError("name either --output DIR for a new corpus or --corpus DIR to add to one")
+    # `--layers ONE TWO` gives the option its first word alone; the names after it come with the inputs.
+    known = set(layer_names()) if wish.layers else set()
+    more_layers = [word for word in wish.words if word in known and not Path(word).exists()]
+    wish = replace(wish, layers=[*wish.layers, *more_layers], words=[word for word in wish.words if word not in more_layers])
     settings = [word for word in wish.words if _is_setting(word)]
     inputs = [word for word in wish.words if not _is_setting(word)]
     settings += [f"{key}={value}" for key, value in wish.flags.items() if value is not None]

@@ -29,7 +29,7 @@ class RunView:
         rate = f"{line['real_tokens_per_second']:,.0f} tokens/s"
         self._progress.update(self._bar, completed=line["step"], description=f"[bold]{stage}[/] {line['step']}", rate=rate)
         self._progress.console.print(
-            f"[dim]{line['step']:>7}[/] loss {line['loss']:.4f}  {scores}  [dim]{rate}[/]", highlight=False
+            f"[dim]{line['step']:>7}[/] loss {line['loss']:.4f}  {scores}  [dim]{rate}[/]", highlight=False, soft_wrap=True
         )
 
     def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:

@@ -17,6 +17,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from ernie_cmtl.cli.verbs import app
+from ernie_cmtl.corpus import layers
 from ernie_cmtl.corpus.store import Corpus
 from tests.conftest import sample_texts, write_jsonl
 
@@ -214,15 +215,23 @@ def test_inspect_names_the_layer_of_each_span(line: Line) -> None:
     assert squeezed("collocations: " + " | ".join(samples[0]["spans"]["collocations"])) in squeezed(shown)
 
 
-def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path: Path) -> None:
+def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(line.corpus, tmp_path / "corpus")
     names = tmp_path / "names.txt"
     names.write_text("the assignment statement\nname\n")
     more = write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 20)[DOCUMENTS:])
     words = ("prepare", "--corpus", tmp_path / "corpus", "--input", f"more={more}", "mixture.text=0.5", "mixture.more=0.5")
-    added = result_of(*words, "--layers", "gazetteer", f"layers.gazetteer.files=[{names}]")
+    more_layers = ("gazetteer", "quoted")
+    (tmp_path / "quoted.py").write_text(
+        "from ernie_cmtl.corpus.layers import SpanProvider\n\n\n"
+        "class Quoted(SpanProvider):\n    source = 'test'\n\n    def spans(self, text):\n        return []\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(layers._LAYERS, "_modules", {})
+    own = ("--layer-module", "quoted", f"layers.gazetteer.files=[{names}]")
+    added = result_of(*words, "--layers", *more_layers, *own)
     assert added["documents"]["read"] == line.prepared["documents"]["read"] + 6
-    assert added["layers"] == [*line.prepared["layers"], "gazetteer"]
+    assert added["layers"] == [*line.prepared["layers"], *more_layers]
     assert {name: source["mixture"] for name, source in added["sources"].items()} == {"more": 0.5, "text": 0.5}
     sample = result_of("inspect", "knowledge_masking", "--corpus", tmp_path / "corpus", "--samples", "30")
     assert {"name"} <= {span for row in sample for span in row["spans"]["gazetteer"]}
