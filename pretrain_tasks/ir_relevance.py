@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ernie_cmtl.data.assemble import assemble
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, Targets
+from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, IntArray, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
 
 _LAYER = "retrieved"
@@ -103,7 +103,7 @@ class IrRelevance(PretrainTask):
             label = self._label_of_row(document, corpus)
             passage = text.sentence_range(1, 2)
         else:
-            room = min(room, _tokens_to_choose(corpus, document))
+            room = min(room, int(_tokens_to_choose(corpus, np.array(document))))
             documents = self._documents(document, room, rng, corpus) if room >= _SHORTEST else None
             if documents is None:
                 return None
@@ -117,13 +117,14 @@ class IrRelevance(PretrainTask):
     def _documents(document: int, room: int, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[int, int, int] | None:
         """Choose a document for each class, with enough text; None where a class has none."""
         found = document + corpus.document_layer(_LAYER, document).astype(np.int64)
-        weak = [other for other in found[found != document].tolist() if _tokens_to_choose(corpus, other) >= room]
-        if not weak:
+        weak = found[(found != document) & (_tokens_to_choose(corpus, found) >= room)]
+        if not len(weak):
             return None
-        for other in rng.integers(corpus.documents, size=_DRAWS).tolist():
-            if other != document and other not in found and _tokens_to_choose(corpus, other) >= room:
-                return document, weak[rng.integers(len(weak))], other
-        return None
+        others = rng.integers(corpus.documents, size=_DRAWS)
+        fits = (_tokens_to_choose(corpus, others) >= room) & (others != document) & ~(others[:, None] == found).any(axis=1)
+        if not fits.any():
+            return None
+        return document, int(weak[rng.integers(len(weak))]), int(others[fits.argmax()])
 
     def _label_of_row(self, row: int, corpus: TaskCorpus) -> int:
         labels = corpus.labels
@@ -134,16 +135,16 @@ class IrRelevance(PretrainTask):
         return _CLASSES.index(self.options.grades[classes[self.options.grade][int(labels[self.options.grade][row])]])
 
 
-def _tokens_to_choose(corpus: TaskCorpus, document: int) -> int:
-    """Return how many tokens a document has after its first sentence."""
-    first, last = corpus.document_offsets[document] + 1, corpus.document_offsets[document + 1]
-    return int(corpus.sentence_offsets[last] - corpus.sentence_offsets[first])
+def _tokens_to_choose(corpus: TaskCorpus, documents: IntArray) -> IntArray:
+    """Return how many tokens documents have after their first sentence."""
+    first, last = corpus.document_offsets[documents] + 1, corpus.document_offsets[documents + 1]
+    return corpus.sentence_offsets[last] - corpus.sentence_offsets[first]
 
 
 def _passage(document: int, room: int, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[int, int]:
     """Choose a passage that fills the room, from the start of a sentence after the first on."""
     first, last = corpus.document_offsets[document] + 1, corpus.document_offsets[document + 1]
     starts, end = corpus.sentence_offsets[first:last], int(corpus.sentence_offsets[last])
-    enough = int(np.searchsorted(starts, end - room, side="right"))
+    enough = int(starts.searchsorted(end - room, side="right"))
     start = int(starts[rng.integers(enough)])
     return start, start + room
