@@ -1,5 +1,7 @@
 """Quick thoughts: which of a few sentences follows the context?"""
 
+from types import MappingProxyType
+
 import numpy as np
 from pydantic import Field
 
@@ -24,6 +26,7 @@ class QuickThoughts(PretrainTask):
 
     family = "semantic"
     source = "Logeswaran and Lee 2018; variant of Aroca-Ouellette and Rudzicz 2020"
+    known_leaks = MappingProxyType({"bag_of_words": "sentences that follow each other share words"})
     Options = QuickThoughtsOptions
     options: QuickThoughtsOptions
 

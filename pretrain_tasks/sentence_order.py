@@ -1,5 +1,7 @@
 """Sentence order: two consecutive segments; do they stand in their order?"""
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ernie_cmtl.data.assemble import assemble
@@ -15,6 +17,7 @@ class SentenceOrder(PretrainTask):
 
     family = "syntactic"
     source = "ALBERT, section 3.1"
+    known_leaks = MappingProxyType({"edge_tokens": "some words open a passage and others go on with it"})
 
     @property
     def minimum_sentences(self) -> int:
