@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ernie_cmtl.corpus.add_labelled import LabelledConfig
 from ernie_cmtl.corpus.files import write_text
@@ -50,6 +50,14 @@ class PrepareConfig(BaseModel):
     """At least so many documents of each source are held out, but never more than a quarter."""
     shard_bytes: int = Field(16 << 20, ge=1)
     """Text of one shard, in UTF-8."""
+
+    @field_validator("labelled")
+    @classmethod
+    def _names(cls, labelled: dict[str, LabelledConfig]) -> dict[str, LabelledConfig]:
+        for name in labelled:
+            if not name.isidentifier():
+                raise ValueError(f"name {name!r} is not made of letters, digits and underscores")
+        return labelled
 
 
 @dataclass(frozen=True)

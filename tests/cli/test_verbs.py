@@ -309,6 +309,11 @@ def mistake(*words: str | Path) -> str:
             id="labelled rows without a name",
         ),
         pytest.param(
+            "prepare --input {0}/text.jsonl --output {0}/o --language en labelled.a/b.file={0}/ragged.tsv",
+            ["labelled", "letters, digits and underscores"],
+            id="labelled rows whose name is a path",
+        ),
+        pytest.param(
             "prepare --input a={0}/text.jsonl b={0}/table.csv --output {0}/o --language en mixture.a=0.5 mixture.b=0.4",
             ["sum to 1", "0.9"],
             id="weights that do not sum",
