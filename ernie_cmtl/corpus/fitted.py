@@ -1,7 +1,7 @@
 """Layers that are fitted on the training split, frozen, and marked in every shard."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,16 +24,19 @@ def add_fitted_layers(
     workers: Processes,
 ) -> None:
     """Fit the layers that are new, and mark every shard that lacks one."""
-    for name, layer in layers.items():
-        if not isinstance(layer, FittedLayer):
-            continue
+    fitted = {name: layer for name, layer in layers.items() if isinstance(layer, FittedLayer)}
+    waiting: list[tuple[str, list[Shard], Callable[[], list[str]]]] = []
+    # Those that learn nothing come first: the other processes mark them while this one fits the others.
+    for name, layer in sorted(fitted.items(), key=lambda item: type(item[1]).fit is not FittedLayer.fit):
         folder = corpus / "fitted" / name
         if not folder.exists():
             shutil.rmtree(folder.with_name(name + ".partial"), ignore_errors=True)
             write_folder(folder, partial(layer.fit, shards=shards, corpus=corpus, tokenizer=tokenizer))
         lacking = [shard for shard in shards if shard.hashes and name not in shard.hashes]
         folders = [corpus / "shards" / shard.name for shard in lacking]
-        for shard, found in zip(lacking, workers.map(_Marker(name, layer, folder), folders), strict=True):
+        waiting.append((name, lacking, workers.start(_Marker(name, layer, folder), folders)))
+    for name, lacking, answers in waiting:
+        for shard, found in zip(lacking, answers(), strict=True):
             shard.hashes[name] = found
 
 

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -60,6 +60,13 @@ class Processes:
                 yield first, future.result()
         for first, future in waiting:
             yield first, future.result()
+
+    def start(self, function: Callable[[Question], Answer], items: Sequence[Question]) -> Callable[[], list[Answer]]:
+        """Begin to answer a few questions, all at once, and return what waits for the answers; here, it then answers them."""
+        if not self.pool:
+            return lambda: [function(item) for item in items]
+        futures = [self.pool.submit(function, item) for item in items]
+        return lambda: [future.result() for future in futures]
 
     def map(self, function: Callable[[Question], Answer], items: Iterable[Question]) -> Iterator[Answer]:
         """Yield the answers in order."""

@@ -77,9 +77,11 @@ class FittedLayer(Layer):
     of_documents: ClassVar[bool] = False
     """Has it a row for each document in place of a value for each token."""
 
-    @abstractmethod
     def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Learn from the training documents of the shards in `corpus/shards` and write into a folder all that `mark` needs."""
+        """Learn from the training documents of the shards in `corpus/shards` and write into a folder all that `mark` needs.
+
+        A layer that has nothing to learn leaves this out.
+        """
 
     @abstractmethod
     def mark(self, folder: Path, shard: Path) -> Array:

@@ -1,6 +1,5 @@
 """Retrieved documents: for each document, those of its shard that a search for its first sentence finds."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.records import Array, IntArray
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 
 class RetrievedOptions(LayerOptions):
@@ -38,9 +37,6 @@ class Retrieved(FittedLayer):
     of_documents = True
     Options = RetrievedOptions
     options: RetrievedOptions
-
-    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Learn nothing: every shard is searched by itself."""
 
     def mark(self, folder: Path, shard: Path) -> Array:
         """Return int32 [documents, neighbours]."""
