@@ -1,15 +1,19 @@
 """What the tokens of a window are to the rest of their document: how often they occur there, and how telling they are."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from ernie_cmtl.data.assemble import assemble
 from ernie_cmtl.data.windows import token_windows
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import AnnotatedText, IntArray
-from ernie_cmtl.task import PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
+from ernie_cmtl.records import AnnotatedText, Array, Example, IntArray, Targets
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
 
 TERM_LAYERS = ("document_counts", "inverse_document_frequency")
 _SPECIALS = 2
@@ -52,12 +56,52 @@ def windows_with_rest(layout: TextLayout, length: int) -> SampleIndex:
     return SampleIndex(windows.starts[found], windows.stops[found], windows.slots[found])
 
 
-def find_terms(task: PretrainTask, text: AnnotatedText, corpus: TaskCorpus, minimum_idf: float) -> Terms:
-    """Find the terms of a window that was cut by `windows_with_rest`, with the `TERM_LAYERS`."""
-    steps = text.layers["inverse_document_frequency"]
-    idf = steps / task.profile.layer_options["inverse_document_frequency"]["steps"]
-    places = np.flatnonzero((idf >= minimum_idf) & ~task.vocabulary.special[text.token_ids])
-    in_window = np.bincount(text.token_ids)[text.token_ids[places]]
-    counts = text.layers["document_counts"][places].astype(np.int64) - in_window
-    first, end = corpus.document_tokens[(document := corpus.document_at(text.start)) : document + 2]
-    return Terms(places, counts, idf[places], int(end - first) - len(text.token_ids))
+class TermTask(PretrainTask):
+    """A task that says something of every term of a window; one of them has a head and the labels of its terms."""
+
+    family = "lexical"
+    known_leaks = MappingProxyType(
+        {
+            "token_identity": "how often a word comes again is a habit of the word",
+            "neighbours": "words keep company: the one beside it tells part of the habit",
+        }
+    )
+    Options = TermOptions
+    options: TermOptions
+
+    head: ClassVar[HeadSpec]
+    """What it predicts at a term."""
+
+    @abstractmethod
+    def labels(self, terms: Terms) -> Array:
+        """Return the labels of the terms of a window, of which there is at least one; int64 or float32 [N]."""
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """The one."""
+        return (self.head,)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Counts in the document and in how many documents."""
+        return TERM_LAYERS
+
+    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+        """Windows of documents that have a rest."""
+        return windows_with_rest(layout, length)
+
+    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+        """Label the terms of a window."""
+        terms = self._find(text, corpus)
+        if not len(terms.places):
+            return None
+        return assemble(self, [text], {self.head.name: Targets(terms.places + 1, self.labels(terms))})
+
+    def _find(self, text: AnnotatedText, corpus: TaskCorpus) -> Terms:
+        steps = text.layers["inverse_document_frequency"]
+        idf = steps / self.profile.layer_options["inverse_document_frequency"]["steps"]
+        places = np.flatnonzero((idf >= self.options.minimum_idf) & ~self.vocabulary.special[text.token_ids])
+        in_window = np.bincount(text.token_ids)[text.token_ids[places]]
+        counts = text.layers["document_counts"][places].astype(np.int64) - in_window
+        first, end = corpus.document_tokens[(document := corpus.document_at(text.start)) : document + 2]
+        return Terms(places, counts, idf[places], int(end - first) - len(text.token_ids))
