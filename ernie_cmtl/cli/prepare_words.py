@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ernie_cmtl.corpus.layers import layer_names
-from ernie_cmtl.corpus.request import DEFAULT_LAYERS, PrepareConfig, Request, added_to, new_corpus
+from ernie_cmtl.corpus.request import ADDABLE, DEFAULT_LAYERS, PrepareConfig, Request, added_to, new_corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 from ernie_cmtl.settings import validate
@@ -45,13 +45,8 @@ def read_wish(wish: Wish) -> Request:
     if wish.corpus:
         if wish.language:
             raise UserError("the language of a corpus is fixed; leave --language away with --corpus")
-        fixed = [
-            word for word in settings if word.partition("=")[0].split(".")[0] not in ("reader", "layers", "labelled", "mixture")
-        ]
-        if fixed:
-            raise UserError(
-                f"{fixed[0]!r} is fixed when a corpus is made; with --corpus, reader, layers, labelled and mixture can be set"
-            )
+        if fixed := [word for word in settings if word.partition("=")[0].split(".")[0] not in ADDABLE]:
+            raise UserError(f"{fixed[0]!r} is fixed when a corpus is made; with --corpus one can set {', '.join(ADDABLE)}")
         return added_to(inputs, wish.corpus, _config(wish, settings, ()))
     if wish.language not in get_args(Language):
         given = f"unknown language {wish.language!r}" if wish.language else "--language is missing"

@@ -83,7 +83,7 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
         UserError: An unfinished build of something else, no usable text, or text that changed while it was read.
     """
     if request.base:
-        assert Corpus(request.folder).verified
+        Corpus(request.folder).verify()
     for table in request.config.labelled.values():
         read_table(table)
     build = _Build(request, report, begin(request, restart)["inputs"])

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ernie_cmtl.corpus.add_labelled import LabelledConfig
 from ernie_cmtl.corpus.files import write_text
 from ernie_cmtl.corpus.layers import Layer, find_layer
 from ernie_cmtl.corpus.manifest import Manifest, read_manifest
-from ernie_cmtl.corpus.readers import ReaderConfig
+from ernie_cmtl.corpus.readers import FileInput, ReaderConfig
 from ernie_cmtl.corpus.sources import SourceInput, check_mixture, find_sources
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig
 from ernie_cmtl.errors import UserError
@@ -70,6 +70,8 @@ class Request:
     inputs: list[SourceInput]
     base: Manifest | None
     """The corpus that is added to; none for a new one."""
+    layers: dict[str, Layer]
+    """Every layer that the corpus will have, but for those that the tokens bring along."""
 
     @property
     def state(self) -> Path:
@@ -77,18 +79,9 @@ class Request:
         return self.folder / STATE
 
     @property
-    def new_layers(self) -> dict[str, dict[str, Any]]:
-        """Layers that are to be made for the whole text, with their options."""
-        named = self.config.layers
-        if self.base is None and named is None:
-            return {name: {} for name in DEFAULT_LAYERS[self.language]}
-        return named or {}
-
-    @property
-    def layers(self) -> dict[str, Layer]:
-        """Every layer that the corpus will have, but for those that the tokens bring along."""
-        named = (self.base.layer_options if self.base else {}) | self.new_layers
-        return {name: make_layer(name, options, self.language) for name, options in named.items()}
+    def new_layers(self) -> list[str]:
+        """Layers that are to be made for the whole text."""
+        return [name for name in self.layers if not self.base or name not in self.base.layer_options]
 
     @property
     def first_document(self) -> int:
@@ -100,7 +93,11 @@ class Request:
         return {
             "fingerprint": self.base.fingerprint if self.base else None,
             "language": self.language,
-            "settings": self.config.model_dump(mode="json"),
+            "settings": self.config.model_dump(mode="json", exclude={"layers"}),
+            "layers": {
+                name: [layer.options.model_dump(mode="json"), _stamps(layer.files)] for name, layer in self.layers.items()
+            },
+            "labelled": _stamps(table.file for table in self.config.labelled.values()),
             "inputs": [[item.source, item.input.label, list(item.input.stamp())] for item in self.inputs],
         }
 
@@ -121,9 +118,8 @@ def new_corpus(words: Sequence[str], folder: Path, language: Language, config: P
     if not inputs:
         raise UserError("no input: name at least one file, folder, glob or dataset with --input")
     check_mixture(config.mixture, sorted({item.source for item in inputs}))
-    request = Request(folder, language, config, inputs, None)
-    assert request.layers is not None
-    return request
+    named = {name: {} for name in DEFAULT_LAYERS[language]} if config.layers is None else config.layers
+    return Request(folder, language, config, inputs, None, _make_layers(named, language))
 
 
 def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Request:
@@ -144,9 +140,8 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
     check_mixture(config.mixture if config.mixture is not None else base.mixture, sources)
     settings = {name: base.settings[name] for name in base.settings if name not in ADDABLE}
     merged = PrepareConfig.model_validate(settings | config.model_dump(mode="json", include=set(ADDABLE)))
-    request = Request(folder, base.language, merged, inputs, base)
-    assert request.layers is not None
-    return request
+    layers = _make_layers(base.layer_options | (config.layers or {}), base.language)
+    return Request(folder, base.language, merged, inputs, base, layers)
 
 
 def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
@@ -157,6 +152,15 @@ def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
     if found and not kept:
         raise UserError(f"no input outside of {folder}")
     return kept
+
+
+def _stamps(files: Iterable[str]) -> list[tuple[int, ...]]:
+    """Return what tells whether files were changed."""
+    return [FileInput(Path(file).expanduser()).stamp() for file in files]
+
+
+def _make_layers(named: Mapping[str, Mapping[str, Any]], language: Language) -> dict[str, Layer]:
+    return {name: make_layer(name, options, language) for name, options in named.items()}
 
 
 def make_layer(name: str, options: Mapping[str, Any], language: Language) -> Layer:

@@ -26,6 +26,7 @@ class Corpus:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
         self._splits: dict[Split, TextSplit] = {}
+        self._verified = False
 
     @property
     def language(self) -> Language:
@@ -61,20 +62,21 @@ class Corpus:
         layers, spans = tuple(manifest.layers), tuple(manifest.spans)
         return CorpusProfile(manifest.language, self.vocabulary, layers, spans, manifest.layer_options, tables)
 
-    @cached_property
-    def verified(self) -> bool:
-        """Read every file once and compare it with its hash.
+    def verify(self) -> None:
+        """Read every file once and compare it with its hash; later calls do nothing.
 
         Raises:
             UserError: A file is missing or not what it was when the corpus was built.
         """
+        if self._verified:
+            return
         files = dict(self._files())
         with ThreadPoolExecutor() as pool:
             for path, found in zip(files, pool.map(_hash_if_there, files), strict=True):
                 if found != files[path]:
                     what = "is missing" if found is None else "was changed since the corpus was built"
                     raise UserError(f"corpus {self.folder} is damaged: {path.relative_to(self.folder)} {what}")
-        return True
+        self._verified = True
 
     def _files(self) -> Iterator[tuple[Path, str]]:
         for name, expected in self.manifest.files.items():
@@ -92,7 +94,7 @@ class Corpus:
         Raises:
             UserError: A file is missing or damaged.
         """
-        assert self.verified
+        self.verify()
         if name not in self._splits:
             self._splits[name] = self._open(name)
         return self._splits[name]
@@ -123,7 +125,7 @@ class Corpus:
         Raises:
             UserError: There are none of this name, or a file is missing or damaged.
         """
-        assert self.verified
+        self.verify()
         tables = self.manifest.labelled
         if name not in tables:
             there = ", ".join(tables) or "none"

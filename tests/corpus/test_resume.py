@@ -146,3 +146,22 @@ def test_a_mistake_before_the_first_shard_leaves_nothing_to_give_up(whole: Any, 
         make_corpus(words, tmp_path / "corpus", reader={"text_field": "body"}, **SETTINGS)
     make_corpus(words, tmp_path / "corpus", report=quiet, **SETTINGS)
     assert tree(tmp_path / "corpus") == tree(corpus)
+
+
+@pytest.mark.parametrize("which", ["labelled", "gazetteer"])
+def test_a_labelled_file_or_a_list_that_changed_since_the_build_began_is_noticed(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    words, _, _ = whole
+    rows, names = tmp_path / "rows.tsv", tmp_path / "names.txt"
+    rows.write_text("text\tlabel\n" + "".join(f"text {chr(97 + n)}\t{n % 2}\n" for n in range(20)))
+    names.write_text("the statement\n")
+    settings: dict[str, Any] = {
+        "labelled": {"rows": {"file": str(rows), "columns": {"text": "text", "label": "class"}}},
+        "layers": {"gazetteer": {"files": [str(names)]}},
+    }
+    break_off(words, tmp_path / "corpus", monkeypatch, **settings)
+    with (rows if which == "labelled" else names).open("a") as stream:
+        stream.write("another\t1\n")
+    with pytest.raises(UserError, match=r"unfinished build with other .*--restart"):
+        make_corpus(words, tmp_path / "corpus", **(SETTINGS | settings))

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -217,3 +219,14 @@ def test_the_fingerprint_changes_with_the_annotation_settings(tmp_path: Path) ->
     }
     found = [build_corpus(tmp_path / name, texts, **values)["fingerprint"] for name, values in settings.items()]
     assert len(set(found)) == len(found)
+
+
+def test_damage_is_refused_when_python_drops_its_assertions(english: Corpus, tmp_path: Path) -> None:
+    shutil.copytree(english.folder, tmp_path / "corpus")
+    path = tmp_path / "corpus" / "shards" / "00000" / "token_ids.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    script = f"from ernie_cmtl.corpus.store import Corpus; Corpus({str(tmp_path / 'corpus')!r}).split('train')"
+    done = subprocess.run([sys.executable, "-O", "-c", script], capture_output=True, text=True, check=False)
+    assert "is damaged: shards/00000/token_ids.npy" in done.stderr

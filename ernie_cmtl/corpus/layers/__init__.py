@@ -44,6 +44,11 @@ class Layer(ABC):
         self.options = options
         self.language = language
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files that the layer was set up from: a build that goes on compares them with what they were."""
+        return ()
+
 
 class TextLayer(Layer):
     """Marks stretches of the raw text of one document, while it is annotated."""

@@ -50,6 +50,11 @@ class Gazetteer(SpanProvider):
                 raise UserError(f"{file} holds no entry of at least {options.minimum_characters} characters")
         self._entries.make_automaton()
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The lists."""
+        return self.options.files
+
     def _add(self, file: str) -> bool:
         entries = [entry for entry in _entries(Path(file), self.options.column) if len(entry) >= self.options.minimum_characters]
         for entry in entries:
