@@ -62,6 +62,8 @@ class TableProfile:
     """Class column -> names of its classes."""
     numbers: tuple[str, ...]
     """Number columns."""
+    layers: tuple[str, ...]
+    """Annotation layers that the texts have."""
 
 
 @dataclass(frozen=True, slots=True)

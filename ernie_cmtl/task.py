@@ -169,12 +169,20 @@ class PretrainTask(ABC):
         return ()
 
     @property
+    def available_layers(self) -> tuple[str, ...]:
+        """Layers that the text has which the samples come from."""
+        table = self.profile.tables.get(self.options.rows or "")
+        return table.layers if table else self.profile.layers
+
+    @property
     def masked_spans(self) -> tuple[str, ...]:
         """Span layers whose spans are masked as one unit."""
         masking = self.options.masking
         if masking.units != "knowledge":
             return ()
-        return self.profile.spans if masking.spans is None else masking.spans
+        if masking.spans is not None:
+            return masking.spans
+        return tuple(name for name in self.profile.spans if name in self.available_layers)
 
     @property
     def minimum_documents(self) -> int:
@@ -251,15 +259,33 @@ def check_fit(instance: TaskInstance) -> None:
     if task.options.rows is not None and task.options.rows not in profile.tables:
         there = ", ".join(profile.tables) or "none"
         raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
+    available = task.available_layers
+    where, remedy = "the corpus lacks", "add it with prepare --corpus DIR --layers {}"
+    if task.options.rows is not None:
+        where = f"labelled rows {task.options.rows!r} lack"
+        remedy = "rows get the layers that the corpus has when they are stored"
     for layer in (*instance.layers, *task.document_layers):
-        if layer not in profile.layers:
-            why = _WHY_MISSING.get(layer, f"; add it with prepare --corpus DIR --layers {layer}")
-            raise UserError(
-                f"task {name!r} needs layer {layer!r}, which the corpus lacks{why}; it has {', '.join(profile.layers)}"
-            )
+        if layer not in available:
+            why = _WHY_MISSING.get(layer, "; " + remedy.format(layer))
+            raise UserError(f"task {name!r} needs layer {layer!r}, which {where}{why}; it has {', '.join(available)}")
 
 
 _WHY_MISSING = {
     "letter_case": " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
 }
 """Layer -> why `prepare` does not always write it."""
+
+
+def labelled_classes(profile: CorpusProfile, rows: str, texts: int, column: str, option: str) -> tuple[str, ...]:
+    """Return the classes of a column of labelled rows that have a number of texts.
+
+    Raises:
+        UserError: The rows have more or fewer texts, or no such column of classes; `option` is the setting that names it.
+    """
+    table = profile.tables[rows]
+    if len(table.texts) != texts:
+        raise UserError(f"rows {rows!r} have texts {', '.join(table.texts) or 'none'}; this task takes {texts}")
+    if column not in table.classes:
+        there = ", ".join(table.classes) or "none"
+        raise UserError(f"rows {rows!r} have no class column {column!r} ({option}=COLUMN); there are: {there}")
+    return table.classes[column]

@@ -1,14 +1,13 @@
 """Discourse relation: a sentence and the next one, whose opening marker was taken away; which marker was it?"""
 
-from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
 from pydantic import Field
 
 from ernie_cmtl.data.assemble import assemble
-from ernie_cmtl.records import AnnotatedText, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions
+from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, IntArray, Targets
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, labelled_classes
 
 _LAYER = "discourse_markers"
 _SPECIALS = 3
@@ -40,6 +39,18 @@ class DiscourseRelation(PretrainTask):
     Options = DiscourseRelationOptions
     options: DiscourseRelationOptions
 
+    def __init__(self, options: DiscourseRelationOptions, profile: CorpusProfile) -> None:
+        """Read which markers there are.
+
+        Raises:
+            UserError: The rows have other texts than two, or no such column of markers.
+        """
+        super().__init__(options, profile)
+        self.markers = tuple(profile.layer_options.get(_LAYER, {}).get("markers", ()))
+        """Class -> marker."""
+        if options.rows is not None and options.rows in profile.tables:
+            self.markers = labelled_classes(profile, options.rows, 2, options.label, "label")
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The markers in running text; labelled rows have none."""
@@ -49,13 +60,6 @@ class DiscourseRelation(PretrainTask):
     def minimum_sentences(self) -> int:
         """The pair."""
         return 2
-
-    @cached_property
-    def markers(self) -> tuple[str, ...]:
-        """Class -> marker."""
-        if self.options.rows:
-            return self.profile.tables[self.options.rows].classes.get(self.options.label, ())
-        return tuple(self.profile.layer_options.get(_LAYER, {}).get("markers", ()))
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:

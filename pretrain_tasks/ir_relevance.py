@@ -8,7 +8,7 @@ from pydantic import Field
 from ernie_cmtl.data.assemble import assemble
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout, labelled_classes
 
 _LAYER = "retrieved"
 _SPECIALS = 3
@@ -47,19 +47,13 @@ class IrRelevance(PretrainTask):
             UserError: The rows have other texts than two, no column of grades, or a grade that the options do not name.
         """
         super().__init__(options, profile)
-        table = profile.tables.get(options.rows or "")
-        if table is None:
+        if options.rows is None or options.rows not in profile.tables:
             return
-        if len(table.texts) != 2:
-            raise UserError(
-                f"ir_relevance needs a query and a passage; rows {options.rows!r} have texts {', '.join(table.texts)}"
-            )
-        if {"shown", "clicked"} <= table.classes.keys():
-            return
-        if options.grade not in table.classes:
-            there = ", ".join(table.classes) or "none"
-            raise UserError(f"rows {options.rows!r} have no class column {options.grade!r} (grade=COLUMN); there are: {there}")
-        if unknown := [grade for grade in table.classes[options.grade] if grade not in options.grades]:
+        is_log = {"shown", "clicked"} <= profile.tables[options.rows].classes.keys()
+        column = "clicked" if is_log else options.grade
+        classes = labelled_classes(profile, options.rows, 2, column, "grade")
+        unknown = [grade for grade in classes if not is_log and grade not in options.grades]
+        if unknown:
             known = ", ".join(options.grades)
             raise UserError(f"rows {options.rows!r} have grades {', '.join(unknown)} that grades does not name; it names {known}")
 

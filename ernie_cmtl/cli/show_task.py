@@ -13,7 +13,6 @@ from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.data.units import WORD, knowledge_units, span_places
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example
-from ernie_cmtl.task import TaskInstance
 
 _COLOURS = ("magenta", "cyan", "yellow", "green", "blue")
 """Of the layers that mark spans, in the corpus's order."""
@@ -22,18 +21,19 @@ _COLOURS = ("magenta", "cyan", "yellow", "green", "blue")
 def show_example(corpus: Corpus, stream: SampleStream, number: int) -> tuple[dict[str, Any], RenderableType]:
     """Return one sample, its sentences, input and labels, as plain values and as people read it."""
     place, example = stream.source(number), stream.example(number)
-    text = stream.corpus.passage(*place, tuple(corpus.manifest.layers))
+    spans = tuple(name for name in corpus.manifest.spans if name in stream.instance.task.available_layers)
+    text = stream.corpus.passage(*place, ("word_starts", *spans))
     tokens = [str(token) for token in corpus.tokenizer.convert_ids_to_tokens(text.token_ids.tolist())]
     sentences = [" ".join(tokens[a:b]) for a, b in pairwise(text.sentence_offsets)]
     lines: list[RenderableType] = [Rule(f"sample {number}: tokens {place[0]}-{place[1]}")]
     lines += [Text(sentence, style="dim") for sentence in sentences]
-    lines.append(_units(stream.instance, text, tokens))
-    spans = _spans(text, tokens, list(corpus.manifest.spans))
-    for number, (name, found) in enumerate(spans.items()):
+    lines.append(_units(text, spans, tokens))
+    marked = _spans(text, tokens, spans)
+    for number, (name, found) in enumerate(marked.items()):
         lines.append(
             Text(f"  {name}: ", style=f"bold {_COLOURS[number % len(_COLOURS)]}").append(" | ".join(found) or "-", style="none")
         )
-    plain: dict[str, Any] = {"sentences": sentences, "spans": spans, "input": [], "targets": {}}
+    plain: dict[str, Any] = {"sentences": sentences, "spans": marked, "input": [], "targets": {}}
     if example is None:
         lines.append("[yellow]nothing to predict here[/]")
         return plain, Group(*lines)
@@ -56,9 +56,8 @@ def _spans(text: AnnotatedText, tokens: list[str], layers: Sequence[str]) -> dic
     return {name: [" ".join(tokens[start:stop]) for start, stop in found] for name, found in places.items()}
 
 
-def _units(instance: TaskInstance, text: AnnotatedText, tokens: list[str]) -> Text:
+def _units(text: AnnotatedText, spans: Sequence[str], tokens: list[str]) -> Text:
     """Show the text cut into units, each knowledge span in the colour of its layer."""
-    spans = instance.task.profile.spans
     line = Text("units: ", style="bold")
     style = ""
     for kind, token in zip(knowledge_units(text, spans).tolist(), tokens, strict=True):
@@ -77,6 +76,8 @@ def _labels(corpus: Corpus, stream: SampleStream, example: Example) -> dict[str,
                 values = corpus.tokenizer.convert_ids_to_tokens(values)
             elif spec.class_names and not spec.multi_label:
                 values = [spec.class_names[value] for value in values]
+            elif spec.kind.endswith("regression"):
+                values = [f"{value:.3g}" for value in values]
             positions = targets.positions.reshape(len(values), -1)[:, 0].tolist()
             found[spec.name] = list(zip(positions, map(str, values), strict=True))
     return found

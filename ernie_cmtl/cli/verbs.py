@@ -97,7 +97,7 @@ def inspect(
     add_tasks(task_module)
     opened = Corpus(corpus)
     instance = make_instance(task, 0, validate(TaskConfig, {}, options or [], task), opened)
-    stream = SampleStream(instance, opened.split("train"), length, seed)
+    stream = SampleStream(instance, opened.text("train", instance.task.options.rows), length, seed)
     rows = [show_example(opened, stream, number) for number in range(min(samples, len(stream)))]
     print_result([plain for plain, _ in rows], as_json, lambda: Group(*(shown for _, shown in rows)))
 

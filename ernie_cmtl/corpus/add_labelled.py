@@ -80,7 +80,7 @@ def add_labelled(
             "train": len(order) - len(heldout),
             "heldout": len(heldout),
         },
-        hashes={name: file_hash(folder / name) for name in sorted(f"{key}.npy" for key in arrays)},
+        hashes={name: file_hash(folder / f"{name}.npy") for name in sorted(arrays)},
     )
 
 
@@ -119,6 +119,7 @@ def _text_arrays(rows: Sequence[Sequence[AnnotatedText]], token_type: npt.DTypeL
     texts = [text for row in rows for text in row]
     found: dict[str, Array] = {
         "sentence_offsets": np.cumsum([0] + [len(text.token_ids) for text in texts]).astype(np.int64),
+        "document_offsets": np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
         "token_ids": np.concatenate([text.token_ids for text in texts]).astype(token_type),
     }
     for layer in texts[0].layers:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ernie_cmtl.corpus.add_labelled import add_labelled, read_table
 from ernie_cmtl.corpus.files import file_hash, read_array, write_folder, write_text
-from ernie_cmtl.corpus.fitted import add_fitted_layers
+from ernie_cmtl.corpus.fitted import add_fitted_layers, mark_rows
 from ernie_cmtl.corpus.layers import FittedLayer, TextLayer
 from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
 from ernie_cmtl.corpus.processes import Processes, annotation_processes
@@ -222,6 +222,7 @@ def _labelled(build: _Build, token_type: npt.DTypeLike, workers: Processes) -> d
         folder = build.folder / "labelled" / name
         shutil.rmtree(folder.with_name(name + ".partial"), ignore_errors=True)
         found[name] = add_labelled(folder, table, rule, token_type, workers)
+        mark_rows(build.folder, build.request.layers, found[name], folder)
     return found
 
 

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 
 from ernie_cmtl.corpus.files import file_hash, write_array, write_folder
 from ernie_cmtl.corpus.layers import FittedLayer, Layer
-from ernie_cmtl.corpus.manifest import Shard
+from ernie_cmtl.corpus.manifest import LabelledTable, Shard
 from ernie_cmtl.corpus.processes import Processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+def mark_rows(corpus: Path, layers: Mapping[str, Layer], table: LabelledTable, rows: Path) -> None:
+    """Mark labelled rows with the fitted layers that have a value for each token, and note their hashes."""
+    for name, layer in layers.items():
+        if isinstance(layer, FittedLayer) and not layer.of_documents:
+            table.hashes[name] = _Marker(name, layer, corpus / "fitted" / name)(rows)
 
 
 def add_fitted_layers(
@@ -42,7 +49,7 @@ def add_fitted_layers(
 
 @dataclass(frozen=True)
 class _Marker:
-    """Writes a fitted layer of one shard, unless it is there, and returns its hash; runs in the worker processes."""
+    """Writes a fitted layer of one shard, or of labelled rows, unless it is there, and returns its hash; in any process."""
 
     name: str
     layer: FittedLayer

@@ -86,7 +86,7 @@ class LabelledTable(BaseModel):
     rows: dict[str, int]
     """Counts: read = used + rejected + duplicates; `train` and `heldout` sum to used."""
     hashes: dict[str, str]
-    """File below the table's folder -> SHA-256."""
+    """Array name -> SHA-256 of its file."""
 
 
 class Manifest(BaseModel):

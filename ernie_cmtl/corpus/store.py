@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_cmtl.corpus.files import file_hash, read_array
-from ernie_cmtl.corpus.labelled import open_rows
+from ernie_cmtl.corpus.labelled import open_rows, table_profile
 from ernie_cmtl.corpus.manifest import Shard, Split, read_manifest
-from ernie_cmtl.corpus.text import LabelledSplit, TextSplit
+from ernie_cmtl.corpus.text import TextSplit
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import Array, CorpusProfile, IntArray, Language, TableProfile, Vocabulary
+from ernie_cmtl.records import Array, CorpusProfile, IntArray, Language, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,11 +54,7 @@ class Corpus:
     def profile(self) -> CorpusProfile:
         """What tasks need to know of the corpus."""
         manifest = self.manifest
-        tables = {}
-        for name, table in manifest.labelled.items():
-            of = {kind: [c for c, column in table.columns.items() if column.kind == kind] for kind in ("text", "class", "number")}
-            classes = {column: tuple(table.columns[column].classes) for column in of["class"]}
-            tables[name] = TableProfile(tuple(of["text"]), classes, tuple(of["number"]))
+        tables = {name: table_profile(table) for name, table in manifest.labelled.items()}
         layers, spans = tuple(manifest.layers), tuple(manifest.spans)
         return CorpusProfile(manifest.language, self.vocabulary, layers, spans, manifest.layer_options, tables)
 
@@ -86,7 +82,7 @@ class Corpus:
                 yield self.folder / "shards" / shard.name / f"{name}.npy", expected
         for table_name, table in self.manifest.labelled.items():
             for name, expected in table.hashes.items():
-                yield self.folder / "labelled" / table_name / name, expected
+                yield self.folder / "labelled" / table_name / f"{name}.npy", expected
 
     def split(self, name: Split) -> TextSplit:
         """Open a split; the first one opened verifies the files.
@@ -119,18 +115,20 @@ class Corpus:
             arrays,
         )
 
-    def labelled(self, name: str, split: Split) -> LabelledSplit:
-        """Open a split of labelled rows.
+    def text(self, split: Split, rows: str | None) -> TextSplit:
+        """Open what a task draws from: a split of the running text, or of labelled rows by their name.
 
         Raises:
-            UserError: There are none of this name, or a file is missing or damaged.
+            UserError: There are no rows of this name, or a file is missing or damaged.
         """
+        if rows is None:
+            return self.split(split)
         self.verify()
         tables = self.manifest.labelled
-        if name not in tables:
+        if rows not in tables:
             there = ", ".join(tables) or "none"
-            raise UserError(f"corpus {self.folder} has no labelled rows named {name!r}; there are: {there}")
-        return open_rows(self.folder / "labelled" / name, tables[name], split)
+            raise UserError(f"corpus {self.folder} has no labelled rows named {rows!r}; there are: {there}")
+        return open_rows(self.folder / "labelled" / rows, tables[rows], split)
 
     def _shard(self, shard: Shard, split: Split) -> tuple[dict[str, Array], IntArray, IntArray]:
         """Return the arrays of one split of a shard and where its sentences and documents end."""

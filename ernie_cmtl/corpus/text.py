@@ -26,7 +26,6 @@ class TextSplit:
     """Source of each shard."""
     arrays: Sequence[Mapping[str, Array]] = field(repr=False)
     """Per shard: `token_ids` and the layers."""
-
     labels: Mapping[str, Array] = field(default_factory=dict, repr=False)
     """Column -> int64 [documents] classes or float64 [documents] numbers; running text has none."""
 
@@ -73,13 +72,3 @@ class TextSplit:
     def document_at(self, token: int) -> int:
         """Return the number of the document that a token lies in."""
         return int(self.document_tokens.searchsorted(token, side="right")) - 1
-
-
-@dataclass(frozen=True)
-class LabelledSplit(TextSplit):
-    """Rows of a labelled table as text: a row is a document, each of its texts one sentence, the rest are labels."""
-
-    texts: Sequence[str] = ()
-    """Names of the texts, in the order of the sentences of a row."""
-    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Class column -> names of its classes."""

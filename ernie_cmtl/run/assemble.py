@@ -96,7 +96,7 @@ class Run:
 
     def _open(self, split: Split, instance: TaskInstance, row_length: int, mixture: Sequence[MixturePart]) -> SampleStream:
         rows = instance.task.options.rows
-        text = self.corpus.labelled(rows, split) if rows else self.corpus.split(split)
+        text = self.corpus.text(split, rows)
         # Weights are those of the running text.
         mixture = () if rows else mixture
         try:

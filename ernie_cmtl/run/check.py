@@ -25,7 +25,7 @@ def check(corpus: Corpus, name: str, config: TaskConfig, length: int, samples: i
     """
     instance = make_instance(name, 0, config, corpus)
     rows = instance.task.options.rows
-    train, heldout = (corpus.labelled(rows, split) if rows else corpus.split(split) for split in SPLITS)
+    train, heldout = (corpus.text(split, rows) for split in SPLITS)
     # Labelled rows have always the same sentences, and what a document tells of others does not hold for a few of them.
     edges = {} if rows or instance.task.document_layers else _edges(train, instance.layers)
     size = corpus.vocabulary.size

@@ -202,6 +202,24 @@ def test_inspect_takes_options_of_the_task(line: Line) -> None:
     assert len(many) > 3 * len(few)
 
 
+def test_inspect_shows_the_labelled_rows_that_a_task_draws_from(line: Line, tmp_path: Path) -> None:
+    shutil.copytree(line.corpus, tmp_path / "corpus")
+    pairs = tmp_path / "pairs.tsv"
+    markers = {"function": "however", "class": "finally", "name": "indeed"}
+    rows = [f"The {word} is number {n}.\tThis is {n} of the {word}.\t{markers[word]}\n" for n in range(20) for word in markers]
+    pairs.write_text("first\tsecond\tmarker\n" + "".join(rows))
+    result_of("prepare", "--corpus", tmp_path / "corpus", "--labelled", f"pairs={pairs}")
+    words = ("inspect", "discourse_relation", "--corpus", tmp_path / "corpus", "--samples", "5", "rows=pairs")
+    assert "rows 'pairs' have no class column 'label' (label=COLUMN); there are: marker" in call(*words).stderr
+    samples = result_of(*words, "label=marker")
+    for sample in samples:
+        first, second = sample["sentences"]
+        (word,) = (word for word in markers if f"the {word} is" in first)
+        assert f"of the {word}" in second
+        assert list(sample["spans"]) == ["capitalized_names", "collocations"]
+        assert [label for _, label in sample["targets"]["marker"]] == [markers[word]]
+
+
 def test_inspect_names_the_layer_of_each_span(line: Line) -> None:
     words = ("inspect", "knowledge_masking", "--corpus", line.corpus, "--samples", "12", "--length", "64")
     samples = result_of(*words)

@@ -11,7 +11,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.build import prepare
 from ernie_cmtl.corpus.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store import Corpus
-from ernie_cmtl.corpus.text import LabelledSplit
+from ernie_cmtl.corpus.text import TextSplit
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import make_instance
@@ -40,14 +40,15 @@ def store(folder: Path, file: Path, columns: dict[str, str] | None = None, **set
     return Corpus(folder / "corpus"), result["labelled"]["pairs"]
 
 
-def rows_of(corpus: Corpus, rows: LabelledSplit) -> list[tuple[Any, ...]]:
+def rows_of(corpus: Corpus, rows: TextSplit) -> list[tuple[Any, ...]]:
     """The rows as a person reads them: texts first, then labels."""
     found = []
     for row in range(rows.documents):
         text = rows.passage(*rows.document_tokens[row : row + 2].tolist(), ())
         texts = [corpus.tokenizer.decode(text.sentence_range(n, n + 1).token_ids) for n in range(text.sentences)]
-        assert len(texts) == len(rows.texts)
-        labels = [rows.classes[name][v[row]] if name in rows.classes else v[row].item() for name, v in rows.labels.items()]
+        profile = corpus.profile.tables["pairs"]
+        assert len(texts) == len(profile.texts)
+        labels = [profile.classes[name][v[row]] if name in profile.classes else v[row].item() for name, v in rows.labels.items()]
         found.append((*texts, *labels))
     return found
 
@@ -74,7 +75,7 @@ def test_columns_are_guessed_and_every_row_accounted_for(pairs: tuple[Corpus, di
 
 def test_every_row_comes_back_with_its_labels(pairs: tuple[Corpus, dict[str, Any]]) -> None:
     corpus, _ = pairs
-    found = [row for split in ("train", "heldout") for row in rows_of(corpus, corpus.labelled("pairs", split))]  # type: ignore[arg-type]
+    found = [row for split in ("train", "heldout") for row in rows_of(corpus, corpus.text(split, "pairs"))]  # type: ignore[arg-type]
     tokenizer = corpus.tokenizer
     plain = {
         tokenizer.decode(tokenizer(left, add_special_tokens=False).input_ids): (label, score) for left, _, label, score in PAIRS
@@ -84,7 +85,7 @@ def test_every_row_comes_back_with_its_labels(pairs: tuple[Corpus, dict[str, Any
 
 
 def test_texts_carry_the_layers_of_the_annotation(pairs: tuple[Corpus, dict[str, Any]]) -> None:
-    rows = pairs[0].labelled("pairs", "train")
+    rows = pairs[0].text("train", "pairs")
     text = rows.passage(0, int(rows.document_tokens[1]), ("word_starts", "letter_case", "capitalized_names"))
     assert text.layers["letter_case"][0] == 2
     assert text.sentences == 2
@@ -93,9 +94,11 @@ def test_texts_carry_the_layers_of_the_annotation(pairs: tuple[Corpus, dict[str,
 
 def test_a_task_may_take_its_samples_from_labelled_rows(pairs: tuple[Corpus, dict[str, Any]]) -> None:
     corpus, _ = pairs
-    options = TaskConfig.model_validate({"rows": "pairs", "masking": {"units": "word"}})
+    options = TaskConfig.model_validate({"rows": "pairs"})
     instance = make_instance("knowledge_masking", 0, options, corpus)
-    stream = SampleStream(instance, corpus.labelled("pairs", "train"), 64, 1)
+    # Fitted layers are marked in the rows too.
+    assert instance.layers == ("word_starts", "capitalized_names", "collocations")
+    stream = SampleStream(instance, corpus.text("train", "pairs"), 64, 1)
     assert len(stream) == 45
     assert stream.example(3) is not None
     with pytest.raises(UserError, match="asks for labelled rows 'logs'; the corpus has: pairs"):
@@ -105,7 +108,7 @@ def test_a_task_may_take_its_samples_from_labelled_rows(pairs: tuple[Corpus, dic
 def test_rows_that_share_their_first_text_stay_together(tmp_path: Path) -> None:
     rows = [(f"question {query}", f"answer {query} {n}", n % 2, n) for query in range(12) for n in range(5)]
     corpus, _ = store(tmp_path, write_tsv(tmp_path / "log.tsv", rows))
-    splits = [{row[0] for row in rows_of(corpus, corpus.labelled("pairs", split))} for split in ("train", "heldout")]  # type: ignore[arg-type]
+    splits = [{row[0] for row in rows_of(corpus, corpus.text(split, "pairs"))} for split in ("train", "heldout")]  # type: ignore[arg-type]
     assert len(splits[0]) == 9
     assert len(splits[1]) == 3
     assert not splits[0] & splits[1]
@@ -131,31 +134,33 @@ def test_every_format_of_a_table_gives_the_same(pairs: tuple[Corpus, dict[str, A
         file.write_bytes(gzip.compress(write_tsv(tmp_path / "plain.tsv", PAIRS).read_bytes()))
     corpus, _ = store(tmp_path, file)
     for split in ("train", "heldout"):
-        expected = rows_of(pairs[0], pairs[0].labelled("pairs", split))  # type: ignore[arg-type]
-        assert rows_of(corpus, corpus.labelled("pairs", split)) == expected  # type: ignore[arg-type]
+        expected = rows_of(pairs[0], pairs[0].text(split, "pairs"))  # type: ignore[arg-type]
+        assert rows_of(corpus, corpus.text(split, "pairs")) == expected  # type: ignore[arg-type]
 
 
 def test_named_columns_alone_are_stored_as_what_they_are_called(tmp_path: Path) -> None:
     columns = {"right": "text", "score": "class"}
     corpus, found = store(tmp_path, write_tsv(tmp_path / "pairs.tsv", PAIRS[:12]), columns)
     assert list(found["columns"]) == ["right", "score"]
-    rows = corpus.labelled("pairs", "train")
-    assert list(rows.texts) == ["right"]
-    assert corpus.profile.tables["pairs"].texts == ("right",)
-    assert list(rows.classes["score"]) == [str(row[3]) for row in PAIRS[:12]]
+    rows = corpus.text("train", "pairs")
+    profile = corpus.profile.tables["pairs"]
+    assert profile.texts == ("right",)
+    assert list(rows.labels) == ["score"]
+    assert list(profile.classes["score"]) == [str(row[3]) for row in PAIRS[:12]]
 
 
 def test_numbers_of_classes_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     rows = [(f"text {n}", f"other {n}", n % 11, 0.5) for n in range(40)]
     corpus, _ = store(tmp_path, write_tsv(tmp_path / "pairs.tsv", rows))
-    assert list(corpus.labelled("pairs", "train").classes["label"]) == [str(n) for n in range(11)]
+    assert list(corpus.profile.tables["pairs"].classes["label"]) == [str(n) for n in range(11)]
 
 
 def test_a_column_may_have_any_name(tmp_path: Path) -> None:
     file = tmp_path / "odd.jsonl"
     file.write_text("".join(json.dumps({"../a.b/c": f"text number {n}", "": n % 2}) + "\n" for n in range(30)))
     corpus, _ = store(tmp_path, file)
-    assert corpus.labelled("pairs", "train").texts == ["../a.b/c"]
+    assert corpus.profile.tables["pairs"].texts == ("../a.b/c",)
+    assert corpus.text("train", "pairs").documents > 20
     inside = {path.name for path in (corpus.folder / "labelled" / "pairs").iterdir()}
     assert {"labels-1.npy", "token_ids.npy"} <= inside
 
@@ -167,7 +172,7 @@ def test_labelled_rows_are_added_to_a_corpus_that_is_there(tmp_path: Path) -> No
     config = PrepareConfig.model_validate({"labelled": {"pairs": {"file": str(write_tsv(tmp_path / "pairs.tsv", PAIRS))}}})
     prepare(added_to([], tmp_path / "corpus", config), 1, quiet)
     after = Corpus(tmp_path / "corpus")
-    assert after.labelled("pairs", "train").documents == 45
+    assert after.text("train", "pairs").documents == 45
     assert after.manifest.shards == before.shards
     # A run that reads words alone does not care.
     assert after.manifest.pin(["word_starts"], []) == pin != after.manifest.pin(["word_starts"], ["pairs"])
@@ -183,7 +188,7 @@ def test_a_changed_byte_of_labelled_rows_is_refused(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"damaged: labelled/pairs/labels-2.npy was changed"):
-        Corpus(corpus.folder).labelled("pairs", "train")
+        Corpus(corpus.folder).text("train", "pairs")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +212,7 @@ def test_a_file_that_cannot_be_used_is_refused(
 
 def test_rows_under_a_name_that_is_not_there_are_refused(pairs: tuple[Corpus, dict[str, Any]]) -> None:
     with pytest.raises(UserError, match="no labelled rows named 'logs'; there are: pairs"):
-        pairs[0].labelled("logs", "train")
+        pairs[0].text("train", "logs")
 
 
 def test_one_and_two_processes_store_the_same(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def mined(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def open_stream(corpus: Corpus, split: Any = "train", **options: Any) -> SampleStream:
     instance = make_instance("discourse_relation", 0, TaskConfig.model_validate(options), corpus)
-    text = corpus.labelled(options["rows"], split) if "rows" in options else corpus.split(split)
+    text = corpus.text(split, options.get("rows"))
     return SampleStream(instance, text, 128, 1)
 
 

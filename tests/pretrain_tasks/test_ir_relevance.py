@@ -33,7 +33,7 @@ def topical(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def open_stream(corpus: Corpus, **options: Any) -> SampleStream:
     instance = make_instance("ir_relevance", 0, TaskConfig.model_validate(options), corpus)
-    text = corpus.labelled(options["rows"], "train") if "rows" in options else corpus.split("train")
+    text = corpus.text("train", options.get("rows"))
     return SampleStream(instance, text, 96, 1)
 
 
