@@ -1,6 +1,7 @@
 """The configuration of a run: each part's own settings, composed; strict, from YAML and dotted overrides."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from ernie_cmtl.data.loader import DataConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
 from ernie_cmtl.scheduling.plan import Mode
-from ernie_cmtl.scheduling.stages import Stage
+from ernie_cmtl.scheduling.presets import Preset
+from ernie_cmtl.scheduling.rounding import round_table
+from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.settings import explain, validate
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.trackers import known_trackers
@@ -26,6 +29,8 @@ class TaskConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: str | None = None
+    loss_weight: float = Field(1.0, gt=0)
+    """Factor of the task's loss, beside its share of the step."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -64,7 +69,11 @@ class TrainingConfig(BaseModel):
 
 
 class RunConfig(BaseModel):
-    """Everything that a run is made of."""
+    """Everything that a run is made of.
+
+    Two keys of a file are no settings but ways to write `stages`: `preset` (see `scheduling.presets`), and `unit: tokens`, with
+    which budgets count tokens.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,6 +93,11 @@ class RunConfig(BaseModel):
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_stages(cls, values: Any) -> Any:
+        return write_stages(values) if isinstance(values, dict) else values
 
     @field_validator("tasks")
     @classmethod
@@ -132,6 +146,47 @@ class RunConfig(BaseModel):
                 data.check_workers(workers)
             except UserError as error:
                 raise UserError(f"stage {stage.name!r}: {error}") from None
+
+
+def write_stages(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace the keys `preset` and `unit` of a run's settings by the stage table and the task options that they mean.
+
+    Raises:
+        UserError: The unit is unknown, the preset is not valid, or stages are given beside it.
+    """
+    kept = {key: value for key, value in values.items() if key not in ("preset", "unit")}
+    unit = values.get("unit", "iterations")
+    if unit not in ("iterations", "tokens"):
+        raise UserError(f"unknown unit {unit!r} of the budgets; accepted: iterations, tokens")
+    if values.get("preset") is None:
+        return kept if unit == "iterations" else kept | {"stages": _stages_of_tokens(kept)}
+    if kept.get("stages"):
+        raise UserError("a run has a preset or stages, not both")
+    preset = validate(Preset, values["preset"], (), "preset")
+    per_step = 1 if unit == "iterations" else _tokens_per_step(kept)
+    kept["stages"] = [stage.model_dump(exclude_none=True) for stage in preset.stages(per_step)]
+    if preset.masks_tokens:
+        given = kept.get("tasks") or {}
+        kept["tasks"] = given | {name: {"masked_tokens": True} | (given.get(name) or {}) for name in preset.tasks}
+    return kept
+
+
+def _tokens_per_step(values: dict[str, Any], stage: dict[str, Any] | None = None) -> int:
+    shape = {key: value for key, value in (stage or {}).items() if key in ("row_length", "rows", "rows_per_group")}
+    data = validate(DataConfig, (values.get("data") or {}) | shape, (), "data")
+    return data.rows * data.row_length
+
+
+def _stages_of_tokens(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return hand-written stages with budgets in iterations in place of tokens."""
+    stages = [Stage.model_validate(stage) for stage in values.get("stages") or []]
+    if not stages:
+        return []
+    tasks = StageTable(stages).tasks
+    sizes = [_tokens_per_step(values, stage.shape) for stage in stages]
+    table = [[Fraction(stage.budgets.get(task, 0), size) for task in tasks] for stage, size in zip(stages, sizes, strict=True)]
+    rows = [{task: budget for task, budget in zip(tasks, row, strict=True) if budget} for row in round_table(table)]
+    return [stage.model_dump(exclude_none=True) | {"budgets": row} for stage, row in zip(stages, rows, strict=True)]
 
 
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

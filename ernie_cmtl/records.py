@@ -185,6 +185,8 @@ class Ledger:
     """Slot tokens taken by each task so far (upper bounds of the sample lengths)."""
     planned: tuple[float, ...]
     """Slot tokens that the stage table granted each task so far."""
+    iterations: tuple[float, ...]
+    """Steps that each task received so far: the sum of its parts of the slot tokens of every step; in one-task mode whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ class TaskInstance:
     row: int
     """Row of the task embedding, in order of introduction."""
     task: PretrainTask
+    loss_weight: float = 1.0
+    """Factor of its loss, beside its share of the step."""
 
     @cached_property
     def specs(self) -> tuple[HeadSpec, ...]:

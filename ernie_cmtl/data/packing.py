@@ -90,6 +90,7 @@ def plan_step(streams: Mapping[int, SampleStream], shares: Sequence[float], ledg
         samples=tuple(numbers),
         tokens=tuple(before + now for before, now in zip(ledger.tokens, served, strict=True)),
         planned=tuple(before + share * total for before, share in zip(ledger.planned, shares, strict=True)),
+        iterations=tuple(before + now / total for before, now in zip(ledger.iterations, served, strict=True)),
     )
     return StepPlan(placed, after)
 

@@ -142,7 +142,7 @@ class Run:
     def first_ledger(self) -> Ledger:
         """Return the ledger before the first step."""
         tasks = len(self.instances)
-        return Ledger(0, (0,) * len(self._cuts), (0,) * tasks, (0.0,) * tasks)
+        return Ledger(0, (0,) * len(self._cuts), (0,) * tasks, (0.0,) * tasks, (0.0,) * tasks)
 
     def samples_by_task(self, ledger: Ledger) -> dict[str, int]:
         """Return the samples taken from each task, of whatever length they were cut to."""
@@ -186,7 +186,7 @@ def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> Ta
         options = kind.Options.model_validate(config.options)
     except ValidationError as error:
         raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
-    instance = TaskInstance(name, row, kind(options, corpus.profile))
+    instance = TaskInstance(name, row, kind(options, corpus.profile), config.loss_weight)
     check_fit(instance)
     return instance
 

@@ -129,8 +129,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     config.check_workers(workers.count)
     ledger = _resume_point(run)
     model = run.new_model()
-    rows = [instance.row for instance in run.instances]
-    trainer = Trainer(model, rows, config.optimizer, workers, run.table.ends, config.seed)
+    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table.ends, config.seed)
     if config.training.max_hours is not None:
         trainer.deadline = started + 3600 * config.training.max_hours
     if ledger.step:
@@ -219,6 +218,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
         "stages": [stage.name for stage in table.stages],
         "consumed": dict(zip(table.tasks, ledger.tokens, strict=True)),
         "samples": run.samples_by_task(ledger),
+        "iterations": dict(zip(table.tasks, ledger.iterations, strict=True)),
         "losses": {name: score["loss"] for name, score in part.heldout.items()},
         "heldout": part.heldout,
         "seconds": round(seconds, 3),

@@ -2,8 +2,21 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+from ernie_cmtl.scheduling.mixing import mixed_stage
+
+
+def positive_budget(task: str, budget: int) -> None:
+    """Refuse a budget of nothing.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if budget <= 0:
+        raise ValueError(f"budget of {task!r} is {budget}; it must be at least 1")
 
 
 class Stage(BaseModel):
@@ -13,11 +26,17 @@ class Stage(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     budgets: dict[str, StrictInt]
-    """Task instance -> iterations in this stage; an iteration is one step of the whole run."""
+    """Task instance -> iterations in this stage; an iteration is one step of the whole run. In a file, `steps` and `mixing` may
+    write them."""
     row_length: int | None = Field(None, ge=16)
     """Tokens of a row in this stage; None, here and below: as in the run's `data`."""
     rows: int | None = Field(None, ge=1)
     rows_per_group: int | None = Field(None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mixing_writes_budgets(cls, values: Any) -> Any:
+        return mixed_stage(values) if isinstance(values, dict) and "mixing" in values else values
 
     @field_validator("budgets")
     @classmethod
@@ -25,8 +44,7 @@ class Stage(BaseModel):
         if not budgets:
             raise ValueError("a stage needs at least one task")
         for task, budget in budgets.items():
-            if budget <= 0:
-                raise ValueError(f"budget of {task!r} is {budget}; it must be at least 1")
+            positive_budget(task, budget)
         return budgets
 
     @property

@@ -65,8 +65,8 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
     """Return the ledger of a checkpoint and what it says of its run."""
     state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    step, samples, tokens, planned = (state["ledger"][name] for name in ("step", "samples", "tokens", "planned"))
-    return Ledger(step, tuple(samples), tuple(tokens), tuple(planned)), state["run"]
+    parts = {name: tuple(value) for name, value in state["ledger"].items() if name != "step"}
+    return Ledger(state["ledger"]["step"], **parts), state["run"]
 
 
 def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> None:

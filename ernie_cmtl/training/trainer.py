@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from ernie_cmtl.data.loader import StepSource, load_steps
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
+from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
 from ernie_cmtl.training.workers import Workers
@@ -46,14 +47,23 @@ class Trainer:
     """Model, optimizer and workers of a run."""
 
     def __init__(
-        self, model: MultiTaskModel, rows: list[int], config: OptimizerConfig, workers: Workers, ends: tuple[int, ...], seed: int
+        self,
+        model: MultiTaskModel,
+        instances: Sequence[TaskInstance],
+        config: OptimizerConfig,
+        workers: Workers,
+        ends: tuple[int, ...],
+        seed: int,
     ) -> None:
-        """rows: task embedding row of each task instance; ends: the step after the last one of each stage."""
-        self.workers, self.config, self.ends, self.seed, self.rows = workers, config, ends, seed, rows
+        """ends: the step after the last one of each stage."""
+        self.workers, self.config, self.ends, self.seed = workers, config, ends, seed
+        self.rows = [instance.row for instance in instances]
         self.model = model
         self.wrapped = workers.wrap(model)
         self.optimizer = build_optimizer(model, config)
-        self.weights = torch.tensor([spec.weight for spec in model.specs.values()], dtype=torch.float64)
+        head_weights = torch.tensor([spec.weight for spec in model.specs.values()], dtype=torch.float64)
+        task_weights = torch.tensor([instance.loss_weight for instance in instances], dtype=torch.float64)
+        self.weights = head_weights[:, None] * task_weights[None, :]
         self.stop_requested = False
         self.deadline = math.inf
         """On the clock of `time.monotonic`."""
@@ -115,8 +125,8 @@ class Trainer:
         return message[:-2].view_as(counts), (bool(message[-2]), bool(message[-1]))
 
     def _coefficients(self, labels: Tensor, shares: tuple[float, ...]) -> Tensor:
-        """Return what one label weighs: share of its task x weight of its head / labels of both, over all workers."""
+        """Return what one label weighs: share of its task x weights of task and head / labels of both, over all workers."""
         share = torch.tensor(shares, dtype=torch.float64)
-        weights = self.weights[:, None] * share[None, :] / labels.clamp(min=1)
+        weights = self.weights * share[None, :] / labels.clamp(min=1)
         padded = torch.nn.functional.pad(weights, (0, 1))
         return padded.to(self.workers.device, next(self.model.parameters()).dtype)

@@ -57,7 +57,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def empty_ledger(tasks: int) -> Ledger:
-    return Ledger(0, (0,) * tasks, (0,) * tasks, (0.0,) * tasks)
+    return Ledger(0, (0,) * tasks, (0,) * tasks, (0.0,) * tasks, (0.0,) * tasks)
 
 
 def run_steps(case: Case, steps: int = 4) -> list[tuple[list[float], Ledger, StepPlan]]:

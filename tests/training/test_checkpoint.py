@@ -47,7 +47,7 @@ def train(model: nn.Module, optimizer: Optimizer, steps: int, seed: int) -> None
 
 
 def ledger(step: int) -> Ledger:
-    return Ledger(step, (3, 4), (100, 200), (1 / 3, 200.1))
+    return Ledger(step, (3, 4), (100, 200), (1 / 3, 200.1), (4.5, 7.5))
 
 
 def save(folder: Path, step: int, keep: int = 9, seed: int = 0) -> Path:
@@ -96,7 +96,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path:
 
 def test_the_ledger_and_what_is_said_of_the_run_come_back(tmp_path: Path) -> None:
     found, about = load_state(save(tmp_path, 12))
-    assert found == Ledger(12, (3, 4), (100, 200), (1 / 3, 200.1))
+    assert found == Ledger(12, (3, 4), (100, 200), (1 / 3, 200.1), (4.5, 7.5))
     assert about == ABOUT
 
 

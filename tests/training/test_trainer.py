@@ -21,8 +21,7 @@ def run(tiny_config: RunConfig) -> Run:
 @pytest.fixture
 def trainer(run: Run) -> Trainer:
     workers = Workers("fp32")
-    rows = [instance.row for instance in run.instances]
-    return Trainer(run.new_model(), rows, run.config.optimizer, workers, run.table.ends, run.config.seed)
+    return Trainer(run.new_model(), run.instances, run.config.optimizer, workers, run.table.ends, run.config.seed)
 
 
 def _batch(run: Run, *samples: tuple[int, int]) -> Batch:
@@ -34,7 +33,7 @@ def _batch(run: Run, *samples: tuple[int, int]) -> Batch:
 
 
 def _step(run: Run, shares: tuple[float, ...], *groups: Batch, step: int = 0) -> StepData:
-    ledger = Ledger(step + 1, (0, 0, 0), (0, 0, 0), (0.0, 0.0, 0.0))
+    ledger = Ledger(step + 1, (0, 0, 0), (0, 0, 0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
     return StepData(step, shares, groups, ledger, 1, 1)
 
 
