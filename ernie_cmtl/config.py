@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ernie_cmtl.data.loader import DataConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
+from ernie_cmtl.scheduling.feedback import FeedbackConfig
 from ernie_cmtl.scheduling.plan import Mode
 from ernie_cmtl.scheduling.presets import Preset
 from ernie_cmtl.scheduling.rounding import round_table
@@ -89,6 +90,8 @@ class RunConfig(BaseModel):
     stages: list[Stage] = Field(min_length=1)
     mode: Mode = "mixed"
     """mixed: every step carries all tasks of its stage; one_task: a step serves one task, as in the paper."""
+    feedback: FeedbackConfig | None = None
+    """Moves budgets within a stage by what is measured on held-out examples; none: the stage table stays as it is."""
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

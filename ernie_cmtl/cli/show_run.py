@@ -8,9 +8,11 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from ernie_cmtl.evaluation.heldout import HeadScore
+from ernie_cmtl.run.progress import Observer
+from ernie_cmtl.scheduling.feedback import Decision
 
 
-class RunView:
+class RunView(Observer):
     """A run on a terminal: a bar while it trains, a table at each held-out evaluation."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
@@ -35,6 +37,17 @@ class RunView:
     def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
         """Show held-out scores."""
         self._console.print(score_table(f"held out, step {step}, stage {stage}", scores))
+
+    def reallocated(self, before: int, line: dict[str, Any]) -> None:
+        """Say what each worker takes over."""
+        left = ", ".join(f"{task} {iterations:,.1f}" for task, iterations in line["left"].items())
+        now = f"{line['workers']} worker(s) in place of {before}, {line['rows_of_each_worker']} rows each"
+        self._console.print(f"{now}; left: {left}")
+
+    def decided(self, stage: str, decision: Decision) -> None:
+        """Say what each task gets now."""
+        moved = (f"{task} {decision.left[task]:,.1f} -> {now:,}" for task, now in decision.revision.budgets.items())
+        self._console.print(f"feedback, step {decision.revision.step}, stage {stage}: {', '.join(moved)}")
 
     def stopped(self, step: int) -> None:
         """Say how to go on."""

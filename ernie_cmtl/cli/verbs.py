@@ -102,6 +102,29 @@ def inspect(
     print_result([plain for plain, _ in rows], as_json, lambda: Group(*(shown for _, shown in rows)))
 
 
+@verb("Example: ernie-cmtl plan configs/paper/continual_multitask.yaml --gpus 8 --peak-tflops 989 --mfu 0.35")
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    corpus: CorpusFolder = None,
+    workers: Annotated[int, typer.Option(min=1, help="Show what each of so many workers gets.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="Devices, for the hours.")] = 1,
+    peak_tflops: Annotated[float | None, typer.Option(min=1e-6, help="Peak of one device, for the hours.")] = None,
+    mfu: Annotated[float | None, typer.Option(min=1e-6, max=1, help="Part of the peak that is reached, for the hours.")] = None,
+    task_module: TaskModules = None,
+    as_json: Json = False,
+) -> None:
+    """Show the stage table of a run and what it costs, before anything runs."""
+    from ernie_cmtl.cli.show_plan import plan_table
+    from ernie_cmtl.config import load_run_config
+    from ernie_cmtl.run.describe import describe_plan
+
+    add_tasks(task_module)
+    settings = load_run_config(config, _with_corpus(overrides, corpus))
+    result = describe_plan(settings, workers, gpus, peak_tflops, mfu)
+    print_result(result, as_json, lambda: plan_table(result))
+
+
 @verb("Example: ernie-cmtl pretrain configs/quickstart.yaml optimizer.learning_rate=3e-4")
 def pretrain(
     config: ConfigFile,

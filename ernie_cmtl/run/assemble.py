@@ -116,10 +116,14 @@ class Run:
         # A task whose samples are shorter than the rows of two stages goes on in the second where it was.
         return instance.row, min(row_length, instance.task.options.maximum_length or row_length)
 
-    def _stage_data(self, first: int, last: int) -> dict[int, StageData]:
+    @cached_property
+    def _opened(self) -> dict[tuple[int, int], SampleStream]:
+        """Training streams by their cut, as far as some step asked for them."""
+        return {}
+
+    def stage_data(self, first: int, last: int) -> dict[int, StageData]:
         """Open what the stages of the steps first..last-1 are made of, each stream once."""
         mixture = [([name], weight) for name, weight in (self.mixture or {}).items()]
-        opened: dict[tuple[int, int], SampleStream] = {}
         found: dict[int, StageData] = {}
         for number, (stage, data) in enumerate(zip(self.table.stages, self.config.stage_data, strict=True)):
             end = self.table.ends[number]
@@ -127,17 +131,19 @@ class Run:
                 continue
             cuts = [self._cut(instance, data.row_length) for instance in self.instances]
             for instance, cut in zip(self.instances, cuts, strict=True):
-                if instance.name in stage.budgets and cut not in opened:
-                    opened[cut] = self._open("train", instance, data.row_length, mixture)
-            streams = {task: opened[cut] for task, cut in enumerate(cuts) if cut in opened}
+                if instance.name in stage.budgets and cut not in self._opened:
+                    self._opened[cut] = self._open("train", instance, data.row_length, mixture)
+            streams = {task: self._opened[cut] for task, cut in enumerate(cuts) if cut in self._opened}
             found[number] = StageData(data, streams, [self._cuts[cut] for cut in cuts])
         return found
 
-    def source(self, ledger: Ledger, last: int, rank: int, workers: int) -> StepSource:
-        """Return the steps from a ledger on, for one worker."""
-        stages = self._stage_data(ledger.step, last)
+    def source(self, ledger: Ledger, last: int, rank: int, workers: int, plan: Plan | None = None) -> StepSource:
+        """Return the steps from a ledger on, for one worker; plan: with revisions, in place of the run's own."""
+        stages = self.stage_data(ledger.step, last)
         pad_id, ahead = self.corpus.vocabulary.pad_id, self.config.data.loader_workers
-        return StepSource(stages, self.table.stage_of, self.plan, self.instances, pad_id, ledger, last, rank, workers, ahead)
+        return StepSource(
+            stages, self.table.stage_of, plan or self.plan, self.instances, pad_id, ledger, last, rank, workers, ahead
+        )
 
     def first_ledger(self) -> Ledger:
         """Return the ledger before the first step."""

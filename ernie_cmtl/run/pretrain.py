@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -19,6 +19,9 @@ from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.describe import reallocation
+from ernie_cmtl.run.feedback import Feedback
+from ernie_cmtl.run.progress import Observer, Window
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
 from ernie_cmtl.training.learning_rate import pinned_steps
@@ -27,46 +30,8 @@ from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.training.workers import Workers
 
-IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "data", "encoder")
+IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "encoder")
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
-
-
-@dataclass
-class Window:
-    """Sums since the last line of the log."""
-
-    statistics: torch.Tensor
-    loss: torch.Tensor
-    steps: int = 0
-    real_tokens: int = 0
-    slots: int = 0
-    wait_seconds: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
-
-    def add(self, result: StepResult) -> None:
-        """Take a step in; nothing is read back from the device."""
-        self.statistics += result.statistics
-        self.loss += result.loss
-        self.steps += 1
-        self.real_tokens += result.real_tokens
-        self.slots += result.slots
-        self.wait_seconds += result.wait_seconds
-
-
-class Observer(Protocol):
-    """Shows a run to a person."""
-
-    def started(self, steps: int, done: int, workers: int, precision: str) -> None:
-        """The run begins or goes on."""
-
-    def logged(self, stage: str, line: dict[str, Any]) -> None:
-        """A line of training metrics was written."""
-
-    def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
-        """Held-out scores were measured."""
-
-    def stopped(self, step: int) -> None:
-        """The run was asked to stop, or its time was up, and has saved this step."""
 
 
 @dataclass
@@ -79,6 +44,7 @@ class _Part:
     folder: Path
     observer: Observer
     heldout_streams: list[SampleStream]
+    feedback: Feedback
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
     @property
@@ -91,14 +57,19 @@ class _Part:
         pad_id = self.run.corpus.vocabulary.pad_id
         streams = self.heldout_streams
         self.heldout = heldout_scores(model, streams, config.training.heldout_samples, config.data, pad_id, self.workers)
+        decision = self.feedback.measured(ledger.step, self.heldout)
         if log:
             log.write("heldout", ledger.step, {"stage": stage, "tasks": self.heldout})
             self.observer.evaluated(stage, ledger.step, self.heldout)
+            if decision:
+                log.write("feedback", ledger.step, {"stage": stage, **decision.line()})
+                self.observer.decided(stage, decision)
 
     def save(self, ledger: Ledger) -> None:
         if self.workers.is_main:
             config = self.run.config
-            about = {"identity": identity(config), "pin": self.run.pin, "tasks": self.run.table.tasks}
+            about: dict[str, Any] = {"identity": identity(config), "pin": self.run.pin, "tasks": self.run.table.tasks}
+            about |= {"feedback": self.feedback.state(), "workers": self.workers.count}
             folder, keep = self.folder / "checkpoints", config.training.keep_checkpoints
             save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep, self.pinned)
         self.workers.wait()
@@ -127,7 +98,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     check_installed(config.training.trackers)
     workers = Workers(config.training.precision, config.training.trackers, config.run)
     config.check_workers(workers.count)
-    ledger = _resume_point(run)
+    ledger, about = _resume_point(run)
     model = run.new_model()
     trainer = Trainer(model, run.instances, config.optimizer, workers, run.table.ends, config.seed)
     if config.training.max_hours is not None:
@@ -137,14 +108,16 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         load_weights(checkpoint, model)
         load_optimizer(checkpoint, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    part = _Part(run, workers, trainer, config.run, observer, heldout_streams)
+    part = _Part(run, workers, trainer, config.run, observer, heldout_streams, Feedback(config, run.table))
+    if about:
+        part.feedback.load(about["feedback"])
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
         (config.run / "config.yaml").write_text(dump(_resolved(config, model)), encoding="utf-8")
         (config.run / "corpus.json").write_text(json.dumps(_pinned(run)), encoding="utf-8")
     try:
         with _stop_on_signal(trainer):
-            return _train(part, ledger)
+            return _train(part, ledger, about.get("workers", workers.count))
     finally:
         trainer.release()
         workers.close()
@@ -161,11 +134,12 @@ def _pinned(run: Run) -> dict[str, Any]:
     return {"fingerprint": run.corpus.manifest.fingerprint, "pin": run.pin, "layers": run.read_layers, "mixture": run.mixture}
 
 
-def _resume_point(run: Run) -> Ledger:
+def _resume_point(run: Run) -> tuple[Ledger, dict[str, Any]]:
+    """Return where the run stands, and what its newest checkpoint says of it."""
     config = run.config
     found = checkpoints(config.run / "checkpoints")
     if not found:
-        return run.first_ledger()
+        return run.first_ledger(), {}
     ledger, about = load_state(found[-1])
     if about["pin"] != run.pin:
         raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
@@ -175,10 +149,21 @@ def _resume_point(run: Run) -> Ledger:
             f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {', '.join(changed)}; "
             "restore them or choose another run folder"
         )
-    return ledger
+    return ledger, about
 
 
-def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
+def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
+    """Take the steps of a run; where budgets may move, the steps behind are not made before that is decided."""
+    while ledger.step < part.run.table.steps:
+        known = part.feedback.known_until(ledger.step)
+        workers = part.workers
+        source = part.run.source(ledger, known, workers.rank, workers.count, part.feedback.plan)
+        for result in part.trainer.run(source):
+            ledger = result.ledger
+            yield result
+
+
+def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
     run, trainer, workers = part.run, part.trainer, part.workers
     config, table = run.config, run.table
     start, first = time.perf_counter(), ledger.step
@@ -186,10 +171,15 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
     stopped = interrupted = False
     if workers.is_main:
         part.observer.started(table.steps, first, workers.count, workers.precision)
-    source = run.source(ledger, table.steps, workers.rank, workers.count)
     with _open_log(part, first) as log:
+        if log and workers_before != workers.count and first < table.steps:
+            line = reallocation(config, part.feedback.plan, first, workers.count)
+            log.write("workers", first, {"before": workers_before, **line})
+            part.observer.reallocated(workers_before, line)
+        if part.feedback.measures(first) and not first:
+            part.evaluate(log, ledger, table.stages[0].name)
         window = _window(trainer)
-        for result in trainer.run(source):
+        for result in _steps(part, ledger):
             ledger, done = result.ledger, result.ledger.step
             stage = table.stages[table.stage_of(result.step)].name
             window.add(result)
@@ -199,7 +189,7 @@ def _train(part: _Part, ledger: Ledger) -> dict[str, Any]:
                 _log(part, log, window, result, stage)
                 window = _window(trainer)
             every = config.training.heldout_every
-            if done in table.ends or (every and done % every == 0):
+            if done in table.ends or (every and done % every == 0) or part.feedback.measures(done):
                 part.evaluate(log, ledger, stage)
                 window.started = time.perf_counter() if not window.steps else window.started
             if done % config.training.checkpoint_every == 0 or done in part.pinned or done == table.steps or stopped:

@@ -21,6 +21,7 @@ from ernie_cmtl.export.fill_mask import fill_mask
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.run.saved import export_run, open_run
 from tests.conftest import tiny_settings
 
@@ -29,22 +30,13 @@ TASKS = {"knowledge_masking": 0, "capitalization": 1, "sentence_reordering": 2}
 ROW = 64
 
 
-class Silent:
-    """Watches a run and says nothing."""
-
-    def started(self, steps: int, done: int, workers: int, precision: str) -> None: ...
-    def logged(self, stage: str, line: dict[str, Any]) -> None: ...
-    def evaluated(self, stage: str, step: int, scores: dict[str, Any]) -> None: ...
-    def stopped(self, step: int) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def run_folder(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run whose learning rate is so high that 12 steps leave their mark on every weight."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     settings = tiny_settings(english, folder)
     settings["optimizer"] |= {"learning_rate": 0.02}
-    assert pretrain(RunConfig.model_validate(settings), Silent())["steps"] == 12
+    assert pretrain(RunConfig.model_validate(settings), Observer())["steps"] == 12
     return folder
 
 
@@ -287,5 +279,5 @@ def test_a_run_in_bf16_can_be_exported_by_the_process_that_trained_it(
     settings = tiny_settings(english, tmp_path / "run")
     settings["training"] |= {"precision": "bf16"}
     settings["stages"] = [{"name": "only", "budgets": {"knowledge_masking": 1}}]
-    pretrain(RunConfig.model_validate(settings), Silent())
+    pretrain(RunConfig.model_validate(settings), Observer())
     assert export_run(tmp_path / "run", tmp_path / "model", None)["max_abs_logit_difference"] == 0.0

@@ -18,6 +18,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints
 from tests.conftest import build_corpus, sample_texts, tiny_settings
@@ -25,7 +26,7 @@ from tests.conftest import build_corpus, sample_texts, tiny_settings
 ROOT = Path(__file__).parents[2]
 
 
-class Watcher:
+class Watcher(Observer):
     """Observes a run; may break it off or ask it to stop after a step."""
 
     def __init__(self, crash_at: int = 0, interrupt_at: int = 0) -> None:
@@ -40,9 +41,6 @@ class Watcher:
             raise KeyboardInterrupt("power cut")
         if line["step"] == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
-
-    def evaluated(self, stage: str, step: int, scores: dict[str, Any]) -> None:
-        pass
 
     def stopped(self, step: int) -> None:
         self.stopped_at = step

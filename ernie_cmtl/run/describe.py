@@ -1,0 +1,154 @@
+"""The verb plan: what a run will do and what it costs, before anything runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import AutoConfig
+
+from ernie_cmtl.config import RunConfig, TaskConfig
+from ernie_cmtl.model.encoder import EncoderConfig
+from ernie_cmtl.registry import describe_task
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.scheduling.plan import Plan
+from ernie_cmtl.scheduling.stages import StageTable
+from ernie_cmtl.task import MaskingOptions
+
+_VOCABULARY = 30_522
+"""What is counted with where there is no corpus yet."""
+_MANY_EPOCHS = 20
+"""More rounds through the samples of a task than these are worth a warning."""
+_Tokens = list[dict[str, int]]
+"""Of each stage: task -> tokens."""
+
+
+def describe_plan(config: RunConfig, workers: int, gpus: int, peak_tflops: float | None, mfu: float | None) -> dict[str, Any]:
+    """Return the stage table with what it costs in tokens, operations and hours; nothing is trained.
+
+    Operations count a full row as one sequence; hours need peak_tflops (of one device) and mfu. Epochs need the corpus.
+
+    Raises:
+        UserError: The workers cannot share the groups of rows, or a task or the corpus does not fit.
+    """
+    config.check_workers(workers)
+    table = StageTable(config.stages)
+    tokens = _tokens(config)
+    per_task = {task: sum(stage.get(task, 0) for stage in tokens) for task in table.tasks}
+    run = Run(config) if (config.corpus / "manifest.json").is_file() else None
+    vocabulary = run.corpus.vocabulary.size if run else _VOCABULARY
+    flops = _training_flops(config, tokens, vocabulary)
+    epochs = _epochs(run, tokens) if run else None
+    return {
+        "run": str(config.run),
+        "mode": config.mode,
+        "stages": [_stage(config, number, tokens[number], workers) for number in range(len(table.stages))],
+        "totals": table.totals,
+        "total": table.steps,
+        "unit": "iterations",
+        "tokens": sum(per_task.values()),
+        "tokens_by_task": per_task,
+        "flops": flops,
+        "vocabulary_size": vocabulary,
+        "hours": _hours(flops, gpus, peak_tflops, mfu),
+        "workers": workers,
+        "epochs": epochs,
+        "warnings": _warnings(epochs or {}),
+    }
+
+
+def reallocation(config: RunConfig, plan: Plan, step: int, workers: int) -> dict[str, Any]:
+    """Return what is left of a run before a step, and what each worker takes of it."""
+    table, number = plan.table, plan.table.stage_of(step)
+    left = {task: plan.left(step).get(task, 0.0) for task in table.tasks}
+    shape = config.stage_data[number]
+    tokens = {task: budget * shape.rows * shape.row_length for task, budget in left.items()}
+    for stage, shape in list(zip(table.stages, config.stage_data, strict=True))[number + 1 :]:
+        for task, budget in stage.budgets.items():
+            left[task] += budget
+            tokens[task] += budget * shape.rows * shape.row_length
+    by_worker = {task: count / workers for task, count in tokens.items()}
+    rows = config.stage_data[number].rows // workers
+    return {"workers": workers, "rows_of_each_worker": rows, "left": left, "tokens_of_each_worker": by_worker}
+
+
+def _stage(config: RunConfig, number: int, tokens: Mapping[str, int], workers: int) -> dict[str, Any]:
+    stage, shape = config.stages[number], config.stage_data[number]
+    each = {"rows": shape.rows // workers, "groups": shape.groups // workers}
+    return {
+        "name": stage.name,
+        "budgets": stage.budgets,
+        "steps": stage.steps,
+        "row_length": shape.row_length,
+        "rows": shape.rows,
+        "tokens": sum(tokens.values()),
+        "each_worker": each | {"tokens": {task: count / workers for task, count in tokens.items()}},
+    }
+
+
+def _tokens(config: RunConfig) -> _Tokens:
+    """Return the token places that each stage gives each task."""
+    return [
+        {task: budget * shape.rows * shape.row_length for task, budget in stage.budgets.items()}
+        for stage, shape in zip(config.stages, config.stage_data, strict=True)
+    ]
+
+
+def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int | None:
+    """Return the operations of all steps, forward and backward, or None where the encoder's size is not known here.
+
+    6 for each weight and token, 12 for each layer, hidden unit and pair of places; of the heads only the vocabulary's, which
+    reads the masked places.
+    """
+    sizes = _encoder_sizes(config.encoder)
+    if sizes is None:
+        return None
+    layers, hidden, inner = sizes
+    weights = layers * (4 * hidden * hidden + 2 * hidden * inner)
+    total = 0.0
+    for shape, stage in zip(config.stage_data, tokens, strict=True):
+        for task, count in stage.items():
+            masked = _masking_rate(task, config.tasks.get(task, TaskConfig()))
+            total += count * (6 * weights + 12 * layers * hidden * shape.row_length)
+            total += count * masked * 6 * hidden * (hidden + vocabulary)
+    return round(total)
+
+
+def _hours(flops: int | None, gpus: int, peak_tflops: float | None, mfu: float | None) -> float | None:
+    if flops is None or peak_tflops is None or mfu is None:
+        return None
+    return round(flops / (gpus * peak_tflops * 1e12 * mfu) / 3600, 3)
+
+
+def _encoder_sizes(config: EncoderConfig) -> tuple[int, int, int] | None:
+    if not config.init_from:
+        return config.layers, config.hidden_size, config.intermediate_size or 4 * config.hidden_size
+    try:
+        found = AutoConfig.from_pretrained(config.init_from)
+    except (OSError, ValueError):
+        return None
+    return found.num_hidden_layers, found.hidden_size, found.intermediate_size
+
+
+def _masking_rate(name: str, config: TaskConfig) -> float:
+    """Return which part of a task's tokens is masked."""
+    heads = describe_task(config.type or name)["heads"]
+    if not config.options.get("masked_tokens") and not any(head["kind"] == "vocabulary" for head in heads):
+        return 0.0
+    return MaskingOptions.model_validate(config.options.get("masking") or {}).rate
+
+
+def _epochs(run: Run, tokens: _Tokens) -> dict[str, float]:
+    """Return how often a run goes through the samples of each task."""
+    found = dict.fromkeys(run.table.tasks, 0.0)
+    for number, data in run.stage_data(0, run.table.steps).items():
+        for task, count in tokens[number].items():
+            stream = data.streams[run.table.tasks.index(task)]
+            found[task] += count / int(stream.index.slots.sum())
+    return {task: round(rounds, 2) for task, rounds in found.items()}
+
+
+def _warnings(epochs: Mapping[str, float]) -> list[str]:
+    return [
+        f"task {task} goes {rounds:,.0f} times through its samples; it has few of them for its budget"
+        for task, rounds in epochs.items()
+        if rounds > _MANY_EPOCHS
+    ]

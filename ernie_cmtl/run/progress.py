@@ -1,0 +1,55 @@
+"""How a run goes on: what is summed up between two lines of the log, and who is told of it."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ernie_cmtl.evaluation.heldout import HeadScore
+from ernie_cmtl.scheduling.feedback import Decision
+from ernie_cmtl.training.trainer import StepResult
+
+
+@dataclass
+class Window:
+    """Sums since the last line of the log."""
+
+    statistics: torch.Tensor
+    loss: torch.Tensor
+    steps: int = 0
+    real_tokens: int = 0
+    slots: int = 0
+    wait_seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, result: StepResult) -> None:
+        """Take a step in; nothing is read back from the device."""
+        self.statistics += result.statistics
+        self.loss += result.loss
+        self.steps += 1
+        self.real_tokens += result.real_tokens
+        self.slots += result.slots
+        self.wait_seconds += result.wait_seconds
+
+
+class Observer:
+    """Is told of a run; shows nothing unless a class derived from it does."""
+
+    def started(self, steps: int, done: int, workers: int, precision: str) -> None:
+        """The run begins or goes on."""
+
+    def reallocated(self, before: int, line: dict[str, Any]) -> None:
+        """The run goes on with another number of workers than before; line: what each of them takes over."""
+
+    def logged(self, stage: str, line: dict[str, Any]) -> None:
+        """A line of training metrics was written."""
+
+    def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
+        """Held-out scores were measured."""
+
+    def decided(self, stage: str, decision: Decision) -> None:
+        """Budgets moved by feedback."""
+
+    def stopped(self, step: int) -> None:
+        """The run was asked to stop, or its time was up, and has saved this step."""
