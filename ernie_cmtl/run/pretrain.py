@@ -198,6 +198,7 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
                 break
         if not part.heldout and ledger.step == table.steps:
             part.evaluate(None, ledger, table.stages[-1].name)
+    workers.check_same_weights(trainer.model)
     if stopped and workers.is_main:
         part.observer.stopped(ledger.step)
     seconds = time.perf_counter() - start

@@ -1,5 +1,6 @@
 """This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -62,6 +63,20 @@ class Workers:
     def sum(self, values: Tensor) -> Tensor:
         """Sum a tensor over the workers."""
         return cast(Tensor, self._accelerator.reduce(values, "sum")) if self.count > 1 else values
+
+    def check_same_weights(self, model: nn.Module) -> None:
+        """Compare the weights of all workers, bit for bit.
+
+        Raises:
+            RuntimeError: They differ; the message names the workers.
+        """
+        digest = hashlib.sha256()
+        for weight in model.state_dict().values():
+            digest.update(weight.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).to(self.device)
+        found = self._accelerator.gather(own[None]) if self.count > 1 else own[None]
+        if others := [rank for rank, row in enumerate(found) if not torch.equal(row, found[0])]:
+            raise RuntimeError(f"the weights of worker {', '.join(map(str, others))} are not those of worker 0")
 
     def start_trackers(self, name: str, settings: Mapping[str, Any], options: dict[str, dict[str, Any]]) -> None:
         """Open every tracker; name: of the run; options: of single trackers. On the main worker.

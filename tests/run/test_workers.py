@@ -1,0 +1,135 @@
+"""Any number of workers: what each task received is what the plan granted, whoever computed it."""
+
+import json
+import subprocess
+import time
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.records import Batch, StepData
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.pretrain import pretrain
+from tests.conftest import tiny_settings
+from tests.run.test_pretrain import Watcher, _command, _lines, _trace
+
+STAGES = [
+    {"name": "first", "budgets": {"knowledge_masking": 6}},
+    {"name": "second", "budgets": {"knowledge_masking": 3, "capitalization": 5}},
+    {"name": "third", "budgets": {"knowledge_masking": 2, "capitalization": 2, "sentence_reordering": 6}},
+]
+
+
+def settings_of(corpus: Corpus, run: Path, mode: str = "mixed") -> dict[str, Any]:
+    settings = tiny_settings(corpus, run) | {"stages": STAGES, "mode": mode}
+    settings["training"] |= {"checkpoint_every": 2}
+    return settings
+
+
+def steps_of(run: Run, workers: int) -> list[list[StepData]]:
+    """The steps as each worker sees them; [workers][steps]."""
+    return [list(run.source(run.first_ledger(), run.table.steps, rank, workers)) for rank in range(workers)]
+
+
+def slots_consumed(run: Run, groups: list[Batch]) -> dict[str, int]:
+    """Count the real tokens of each task in batches, by the row of the task embedding that the encoder is given."""
+    rows = np.concatenate([group.task_type_ids[group.token_ids != run.corpus.vocabulary.pad_id] for group in groups])
+    return {instance.name: int((rows == instance.row).sum()) for instance in run.instances}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("mode", ["mixed", "one_task"])
+def test_what_workers_consume_is_what_the_plan_grants(english: Corpus, tmp_path: Path, workers: int, mode: str) -> None:
+    run = Run(RunConfig.model_validate(settings_of(english, tmp_path / "run", mode)))
+    seen = steps_of(run, workers)
+    alone = seen[0] if workers == 1 else steps_of(run, 1)[0]
+    longest = max(stream.longest for stream in run.streams("train"))
+    iterations = dict.fromkeys(run.table.tasks, 0)
+    for step in range(run.table.steps):
+        parts = [worker[step] for worker in seen]
+        # Worker r has groups r, r + W, ...: in turns they are the groups of the whole step.
+        groups = [group for turn in zip(*(part.groups for part in parts), strict=True) for group in turn]
+        for ours, expected in zip(groups, alone[step].groups, strict=True):
+            for one, other in zip(astuple(ours)[:6], astuple(expected)[:6], strict=True):
+                assert np.array_equal(one, other)
+        assert all(part.ledger == alone[step].ledger for part in parts)
+        consumed = slots_consumed(run, groups)
+        ledger = parts[0].ledger
+        before = alone[step - 1].ledger.tokens if step else (0,) * len(run.table.tasks)
+        for task, now, then in zip(run.table.tasks, ledger.tokens, before, strict=True):
+            # Slots are upper bounds of what an example fills.
+            assert 0 <= now - then - consumed[task] < 0.2 * (now - then) + 1
+            iterations[task] += consumed[task] > 0
+        if mode == "mixed":
+            assert all(abs(now - planned) < longest for now, planned in zip(ledger.tokens, ledger.planned, strict=True))
+    if mode == "one_task":
+        assert iterations == run.table.totals
+        assert seen[0][-1].ledger.iterations == pytest.approx(tuple(run.table.totals.values()))
+
+
+def _killed(config: RunConfig, folder: Path, workers: int, after: int) -> None:
+    """Train with a number of workers and kill them all, without notice, once a step is logged."""
+    command, environment = _command(config, folder, workers)
+    metrics = config.run / "metrics.jsonl"
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.exists() and any(row["step"] >= after for row in _complete_lines(metrics)):
+            break
+        time.sleep(0.005)
+    assert process.poll() is None, "the run ended before it was killed"
+    # The launcher's workers have sessions of their own.
+    for one in (*psutil.Process(process.pid).children(recursive=True), process):
+        one.kill()
+    process.wait()
+
+
+def _complete_lines(metrics: Path) -> list[dict[str, Any]]:
+    text = metrics.read_text()
+    rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return [row for row in rows if row["kind"] == "train"]
+
+
+def _ended(config: RunConfig, folder: Path, workers: int) -> dict[str, Any]:
+    command, environment = _command(config, folder, workers)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("mode", ["one_task", pytest.param("mixed", marks=pytest.mark.slow)])
+def test_one_then_four_then_two_workers_end_as_one(english: Corpus, tmp_path: Path, mode: str) -> None:
+    alone = RunConfig.model_validate(settings_of(english, tmp_path / "alone", mode))
+    expected = pretrain(alone, Watcher())
+    config = RunConfig.model_validate(settings_of(english, tmp_path / "run", mode))
+    _killed(config, tmp_path, 1, after=5)
+    _killed(config, tmp_path, 4, after=13)
+    result = _ended(config, tmp_path, 2)
+    assert result["consumed"] == expected["consumed"]
+    assert result["samples"] == expected["samples"]
+    assert result["iterations"] == expected["iterations"]
+    if mode == "one_task":
+        assert {task: round(number, 9) for task, number in result["iterations"].items()} == expected_totals()
+    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(_trace(alone.run), _trace(config.run), strict=True):
+        assert step == other_step
+        assert other_loss == pytest.approx(loss, rel=1e-5)
+        assert other_norm == pytest.approx(norm, rel=1e-4)
+    moves = [(row["before"], row["workers"]) for row in _lines(config.run, "workers")]
+    assert moves == [(1, 4), (4, 2)]
+    last = _lines(config.run, "workers")[-1]
+    assert sum(last["left"].values()) == pytest.approx(24 - last["step"])
+    assert last["rows_of_each_worker"] == 4
+
+
+def expected_totals() -> dict[str, float]:
+    found: dict[str, float] = {}
+    for stage in STAGES:
+        for task, budget in stage["budgets"].items():  # type: ignore[attr-defined]
+            found[task] = found.get(task, 0) + budget
+    return found
