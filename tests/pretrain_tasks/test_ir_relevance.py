@@ -1,6 +1,7 @@
 """Strong, weak, irrelevant: whose passage stands beside the query, and how a log says it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,23 @@ def topical(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("topical")
     texts = [document(topic, number) for number in range(30) for topic in TOPICS]
     build_corpus(folder, texts, layers={"retrieved": {"neighbours": 5}}, tokenizer={"vocabulary_size": 400})
+    return Corpus(folder / "corpus")
+
+
+@pytest.fixture(scope="module")
+def titled(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Documents whose first sentence is about another topic than title and text; one of four has no title."""
+    folder = tmp_path_factory.mktemp("titled")
+    rows = []
+    for number in range(30):
+        for place, topic in enumerate(TOPICS):
+            body = document(topic, number).partition(". ")[2]
+            lead = f"Nothing here of the {TOPICS[place - 1]} and {'named' if number % 4 else 'nameless'}."
+            rows.append({"text": f"{lead} {body}"} | ({"title": f"Of {topic} tales"} if number % 4 else {}))
+    (folder / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    layers = {"capitalized_names": {}, "retrieved": {"neighbours": 5}}
+    settings: dict[str, Any] = {"reader": {"title_field": "title"}, "layers": layers, "tokenizer": {"vocabulary_size": 400}}
+    make_corpus([str(folder / "text.jsonl")], folder / "corpus", **settings)
     return Corpus(folder / "corpus")
 
 
@@ -68,8 +86,8 @@ def check_labels(corpus: Corpus, count: int) -> None:
     """Find out from the tokens whose passage it is, and compare with what a search found."""
     split = corpus.split("train")
     stream, owners = open_stream(corpus), where(split, corpus)
-    checked = dict.fromkeys(range(3), 0)
-    for number in range(count):
+    checked: Counter[int] = Counter()
+    for number in range(2 * count):
         example = stream.example(number)
         if example is None:
             continue
@@ -83,20 +101,17 @@ def check_labels(corpus: Corpus, count: int) -> None:
         other = owner.pop()
         expected = 0 if other == query else 1 if other in found else 2
         assert int(example.targets["relevance"].labels[0]) == expected
-        first = example.token_ids[example.token_type_ids == 0][1:-1].tolist()
-        start = int(split.document_tokens[query])
-        assert first == split.passage(start, start + len(first), ()).token_ids.tolist()
         checked[expected] += 1
-    assert min(checked.values()) > count / 6
+        if checked.total() == count:
+            break
+    assert checked.total() == count
+    assert min(checked.values()) > count / 5
 
 
-def test_each_label_follows_from_whose_passage_it_is(topical: Corpus) -> None:
-    check_labels(topical, 600)
-
-
-@pytest.mark.slow
-def test_each_of_ten_thousand_labels_follows_from_whose_passage_it_is(topical: Corpus) -> None:
-    check_labels(topical, 12_000)
+@pytest.mark.parametrize("texts", ["topical", "titled"])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_each_label_follows_from_whose_passage_it_is(texts: str, count: int, request: pytest.FixtureRequest) -> None:
+    check_labels(request.getfixturevalue(texts), count)
 
 
 def test_length_says_nothing_of_the_class(english: Corpus) -> None:
@@ -162,23 +177,6 @@ def test_a_corpus_without_the_layer_or_without_other_documents_is_refused(tmp_pa
     build_corpus(tmp_path / "one", sample_texts("en", 2), layers={"retrieved": {}})
     with pytest.raises(UserError, match="'ir_relevance' needs text of 3 documents; there is 2"):
         open_stream(Corpus(tmp_path / "one" / "corpus"))
-
-
-@pytest.fixture(scope="module")
-def titled(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Documents whose first sentence is about another topic than title and text; one of four has no title."""
-    folder = tmp_path_factory.mktemp("titled")
-    rows = []
-    for number in range(30):
-        for place, topic in enumerate(TOPICS):
-            body = document(topic, number).partition(". ")[2]
-            lead = f"Nothing here of the {TOPICS[place - 1]} and {'named' if number % 4 else 'nameless'}."
-            rows.append({"text": f"{lead} {body}"} | ({"title": f"Of {topic} tales"} if number % 4 else {}))
-    (folder / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    layers = {"capitalized_names": {}, "retrieved": {"neighbours": 5}}
-    settings: dict[str, Any] = {"reader": {"title_field": "title"}, "layers": layers, "tokenizer": {"vocabulary_size": 400}}
-    make_corpus([str(folder / "text.jsonl")], folder / "corpus", **settings)
-    return Corpus(folder / "corpus")
 
 
 def decoded(corpus: Corpus, number: int) -> str:
