@@ -43,7 +43,7 @@ class Sentence:
 def draw_documents(seed: int, markers: Sequence[str] = ()) -> list[list[Sentence]]:
     """Draw documents of a few sentences each."""
     rng = random.Random(seed)
-    return [[_draw_sentence(rng, markers) for _ in range(rng.randint(4, 9))] for _ in range(rng.randint(6, 12))]
+    return [[_draw_sentence(rng, markers) for _ in range(rng.randint(4, 9))] for _ in range(rng.randint(20, 30))]
 
 
 def _draw_sentence(rng: random.Random, markers: Sequence[str]) -> Sentence:

@@ -13,7 +13,7 @@ from ernie_cmtl.records import MASKED_TOKEN
 from tests.pretrain_tasks.drawn import Drawing, Sentence, draw_documents
 from tests.pretrain_tasks.places import segments_of
 
-A_TEXT = 20
+A_TEXT = 50
 """Examples that a drawn text gives at least, in the mean."""
 many_examples = pytest.mark.parametrize("examples", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 
