@@ -26,6 +26,8 @@ class Document:
     text: str
     size: int
     """Bytes of the text in UTF-8."""
+    title: str = ""
+    """Stands beside the text and is no part of it; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

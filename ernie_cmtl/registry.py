@@ -65,7 +65,7 @@ def describe_task(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "family": kind.family,
-        "layers": list(instance.layers),
+        "layers": [*instance.layers, *instance.task.document_layers],
         "heads": [{"name": head.name, "kind": head.kind, "classes": head.classes} for head in instance.specs],
         "languages": list(kind.languages),
         "source": kind.source,

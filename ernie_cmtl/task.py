@@ -113,6 +113,8 @@ class MaskingOptions(BaseModel):
     samples: int = Field(100_000, ge=1)
     units: Literal["knowledge", "word", "token"] = "knowledge"
     """knowledge: spans and words; word: whole words only; token: each token alone."""
+    single_tokens: float = Field(0.0, ge=0, le=1)
+    """Part of the samples in which each token is a unit of its own, whatever the units of the others; drawn for each sample."""
     spans: tuple[str, ...] | None = None
     """Span layers whose spans are units; where they overlap, the first named wins. None: all that the corpus has."""
 

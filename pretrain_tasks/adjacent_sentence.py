@@ -1,5 +1,7 @@
 """Adjacent sentence: is the second segment the one before the first, the one after it, or one of another document?"""
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ernie_cmtl.data.assemble import assemble
@@ -17,6 +19,7 @@ class AdjacentSentence(PretrainTask):
 
     family = "syntactic"
     source = "StructBERT; Aroca-Ouellette and Rudzicz 2020"
+    known_leaks = MappingProxyType({"edge_tokens": "some words open a passage and others go on with it"})
 
     @property
     def minimum_documents(self) -> int:

@@ -10,7 +10,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, IntArray, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout, labelled_classes
 
-_LAYER = "retrieved"
+_FOUND, _TITLES = "retrieved", "titles"
 _SPECIALS = 3
 _CLASSES = ("strong", "weak", "irrelevant")
 _SHORTEST = 4
@@ -59,8 +59,10 @@ class IrRelevance(PretrainTask):
 
     @property
     def document_layers(self) -> tuple[str, ...]:
-        """What a search found; labelled rows have their own grades."""
-        return () if self.options.rows else (_LAYER,)
+        """What a search found, and titles where the corpus has them; labelled rows have their own queries and grades."""
+        if self.options.rows:
+            return ()
+        return (_FOUND, _TITLES) if _TITLES in self.profile.layers else (_FOUND,)
 
     @property
     def minimum_sentences(self) -> int:
@@ -78,7 +80,7 @@ class IrRelevance(PretrainTask):
         return (HeadSpec("relevance", "sequence_class", len(_CLASSES), class_names=_CLASSES),)
 
     def index(self, layout: TextLayout, length: int) -> SampleIndex:
-        """Every document of more than a sentence; its first sentence is the query."""
+        """Every document of more than a sentence; its title is the query, or its first sentence where it has none."""
         starts, stops = layout.document_tokens[:-1], layout.document_tokens[1:]
         room = min(length - _SPECIALS, self.options.query_tokens + self.options.passage_tokens)
         fits = np.diff(layout.document_offsets) >= self.minimum_sentences
@@ -89,7 +91,8 @@ class IrRelevance(PretrainTask):
     def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
         """Pair the query with a passage of a class that is drawn last, when there is one of each class, all of one length."""
         document = corpus.document_at(text.start)
-        query = text.part(0, min(int(text.sentence_offsets[1]), self.options.query_tokens))
+        query = self._query(text, document, corpus)
+        query = query.part(0, min(len(query.token_ids), self.options.query_tokens))
         room = min(len(text.token_ids) - len(query.token_ids), self.options.passage_tokens)
         if self.options.rows:
             if text.sentences < self.minimum_sentences:
@@ -107,10 +110,19 @@ class IrRelevance(PretrainTask):
         targets = {"relevance": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
         return assemble(self, [query, passage], targets)
 
+    def _query(self, text: AnnotatedText, document: int, corpus: TaskCorpus) -> AnnotatedText:
+        title = corpus.document_layer(_TITLES, document) if _TITLES in self.document_layers else np.zeros(0)
+        if not title.any():
+            return text.sentence_range(0, 1)
+        token_ids = title[title > 0].astype(np.int64)
+        # Nothing is marked in titles: each token counts as a word.
+        layers = {name: np.full(len(token_ids), name == "word_starts", dtype=np.uint8) for name in text.layers}
+        return AnnotatedText(token_ids, np.array([0, len(token_ids)]), layers)
+
     @staticmethod
     def _documents(document: int, room: int, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[int, int, int] | None:
         """Choose a document for each class, with enough text; None where a class has none."""
-        found = document + corpus.document_layer(_LAYER, document).astype(np.int64)
+        found = document + corpus.document_layer(_FOUND, document).astype(np.int64)
         weak = found[(found != document) & (_tokens_to_choose(corpus, found) >= room)]
         if not len(weak):
             return None

@@ -12,6 +12,7 @@ from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus import layers
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.evaluation.features import BASELINES
+from ernie_cmtl.registry import describe_task
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.check import check
 from ernie_cmtl.run.pretrain import pretrain
@@ -58,6 +59,23 @@ def test_the_table_of_span_providers_names_them_all() -> None:
         row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
         assert row
         assert all(f"`{option}`" in row[0] for option in layers.find_layer(name).Options.model_fields)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "pretrain_tasks").glob("[a-z]*.py")])
+def test_the_document_on_tasks_has_definition_source_input_labels_and_counts_of_each(name: str) -> None:
+    text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    task = describe_task(name)
+    row = re.search(rf"^\| `{name}` \|(.*)\|$", text, re.MULTILINE)
+    assert row
+    family, given, labels, languages = (cell.strip() for cell in row[1].split("|"))
+    assert (family, languages) == (task["family"], ", ".join(task["languages"]))
+    assert given
+    assert labels
+    source = re.escape(task["source"].partition(";")[0])
+    assert re.search(rf"^\*\*{name}\*\* \({source}.*\)?", text, re.MULTILINE)
+    for head in task["heads"]:
+        counts = rf"^\| {name} \| \w\w, 128 \| {head['name']} \| [\d,]+ \| .+ \|$"
+        assert re.search(counts, text, re.MULTILINE)
 
 
 def test_the_document_on_tasks_knows_every_rule_and_baseline_of_the_check(english: Corpus) -> None:

@@ -86,3 +86,4 @@ def test_description_tells_heads_and_languages():
     }
     assert describe_task("sentence_reordering")["heads"] == [{"name": "order", "kind": "sequence_class", "classes": 9}]
     assert describe_task("knowledge_masking")["languages"] == ["en", "zh"]
+    assert describe_task("ir_relevance")["layers"] == ["retrieved"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ernie_cmtl.corpus.compression import DamagedFileError
-from ernie_cmtl.corpus.formats import BadRow, Row, check_columns
+from ernie_cmtl.corpus.formats import BadRow, Row, choose_columns
 from ernie_cmtl.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ _BATCH_BYTES, _BATCH_ROWS = 8 << 20, 1024
 _BUFFER_BYTES = 1 << 20
 
 
-def parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row | BadRow]:
-    """Yield the rows of a .parquet file, numbered from 1.
+def parquet_rows(path: Path, columns: Sequence[str] | None, optional: Sequence[str] = ()) -> Iterator[Row | BadRow]:
+    """Yield the rows of a .parquet file, numbered from 1; optional: columns that are read where they are there.
 
     Raises:
         UnknownColumnError: A column is not in the schema.
@@ -34,12 +34,11 @@ def parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row | Ba
             parquet.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True) as file,
         ):
             names = file.schema_arrow.names
-            columns = names if columns is None else columns
-            check_columns(columns, names, path)
+            columns = choose_columns(names if columns is None else columns, optional, names, path)
             size = _rows_at_once(file)
             # One group at a time: a batch that reaches into a damaged group would take sound rows with it.
             for group in range(file.num_row_groups):
-                for batch in file.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False):
+                for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
                     yield from batch_rows(batch, number)
                     number += batch.num_rows
     except pyarrow.ArrowException as error:

@@ -28,7 +28,8 @@ from ernie_cmtl.corpus.shards import annotated_shards, cut_shards, finished_shar
 from ernie_cmtl.corpus.sources import Numbered, numbered_documents
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.summary import summary
-from ernie_cmtl.corpus.tokenizer import load_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
+from ernie_cmtl.corpus.titles import TITLES, title_rows
+from ernie_cmtl.corpus.tokenizer import load_tokenizer, raw_text_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
 from ernie_cmtl.errors import UserError
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, workers: 
     folder = build.folder / "shards"
     for left_over in folder.glob("*.partial"):
         shutil.rmtree(left_over)
+    tokenizer = raw_text_tokenizer(build.folder / "tokenizer") if request.keeps_titles else None
     before = len(build.base_shards)
     shards = finished_shards(folder, before)
     start = shards[-1].first + shards[-1].read if shards else request.first_document
@@ -182,7 +184,8 @@ def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, workers: 
         cut = cut_shards(counted, partial(_is_first, build, seen), request.config.shard_bytes, before + len(shards))
         news = lambda size, count: _tell(build, "annotation", found.bytes, done_bytes + size, count)  # noqa: E731
         for text, annotated in annotated_shards(cut, workers, news):
-            shard, arrays = shard_arrays(text, annotated, found.heldout_below[text.source], token_type)
+            titles = title_rows([document.title for _, document in text.documents], tokenizer, token_type) if tokenizer else None
+            shard, arrays = shard_arrays(text, annotated, found.heldout_below[text.source], token_type, titles)
             write_shard(folder, shard, arrays, text.rejected)
             shards.append(shard)
     seen.close()
@@ -233,6 +236,7 @@ def _manifest(
     request, base = build.request, build.request.base
     named = next(shard for shard in shards if shard.hashes).hashes
     layers = request.layers
+    of_documents = [name for name, layer in layers.items() if isinstance(layer, FittedLayer) and layer.of_documents]
     additions = list(base.additions) if base else []
     if found:
         inputs = [(item.source, item.input.label) for item in request.inputs]
@@ -244,7 +248,7 @@ def _manifest(
         language=request.language,
         layers=[*(name for name in named if name not in STRUCTURE and name not in layers), *layers],
         spans=[name for name, layer in layers.items() if layer.marks_spans],
-        document_layers=[name for name, layer in layers.items() if isinstance(layer, FittedLayer) and layer.of_documents],
+        document_layers=[*([TITLES] if request.keeps_titles else []), *of_documents],
         layer_options={name: layer.options.model_dump(mode="json") for name, layer in layers.items()},
         vocabulary_size=vocabulary_of(tokenizer).size,
         vocabulary_hash=vocabulary_hash(tokenizer),

@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ernie_cmtl.corpus.arrow import batch_rows
-from ernie_cmtl.corpus.formats import BadRow, Row, check_columns, listed
+from ernie_cmtl.corpus.formats import BadRow, Row, choose_columns, listed
 from ernie_cmtl.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,8 +89,10 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def dataset_rows(source: DatasetInput, columns: list[str]) -> Iterator[Row | BadRow]:
+def dataset_rows(source: DatasetInput, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row | BadRow]:
     """Yield the rows of a dataset with some columns, numbered from 1; bounded in memory.
+
+    optional: further columns, which a row has where they are there.
 
     Raises:
         UnknownColumnError: The column is not there.
@@ -101,8 +103,7 @@ def dataset_rows(source: DatasetInput, columns: list[str]) -> Iterator[Row | Bad
         dataset = _open(source)
         known = dataset.column_names
         if known is not None:
-            check_columns(columns, known, source.label)
-            dataset = dataset.select_columns(columns)
+            dataset = dataset.select_columns(choose_columns(columns, optional, known, source.label))
         tables = dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS)
     except UserError:
         raise
@@ -116,8 +117,7 @@ def dataset_rows(source: DatasetInput, columns: list[str]) -> Iterator[Row | Bad
             raise UserError(f"{source.label} cannot be read beyond row {number - 1}: {_message(error)}") from error
         if table is None:
             return
-        check_columns(columns, table.column_names, source.label)
-        yield from batch_rows(table.select(columns), number)
+        yield from batch_rows(table.select(choose_columns(columns, optional, table.column_names, source.label)), number)
         number += table.num_rows
 
 

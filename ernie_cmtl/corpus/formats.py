@@ -52,8 +52,12 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
         raise UserError(f"{path} is damaged; {error}") from error
 
 
-def table_rows(path: Path, columns: Sequence[str] | None, maximum_line_bytes: int) -> Iterator[Row | BadRow]:
+def table_rows(
+    path: Path, columns: Sequence[str] | None, maximum_line_bytes: int, optional: Sequence[str] = ()
+) -> Iterator[Row | BadRow]:
     """Yield the rows of a table in the order of the file; None for columns means all of them.
+
+    optional: further columns, which a row has where they are there.
 
     Raises:
         UnknownColumnError: A column is missing in the header or schema; in .jsonl that makes a bad row instead.
@@ -65,28 +69,30 @@ def table_rows(path: Path, columns: Sequence[str] | None, maximum_line_bytes: in
     if path.name.endswith(".parquet"):
         from ernie_cmtl.corpus.arrow import parquet_rows
 
-        yield from parquet_rows(path, columns)
+        yield from parquet_rows(path, columns, optional)
         return
     name = path.stem if path.suffix in COMPRESSIONS else path.name
     with open_bytes(path) as stream:
         lines = _bounded_lines(stream, maximum_line_bytes)
         if name.endswith(".jsonl"):
-            yield from _json_rows(lines, columns, maximum_line_bytes)
+            yield from _json_rows(lines, columns, optional, maximum_line_bytes)
         else:
             records = _quoted_records if name.endswith(".csv") else _tabbed_records
-            yield from _rows_under_header(records(lines, maximum_line_bytes), path, columns)
+            yield from _rows_under_header(records(lines, maximum_line_bytes), path, columns, optional)
 
 
-def check_columns(wanted: Iterable[str], known: Sequence[str], label: object) -> None:
-    """Check that every column is there, once.
+def choose_columns(wanted: Sequence[str], optional: Sequence[str], known: Sequence[str], label: object) -> list[str]:
+    """Return the columns that are wanted, each of which must be there once, and those of the optional ones that are there.
 
     Raises:
         UnknownColumnError: It is not.
     """
-    for column in wanted:
+    chosen = [*wanted, *(column for column in optional if column in known)]
+    for column in chosen:
         if (count := known.count(column)) != 1:
             found = f"has {count} columns" if count else "has no column"
             raise UnknownColumnError(f"{label} {found} {column!r}; its columns: {listed(known)}")
+    return chosen
 
 
 def listed(names: Iterable[str]) -> str:
@@ -114,15 +120,17 @@ def _too_long(number: int, limit: int) -> BadRow:
     return BadRow(number, "line_too_long", f"more than {limit} bytes")
 
 
-def _json_rows(lines: Iterator[tuple[int, bytes | None]], columns: Sequence[str] | None, limit: int) -> Iterator[Row | BadRow]:
+def _json_rows(
+    lines: Iterator[tuple[int, bytes | None]], columns: Sequence[str] | None, optional: Sequence[str], limit: int
+) -> Iterator[Row | BadRow]:
     for number, line in lines:
         if line is None:
             yield _too_long(number, limit)
         elif line.strip():
-            yield _json_row(number, line, columns)
+            yield _json_row(number, line, columns, optional)
 
 
-def _json_row(number: int, line: bytes, columns: Sequence[str] | None) -> Row | BadRow:
+def _json_row(number: int, line: bytes, columns: Sequence[str] | None, optional: Sequence[str]) -> Row | BadRow:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -136,18 +144,19 @@ def _json_row(number: int, line: bytes, columns: Sequence[str] | None) -> Row | 
     for column in columns:
         if column not in row:
             return BadRow(number, "no_text_field", f"no {column!r}; its keys: {listed(row)}")
-    return number, {column: row[column] for column in columns}
+    return number, {column: row[column] for column in (*columns, *optional) if column in row}
 
 
-def _rows_under_header(records: Iterator[_Fields | BadRow], path: Path, columns: Sequence[str] | None) -> Iterator[Row | BadRow]:
+def _rows_under_header(
+    records: Iterator[_Fields | BadRow], path: Path, columns: Sequence[str] | None, optional: Sequence[str]
+) -> Iterator[Row | BadRow]:
     header = next(records, None)
     if header is None:
         return
     if isinstance(header, BadRow):
         raise UserError(f"cannot read the header of {path}, line {header.number}: {header.detail}")
     names = header[1]
-    columns = names if columns is None else columns
-    check_columns(columns, names, path)
+    columns = choose_columns(names if columns is None else columns, optional, names, path)
     places = [(column, names.index(column)) for column in columns]
     for record in records:
         if isinstance(record, BadRow):

@@ -37,16 +37,16 @@ class ReaderConfig(BaseModel):
     text_field: str = "text"
     """In every other format: the key or column that holds the text."""
     title_field: str | None = None
-    """In every format but `.txt`: a key or column whose text stands before the document, as a paragraph of its own."""
+    """In every format but `.txt`: a key or column that holds the title, kept beside the text; a document may have none."""
     maximum_characters: int = Field(1_000_000, ge=1_000)
     """A longer document is cut into parts at a paragraph, line or space; each part counts as a document."""
     maximum_line_bytes: int = Field(64 << 20, ge=1_000)
     """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in memory."""
 
     @property
-    def fields(self) -> list[str]:
-        """Keys or columns that are read."""
-        return [self.text_field, *([self.title_field] if self.title_field else [])]
+    def optional_fields(self) -> list[str]:
+        """Keys or columns that are read where they are there, beyond the text."""
+        return [self.title_field] if self.title_field else []
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -103,9 +103,11 @@ def read_documents(source: Input, config: ReaderConfig) -> Iterator[Document | R
     """
     try:
         if isinstance(source, DatasetInput):
-            yield from _row_documents(dataset_rows(source, config.fields), source.name, config)
+            rows = dataset_rows(source, [config.text_field], config.optional_fields)
+            yield from _row_documents(rows, source.name, config)
         elif source.name.endswith(TABLES):
-            yield from _row_documents(table_rows(source.path, config.fields, config.maximum_line_bytes), source.name, config)
+            rows = table_rows(source.path, [config.text_field], config.maximum_line_bytes, config.optional_fields)
+            yield from _row_documents(rows, source.name, config)
         else:
             with open_bytes(source.path) as stream:
                 read = _read_blocks if config.text_documents == "blank_line" else _read_whole
@@ -113,7 +115,7 @@ def read_documents(source: Input, config: ReaderConfig) -> Iterator[Document | R
     except DamagedFileError as error:
         yield Rejection(source.name, error.reason, str(error))
     except UnknownColumnError as error:
-        raise UserError(f"{error}; reader.text_field=NAME says which one holds the text, reader.title_field the title") from error
+        raise UserError(f"{error}; reader.text_field=NAME says which one holds the text") from error
 
 
 def _find_files(word: str) -> Iterator[Path]:
@@ -146,11 +148,9 @@ def _row_documents(rows: Iterable[Row | BadRow], name: str, config: ReaderConfig
             continue
         number, values = row
         text = values[config.text_field]
-        title = values[config.title_field] if config.title_field else None
+        title = values.get(config.title_field or "")
         if isinstance(text, str):
-            # A title without its text is no document.
-            head = f"{title.strip()}\n\n" if isinstance(title, str) and title.strip() and text.strip() else ""
-            yield from _documents(f"{name}#{number}", head + text, config)
+            yield from _documents(f"{name}#{number}", text, config, title.strip() if isinstance(title, str) else "")
         else:
             detail = f"no string under {config.text_field!r} but a {type(text).__name__}"
             yield Rejection(f"{name}#{number}", "no_text_field", detail)
@@ -212,21 +212,22 @@ def _decode(data: bytes, identifier: str, config: ReaderConfig) -> Iterator[Docu
     yield from _documents(identifier, text, config)
 
 
-def _documents(identifier: str, text: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
+def _documents(identifier: str, text: str, config: ReaderConfig, title: str = "") -> Iterator[Document | Rejection]:
     text = text.replace("\r\n", "\n").strip()
     if not text:
         yield Rejection(identifier, "empty")
         return
     try:
         size = len(text.encode())
+        title.encode()
     except UnicodeEncodeError as error:
         yield Rejection(identifier, "lone_surrogate", f"character {error.start}")
         return
     if len(text) <= config.maximum_characters:
-        yield Document(identifier, text, size)
+        yield Document(identifier, text, size, title)
         return
     for number, part in enumerate(_cut(text, config.maximum_characters), start=1):
-        yield Document(f"{identifier}/{number}", part, len(part.encode()))
+        yield Document(f"{identifier}/{number}", part, len(part.encode()), title)
 
 
 def _cut(text: str, limit: int) -> Iterator[str]:

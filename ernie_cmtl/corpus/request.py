@@ -16,6 +16,7 @@ from ernie_cmtl.corpus.layers import Layer, find_layer
 from ernie_cmtl.corpus.manifest import Manifest, read_manifest
 from ernie_cmtl.corpus.readers import FileInput, ReaderConfig
 from ernie_cmtl.corpus.sources import SourceInput, check_mixture, find_sources
+from ernie_cmtl.corpus.titles import TITLES
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
@@ -84,6 +85,11 @@ class Request:
         return [name for name in self.layers if not self.base or name not in self.base.layer_options]
 
     @property
+    def keeps_titles(self) -> bool:
+        """Will every document have a row for its title."""
+        return TITLES in self.base.layers if self.base else self.config.reader.title_field is not None
+
+    @property
     def first_document(self) -> int:
         """Running number of the first document that is read now."""
         return self.base.documents["read"] if self.base else 0
@@ -133,6 +139,8 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
         raise UserError(f"corpus {folder} has layer {', '.join(taken)} already; it has {', '.join(base.layers)}")
     if taken := [name for name in config.labelled if name in base.labelled]:
         raise UserError(f"corpus {folder} has labelled rows named {', '.join(taken)} already")
+    if config.reader.title_field and TITLES not in base.layers:
+        raise UserError(f"corpus {folder} was prepared without titles: reader.title_field cannot be set for what is added to it")
     inputs = _inputs(words, folder)
     if not (inputs or config.layers or config.labelled):
         raise UserError("nothing to add: name text with --input, layers with --layers, or labelled rows with --labelled")

@@ -151,11 +151,11 @@ def scan(
     first: running number of the first document; rules: of each source; sample: collects what the tokenizer is trained on.
 
     Raises:
-        UserError: Not one document can be used.
+        UserError: Not one document can be used, or not one has the title that was asked for.
     """
     places = {item: place for place, item in enumerate(inputs)}
     documents = [0] * len(inputs)
-    used = size = 0
+    used = size = titled = 0
     reasons: Counter[str] = Counter()
     examples: dict[str, Rejection] = {}
     for number, item, document in numbered_documents(inputs, [], config, first, first):
@@ -168,7 +168,7 @@ def scan(
         if not seen.add(digest, number):
             reasons["duplicate"] += 1
             continue
-        used, size = used + 1, size + document.size
+        used, size, titled = used + 1, size + document.size, titled + bool(document.title)
         rules[item.source].add(digest)
         if sample:
             sample.add(document, digest, item.source)
@@ -176,6 +176,8 @@ def scan(
         shown = (f"{reason}: {count}{_example(examples.get(reason))}" for reason, count in sorted(reasons.items()))
         counts = ", ".join(shown) or "nothing was read"
         raise UserError(f"no usable document in {len(inputs)} input(s) ({counts})")
+    if config.title_field and not titled:
+        raise UserError(f"no document has a title: reader.title_field={config.title_field} names no key or column with text")
     return Scan(documents=documents, used=used, bytes=size, heldout_below={name: rule.below for name, rule in rules.items()})
 
 

@@ -16,6 +16,7 @@ from ernie_cmtl.corpus.manifest import Extent, Shard
 from ernie_cmtl.corpus.processes import Processes, annotate_texts
 from ernie_cmtl.corpus.scan import DIGEST_BYTES, split_hash, text_digest
 from ernie_cmtl.corpus.sources import Numbered, SourceInput
+from ernie_cmtl.corpus.titles import TITLES
 from ernie_cmtl.records import AnnotatedText, Array, Document, Rejection
 
 _BATCH_BYTES = 1 << 20
@@ -104,14 +105,21 @@ def _batches(shards: Iterable[ShardText]) -> Iterator[tuple[ShardText, list[str]
 
 
 def shard_arrays(
-    text: ShardText, annotated: Sequence[AnnotatedText], heldout_below: int, token_type: npt.DTypeLike
+    text: ShardText,
+    annotated: Sequence[AnnotatedText],
+    heldout_below: int,
+    token_type: npt.DTypeLike,
+    titles: Array | None = None,
 ) -> tuple[Shard, dict[str, Array]]:
-    """Return the record and the arrays of a shard; a document without a token becomes a rejection of `text`."""
-    kept: dict[bool, list[tuple[AnnotatedText, bytes]]] = {False: [], True: []}
+    """Return the record and the arrays of a shard; a document without a token becomes a rejection of `text`.
+
+    titles: a row for each document of `text`, where titles are kept.
+    """
+    kept: dict[bool, list[int]] = {False: [], True: []}
     size = text.size
-    for (item, document), digest, tokens in zip(text.documents, text.digests, annotated, strict=True):
+    for place, ((item, document), digest, tokens) in enumerate(zip(text.documents, text.digests, annotated, strict=True)):
         if len(tokens.token_ids):
-            kept[split_hash(digest) < heldout_below].append((tokens, digest))
+            kept[split_hash(digest) < heldout_below].append(place)
         else:
             text.rejected.append((item, Rejection(document.identifier, "no_tokens")))
             size -= document.size
@@ -123,16 +131,20 @@ def shard_arrays(
         duplicates=text.duplicates,
         rejections=dict(sorted(Counter(rejection.reason for _, rejection in text.rejected).items())),
         bytes=size,
-        train=_extent(kept[False]),
-        heldout=_extent(kept[True]),
+        train=_extent([annotated[place] for place in kept[False]]),
+        heldout=_extent([annotated[place] for place in kept[True]]),
         hashes={},
     )
-    rows = kept[False] + kept[True]
-    return shard, _arrays([tokens for tokens, _ in rows], [digest for _, digest in rows], token_type) if rows else {}
+    order = kept[False] + kept[True]
+    if not order:
+        return shard, {}
+    arrays = _arrays([annotated[place] for place in order], [text.digests[place] for place in order], token_type)
+    if titles is not None:
+        arrays[TITLES] = titles[order]
+    return shard, arrays
 
 
-def _extent(rows: Sequence[tuple[AnnotatedText, bytes]]) -> Extent:
-    texts = [text for text, _ in rows]
+def _extent(texts: Sequence[AnnotatedText]) -> Extent:
     return Extent(
         documents=len(texts), sentences=sum(text.sentences for text in texts), tokens=sum(len(text.token_ids) for text in texts)
     )

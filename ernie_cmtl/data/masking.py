@@ -10,10 +10,18 @@ from ernie_cmtl.records import MASKED_TOKEN, Example, IntArray, Targets, Vocabul
 _KEEP, _RANDOM = 0.1, 0.1
 
 
-def add_masked_tokens(example: Example, vocabulary: Vocabulary, rate: float, rng: np.random.Generator) -> Example:
-    """Mask units of an example and add the masked-token targets; an example in which nothing can be masked stays as it is."""
-    assert example.unit_starts is not None
-    masked = mask_units(example.token_ids, example.unit_starts, vocabulary, rate, rng)
+def add_masked_tokens(
+    example: Example, vocabulary: Vocabulary, rate: float, rng: np.random.Generator, single_tokens: float = 0.0
+) -> Example:
+    """Mask units of an example and add the masked-token targets; an example in which nothing can be masked stays as it is.
+
+    single_tokens: the probability that each token counts as a unit of its own (ERNIE 1.0 draws that for each pass over a file).
+    """
+    units = example.unit_starts
+    assert units is not None
+    if single_tokens and rng.random() < single_tokens:
+        units = np.ones_like(units)
+    masked = mask_units(example.token_ids, units, vocabulary, rate, rng)
     if masked is None:
         return example
     return replace(example, token_ids=masked[0], targets={**example.targets, MASKED_TOKEN: masked[1]})

@@ -115,7 +115,8 @@ class SampleStream:
         example = task.example(self.corpus.passage(*self.source(number), self.instance.layers), rng, self.corpus)
         if example is None or not task.options.masked_tokens:
             return example
-        example = add_masked_tokens(example, task.vocabulary, task.options.masking.rate_at(number), rng)
+        masking = task.options.masking
+        example = add_masked_tokens(example, task.vocabulary, masking.rate_at(number), rng, masking.single_tokens)
         return example if example.targets else None
 
 

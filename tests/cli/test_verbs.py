@@ -155,10 +155,15 @@ def test_tasks_lists_every_file_of_tasks() -> None:
     rows = result_of("tasks")
     assert [row["name"] for row in rows] == TASKS
     for row in rows:
-        assert {"name", "family", "layers", "heads", "languages"} <= set(row)
+        assert {"name", "family", "layers", "heads", "languages", "source"} <= set(row)
         assert row["family"] in ("lexical", "syntactic", "semantic")
         assert row["heads"]
         assert set(row["languages"]) <= {"en", "zh"}
+    shown = squeezed(CliRunner(env={"COLUMNS": "240"}).invoke(app, ["tasks"]).stdout)
+    for row in rows:
+        heads = ", ".join(f"{head['name']} ({head['kind']})" for head in row["heads"])
+        cells = (row["name"], row["family"], ", ".join(row["layers"]), heads, ", ".join(row["languages"]), row["source"])
+        assert squeezed("".join(cells)) in shown.replace("┃", "").replace("│", "")
 
 
 def test_bench_reports_the_documented_measures(line: Line) -> None:

@@ -1,6 +1,7 @@
 """Strong, weak, irrelevant: whose passage stands beside the query, and how a log says it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import make_instance
-from tests.conftest import build_corpus, sample_texts
+from tests.cli.test_verbs import result_of
+from tests.conftest import build_corpus, make_corpus, sample_texts
 
 TOPICS = ["harbour", "orchard", "violin", "glacier"]
 
@@ -28,6 +30,23 @@ def topical(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("topical")
     texts = [document(topic, number) for number in range(30) for topic in TOPICS]
     build_corpus(folder, texts, layers={"retrieved": {"neighbours": 5}}, tokenizer={"vocabulary_size": 400})
+    return Corpus(folder / "corpus")
+
+
+@pytest.fixture(scope="module")
+def titled(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Documents whose first sentence is about another topic than title and text; one of four has no title."""
+    folder = tmp_path_factory.mktemp("titled")
+    rows = []
+    for number in range(30):
+        for place, topic in enumerate(TOPICS):
+            body = document(topic, number).partition(". ")[2]
+            lead = f"Nothing here of the {TOPICS[place - 1]} and {'named' if number % 4 else 'nameless'}."
+            rows.append({"text": f"{lead} {body}"} | ({"title": f"Of {topic} tales"} if number % 4 else {}))
+    (folder / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    layers = {"capitalized_names": {}, "retrieved": {"neighbours": 5}}
+    settings: dict[str, Any] = {"reader": {"title_field": "title"}, "layers": layers, "tokenizer": {"vocabulary_size": 400}}
+    make_corpus([str(folder / "text.jsonl")], folder / "corpus", **settings)
     return Corpus(folder / "corpus")
 
 
@@ -67,8 +86,8 @@ def check_labels(corpus: Corpus, count: int) -> None:
     """Find out from the tokens whose passage it is, and compare with what a search found."""
     split = corpus.split("train")
     stream, owners = open_stream(corpus), where(split, corpus)
-    checked = dict.fromkeys(range(3), 0)
-    for number in range(count):
+    checked: Counter[int] = Counter()
+    for number in range(2 * count):
         example = stream.example(number)
         if example is None:
             continue
@@ -82,20 +101,17 @@ def check_labels(corpus: Corpus, count: int) -> None:
         other = owner.pop()
         expected = 0 if other == query else 1 if other in found else 2
         assert int(example.targets["relevance"].labels[0]) == expected
-        first = example.token_ids[example.token_type_ids == 0][1:-1].tolist()
-        start = int(split.document_tokens[query])
-        assert first == split.passage(start, start + len(first), ()).token_ids.tolist()
         checked[expected] += 1
-    assert min(checked.values()) > count / 6
+        if checked.total() == count:
+            break
+    assert checked.total() == count
+    assert min(checked.values()) > count / 5
 
 
-def test_each_label_follows_from_whose_passage_it_is(topical: Corpus) -> None:
-    check_labels(topical, 600)
-
-
-@pytest.mark.slow
-def test_each_of_ten_thousand_labels_follows_from_whose_passage_it_is(topical: Corpus) -> None:
-    check_labels(topical, 12_000)
+@pytest.mark.parametrize("texts", ["topical", "titled"])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_each_label_follows_from_whose_passage_it_is(texts: str, count: int, request: pytest.FixtureRequest) -> None:
+    check_labels(request.getfixturevalue(texts), count)
 
 
 def test_length_says_nothing_of_the_class(english: Corpus) -> None:
@@ -163,15 +179,62 @@ def test_a_corpus_without_the_layer_or_without_other_documents_is_refused(tmp_pa
         open_stream(Corpus(tmp_path / "one" / "corpus"))
 
 
-def test_a_title_stands_first_as_a_sentence_of_its_own(tmp_path: Path) -> None:
-    rows = [{"title": f"On the {topic}", "text": document(topic, n)} for n in range(6) for topic in TOPICS]
-    (tmp_path / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    from tests.conftest import make_corpus
-
-    make_corpus([str(tmp_path / "text.jsonl")], tmp_path / "corpus", reader={"title_field": "title"})
-    corpus = Corpus(tmp_path / "corpus")
+def decoded(corpus: Corpus, number: int) -> str:
     split = corpus.split("train")
-    for number in range(split.documents):
-        start = int(split.document_tokens[number])
-        title = split.passage(start, int(split.sentence_offsets[split.document_offsets[number] + 1]), ())
-        assert corpus.tokenizer.decode(title.token_ids) in {f"on the {topic}" for topic in TOPICS}
+    text = split.passage(*split.document_tokens[number : number + 2].tolist(), ())
+    return str(corpus.tokenizer.decode(text.token_ids))
+
+
+def topic_of(text: str) -> str:
+    return next(topic for topic in TOPICS if f"the {topic} has a tale" in text)
+
+
+def test_the_query_is_the_title_where_there_is_one_and_else_the_first_sentence(titled: Corpus) -> None:
+    stream, seen = open_stream(titled), {True: 0, False: 0}
+    for number in range(200):
+        example = stream.example(number)
+        if example is None:
+            continue
+        query = titled.tokenizer.decode(example.token_ids[example.token_type_ids == 0][1:-1])
+        text = decoded(titled, titled.split("train").document_at(stream.source(number)[0]))
+        has_title = " and named." in text
+        assert query == (f"of {topic_of(text)} tales" if has_title else text.partition(".")[0] + ".")
+        passage = titled.tokenizer.decode(example.token_ids[example.token_type_ids == 1][:-1])
+        assert passage.startswith("the ")
+        seen[has_title] += 1
+    assert min(seen.values()) > 20
+
+
+def test_inspect_shows_the_title_as_the_query(titled: Corpus) -> None:
+    samples = result_of("inspect", "ir_relevance", "--corpus", titled.folder, "--samples", "20", "--length", "96")
+    queries = [" ".join(sample["input"]).partition(" [SEP]")[0].replace(" ##", "") for sample in samples if sample["input"]]
+    assert sum(query in {f"[CLS] of {topic} tales" for topic in TOPICS} for query in queries) > len(queries) / 2
+
+
+def test_a_search_asks_for_the_title_where_there_is_one(titled: Corpus) -> None:
+    split = titled.split("train")
+    texts = [decoded(titled, number) for number in range(split.documents)]
+    for number, text in enumerate(texts):
+        own, lead = topic_of(text), next(topic for topic in TOPICS if f"nothing here of the {topic} " in text)
+        asked = own if " and named." in text else lead
+        found = [texts[number + int(delta)] for delta in split.document_layer("retrieved", number) if delta]
+        assert [topic_of(other) for other in found] == [asked] * 5
+
+
+def test_tokens_of_a_title_are_masked_one_by_one(titled: Corpus) -> None:
+    stream = open_stream(titled, masked_tokens=True)
+    masked = tokens = 0
+    for number in range(400):
+        if (example := stream.example(number)) and example.unit_starts is not None:
+            query = np.flatnonzero(example.token_type_ids == 0)[1:-1]
+            if len(query) > 8:
+                continue
+            assert (example.unit_starts[query] == 1).all()
+            masked += np.isin(query, example.targets["masked_token"].positions).sum()
+            tokens += len(query)
+    assert 0.12 < masked / tokens < 0.18
+
+
+def test_the_run_pins_the_titles_of_its_queries(titled: Corpus, topical: Corpus) -> None:
+    assert make_instance("ir_relevance", 0, TaskConfig(), titled).task.document_layers == ("retrieved", "titles")
+    assert make_instance("ir_relevance", 0, TaskConfig(), topical).task.document_layers == ("retrieved",)

@@ -100,6 +100,21 @@ def test_tokens_are_masked_apart_from_their_word(english):
     assert both < 0.05
 
 
+def test_units_are_mixed_with_single_tokens_sample_by_sample(english):
+    samples = masked_samples(open_stream(english, single_tokens=0.4), 600)
+    found = [split_units([sample], english.profile.spans) for sample in samples]
+    assert np.mean([in_part > 0 for _, in_part in found]) == pytest.approx(0.4, abs=0.07)
+    # A sample is of one kind: where units are hit in part, hardly one is hit whole.
+    whole, in_part = np.sum([row for row in found if row[1]], axis=0)
+    assert whole < 0.1 * in_part
+
+
+@pytest.mark.parametrize(("single_tokens", "parts"), [(0.0, False), (1.0, True)])
+def test_all_samples_or_none_have_single_tokens(english, single_tokens, parts):
+    _, in_part = split_units(masked_samples(open_stream(english, single_tokens=single_tokens)), english.profile.spans)
+    assert (in_part > 100) if parts else (in_part == 0)
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.15, 0.3])
 def test_rate_is_the_part_of_the_tokens_that_is_predicted(english, rate):
     samples = masked_samples(open_stream(english, rate=rate), count=300)
@@ -113,6 +128,7 @@ def test_rate_is_the_part_of_the_tokens_that_is_predicted(english, rate):
         ({"units": "phrase"}, "tasks.knowledge_masking: masking.units: .*'knowledge', 'word' or 'token'.*'phrase'"),
         ({"rate": 0}, "rate: .*greater than 0"),
         ({"rate": 1.0}, "rate: .*less than 1"),
+        ({"single_tokens": 1.5}, "single_tokens: .*less than or equal to 1"),
         ({"unit": "word"}, "unknown key 'masking.unit'; did you mean 'units'"),
     ],
 )

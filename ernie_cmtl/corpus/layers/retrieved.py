@@ -1,8 +1,8 @@
-"""Retrieved documents: for each document, those of its shard that a search for its first sentence finds."""
+"""Retrieved documents: for each document, those of its shard that a search for its title or first sentence finds."""
 
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -10,10 +10,8 @@ from pydantic import Field
 from ernie_cmtl.corpus.files import read_array
 from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
 from ernie_cmtl.corpus.manifest import Shard
+from ernie_cmtl.corpus.titles import TITLES
 from ernie_cmtl.records import Array, IntArray
-
-if TYPE_CHECKING:
-    pass
 
 
 class RetrievedOptions(LayerOptions):
@@ -22,7 +20,7 @@ class RetrievedOptions(LayerOptions):
     neighbours: int = Field(8, ge=1, le=100)
     """Most documents that are kept for one."""
     query_tokens: int = Field(32, ge=1)
-    """Tokens of the first sentence (the title, where it stands first) that are searched for."""
+    """Tokens of the title, or of the first sentence where there is none, that are searched for."""
     passage_tokens: int = Field(256, ge=8)
     """Tokens after the first sentence that a document is found by."""
 
@@ -44,10 +42,13 @@ class Retrieved(FittedLayer):
         token_ids = np.asarray(read_array(shard / "token_ids.npy"))
         sentences = np.asarray(read_array(shard / "sentence_offsets.npy"))
         documents = np.asarray(read_array(shard / "document_offsets.npy"))
+        path = shard / f"{TITLES}.npy"
+        titles = np.asarray(read_array(path)) if path.is_file() else np.zeros((len(documents) - 1, 0), dtype=np.uint16)
         edges = (0, record.train.documents, record.train.documents + record.heldout.documents)
-        return np.concatenate([self._search(token_ids, sentences, documents[a : b + 1]) for a, b in pairwise(edges)])
+        parts = [self._search(token_ids, sentences, documents[a : b + 1], titles[a:b]) for a, b in pairwise(edges)]
+        return np.concatenate(parts)
 
-    def _search(self, token_ids: Array, sentences: IntArray, documents: IntArray) -> Array:
+    def _search(self, token_ids: Array, sentences: IntArray, documents: IntArray, titles: Array) -> Array:
         count = len(documents) - 1
         found = np.zeros((count, self.options.neighbours), dtype=np.int32)
         if count < 2:
@@ -56,7 +57,9 @@ class Retrieved(FittedLayer):
 
         starts, stops = sentences[documents[:-1]], sentences[documents[1:]]
         seconds = sentences[documents[:-1] + 1]
-        queries = [_terms(token_ids[a : min(b, a + self.options.query_tokens)]) for a, b in zip(starts, seconds, strict=True)]
+        leads = (token_ids[a:b] for a, b in zip(starts, seconds, strict=True))
+        asked_for = (title[title > 0] if title.any() else lead for title, lead in zip(titles, leads, strict=True))
+        queries = [_terms(query[: self.options.query_tokens]) for query in asked_for]
         texts = [_terms(token_ids[a : min(b, a + self.options.passage_tokens)]) for a, b in zip(seconds, stops, strict=True)]
         # One term that every document has, so that none is without any.
         index = bm25s.BM25()
