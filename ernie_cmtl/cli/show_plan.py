@@ -18,13 +18,12 @@ def _budgets(plan: dict[str, Any]) -> Table:
     for number, stage in enumerate(stages, 1):
         table.add_column(f"S{number}", footer=f"{stage['steps']:,}", justify="right", no_wrap=True)
     table.add_column("total", footer=f"{plan['total']:,}", justify="right", no_wrap=True)
-    table.add_column("tokens", footer=_short(plan["tokens"]), justify="right", no_wrap=True)
     if plan["epochs"]:
         table.add_column("epochs", justify="right", no_wrap=True)
     for task, total in plan["totals"].items():
         cells = [f"{stage['budgets'][task]:,}" if task in stage["budgets"] else "-" for stage in stages]
         epochs = [f"{plan['epochs'][task]:,}"] if plan["epochs"] else []
-        table.add_row(task, *cells, f"{total:,}", _short(plan["tokens_by_task"][task]), *epochs)
+        table.add_row(task, *cells, f"{total:,}", *epochs)
     return table
 
 
@@ -37,6 +36,8 @@ def _costs(plan: dict[str, Any]) -> Table:
             tokens = ", ".join(f"{task} {_short(count)}" for task, count in share["tokens"].items())
             rows = f"{share['rows']:,} rows in {share['groups']:,} group(s)"
             table.add_row(f"  each of {plan['workers']} workers", f"{rows}; tokens: {tokens}")
+    by_task = ", ".join(f"{task} {_short(count)}" for task, count in plan["tokens_by_task"].items())
+    table.add_row("tokens", f"{_short(plan['tokens'])}: {by_task}")
     flops = "not known: the sizes of encoder.init_from cannot be read here" if plan["flops"] is None else f"{plan['flops']:.4g}"
     table.add_row("operations", f"{flops} (vocabulary {plan['vocabulary_size']:,})")
     hours = "needs --peak-tflops and --mfu" if plan["hours"] is None else f"{plan['hours']:,}"
