@@ -66,6 +66,7 @@ def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
         "steps": ledger.step,
         "stages": [stage.name for stage in run.table.stages],
         "tasks": {instance.name: instance.row for instance in run.instances},
+        "task_embedding": run.config.encoder.task_embedding,
         "heads": heads,
         "losses": {name: score["loss"] for name, score in scores.items()},
     }
