@@ -221,6 +221,13 @@ class TaskInstance:
     task: PretrainTask
     loss_weight: float = 1.0
     """Factor of its loss, beside its share of the step."""
+    drawn_rows: tuple[int, ...] = ()
+    """Rows that its samples draw from where the task embedding is shuffled; empty: each has its own."""
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of the task embedding that its samples may have."""
+        return self.drawn_rows or (self.row,)
 
     @cached_property
     def specs(self) -> tuple[HeadSpec, ...]:

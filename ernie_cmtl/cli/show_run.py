@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
-from rich.table import Table
+from rich.table import Column, Table
 
 from ernie_cmtl.evaluation.heldout import HeadScore
 from ernie_cmtl.run.progress import Observer
@@ -57,6 +57,24 @@ class RunView(Observer):
 def _score(score: HeadScore) -> str:
     accuracy = "" if score["accuracy"] is None else f" {score['accuracy']:.1%}"
     return f"{score['loss']:.3f}{accuracy}"
+
+
+def retention_tables(retention: Mapping[str, Any]) -> list[Table]:
+    """Return the retention matrix as a table, a column for each stage; none where fewer than two places were measured."""
+    matrix, measures = retention["matrix"], retention["heads"]
+    if len(matrix) < 2:
+        return []
+    stages = [row["stage"] for row in matrix]
+    columns = (Column("task / head", overflow="fold"), *stages, "forgetting", "backward transfer")
+    table = Table(*columns, title="retention", caption="accuracy; where there is none: loss, and measures of the normalised loss")
+    for head in matrix[-1]["tasks"]:
+        with_accuracy = head in measures["accuracy"]
+        form = "{:.2%}" if with_accuracy else "{:.4f}"
+        name = "accuracy" if with_accuracy else "loss"
+        found = measures["accuracy" if with_accuracy else "normalised_loss"][head]
+        values = [row["tasks"].get(head, {}).get(name) for row in matrix] + [found["forgetting"], found["backward_transfer"]]
+        table.add_row(head, *("-" if value is None else form.format(value) for value in values))
+    return [table]
 
 
 def score_table(title: str, scores: Mapping[str, HeadScore]) -> Table:

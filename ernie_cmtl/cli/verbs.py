@@ -135,7 +135,7 @@ def pretrain(
 ) -> None:
     """Train a run; if its folder holds a checkpoint, go on from there."""
     from ernie_cmtl.cli.show_corpus import progress_bar
-    from ernie_cmtl.cli.show_run import RunView, score_table
+    from ernie_cmtl.cli.show_run import RunView, retention_tables, score_table
     from ernie_cmtl.config import load_run_config
     from ernie_cmtl.run.pretrain import pretrain as train
 
@@ -145,7 +145,8 @@ def pretrain(
         result = train(settings, RunView(console, progress))
     if result["worker"] == 0:
         title = f"{result['run']}: {result['steps']} steps"
-        print_result(result, as_json, lambda: score_table(title, result["heldout"]))
+        tables = [score_table(title, result["heldout"]), *retention_tables(result["retention"])]
+        print_result(result, as_json, lambda: Group(*tables))
     if result["interrupted"]:
         raise typer.Exit(STOPPED)
 
@@ -159,7 +160,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure the held-out loss and accuracy of each task of a run, over all and for each source of the text."""
-    from ernie_cmtl.cli.show_run import score_table
+    from ernie_cmtl.cli.show_run import retention_tables, score_table
     from ernie_cmtl.run.saved import evaluate_run
 
     add_tasks(task_module)
@@ -170,6 +171,7 @@ def evaluate(
         return Group(
             score_table(title, result["heldout"]),
             *(score_table(f"source {name}", scores) for name, scores in result["sources"].items()),
+            *retention_tables(result["retention"]),
         )
 
     print_result(result, as_json, show)

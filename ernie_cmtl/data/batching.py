@@ -7,8 +7,8 @@ import numpy as np
 from ernie_cmtl.records import Array, Batch, BatchTargets, Example
 from ernie_cmtl.task import HeadSpec, TaskInstance
 
-PlacedExample = tuple[int, Example]
-"""(number of the task instance, example)."""
+PlacedExample = tuple[int, int, Example]
+"""(number of the task instance, row of the task embedding, example)."""
 
 
 def make_batch(
@@ -26,12 +26,12 @@ def make_batch(
     targets: dict[str, list[tuple[int, Array, Array]]] = {name: [] for name in heads}
     for row, examples in enumerate(rows):
         place = row * length
-        for number, example in examples:
+        for number, task_row, example in examples:
             instance = instances[number]
             end = place + len(example.token_ids)
             token_ids[place:end] = example.token_ids
             token_types[place:end] = example.token_type_ids
-            task_types[place:end] = instance.row
+            task_types[place:end] = task_row
             for name, spec in instance.heads.items():
                 if labelled := example.targets.get(spec.name):
                     targets[name].append((number, labelled.positions + place, labelled.labels))

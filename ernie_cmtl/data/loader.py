@@ -1,6 +1,6 @@
 """Steps for one worker: the whole step is planned, only the worker's own groups are made."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -113,11 +113,13 @@ class StepSource(IterableDataset[StepData]):
         return StepData(plan.ledger.step - 1, shares, groups, plan.ledger, real, len(own) * size * stage.config.row_length)
 
     def _batch(self, stage: StageData, rows: Sequence[Row]) -> Batch:
-        made: list[list[PlacedExample]] = []
-        for row in rows:
-            examples = ((task, stage.streams[task].example(number)) for task, number in row)
-            made.append([(task, example) for task, example in examples if example is not None])
+        made = [_examples((task, stage.streams[task], number) for task, number in row) for row in rows]
         return make_batch(made, stage.config.row_length, self.instances, self.heads, self.pad_id)
+
+
+def _examples(samples: Iterable[tuple[int, SampleStream, int]]) -> list[PlacedExample]:
+    """Make the examples of samples (task, stream, number), without those that hold nothing to predict."""
+    return [(task, stream.task_row(number), example) for task, stream, number in samples if (example := stream.example(number))]
 
 
 def load_steps(source: StepSource) -> DataLoader[StepData]:
@@ -148,5 +150,5 @@ def fixed_batches(stream: SampleStream, samples: int, config: DataConfig, pad_id
     heads = run_heads([stream.instance])
     size = config.rows_per_group
     for first in range(0, len(rows), size):
-        made = [[(0, example) for _, n in row if (example := stream.example(n))] for row in rows[first : first + size]]
+        made = [_examples((task, stream, number) for task, number in row) for row in rows[first : first + size]]
         yield first // size, make_batch(made, config.row_length, [stream.instance], heads, pad_id)

@@ -52,6 +52,7 @@ class SampleStream:
                 f"task {instance.name!r} finds no sample: no document has {needed} sentence(s) in a row within {length} tokens"
             )
         self.longest = max(int(self.index.slots[part.places].max()) for part in self._parts)
+        self._task_row_key = derive_key(seed, "task row", instance.name)
         self._generator = KeyedGenerator(derive_key(seed, "example", instance.name))
         self._chunks: dict[int, tuple[list[int], list[int]]] = {}
 
@@ -108,6 +109,11 @@ class SampleStream:
         """Return the first token of sample `number` and one past its last."""
         place = self._find(number)[0]
         return int(self.index.starts[place]), int(self.index.stops[place])
+
+    def task_row(self, number: int) -> int:
+        """Return the row of the task embedding that sample `number` gets."""
+        rows = self.instance.rows
+        return rows[derive_key(self._task_row_key, number) % len(rows)] if len(rows) > 1 else rows[0]
 
     def example(self, number: int) -> Example | None:
         """Make the example of sample `number`; None when it holds nothing to predict."""

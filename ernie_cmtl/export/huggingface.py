@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, ErnieConfig, ErnieForM
 from transformers.utils import logging
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import TaskEmbedding
+from ernie_cmtl.model.encoder import task_rows
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN
 
@@ -32,8 +32,7 @@ stages {stages}. It loads with the stock classes of transformers.
 from transformers import AutoModel, AutoTokenizer
 tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path)
 inputs = tokenizer("...", return_tensors="pt")
-task = 0  # row of the task embedding: see the table
-outputs = model(**inputs, task_type_ids=torch.full_like(inputs["input_ids"], task))
+{call}
 ```
 
 | row | task | held-out loss |
@@ -42,13 +41,16 @@ outputs = model(**inputs, task_type_ids=torch.full_like(inputs["input_ids"], tas
 
 `pretraining.json` names the heads kept in `pretraining_heads.safetensors`.
 """
+_CALL = "outputs = model(**inputs)"
+_CALL_WITH_TASK = """task = 0  # row of the task embedding: see the table
+outputs = model(**inputs, task_type_ids=torch.full_like(inputs["input_ids"], task))"""
 
 
 def stock_state(model: MultiTaskModel) -> dict[str, Tensor]:
     """Return the weights under the names of ErnieForMaskedLM, with the pooler that AutoModel looks for."""
     state = {f"ernie.{name}": value for name, value in model.encoder.state_dict().items() if "task_type_embeddings" not in name}
-    table = cast(TaskEmbedding, model.encoder.embeddings.task_type_embeddings).table()
-    state["ernie.embeddings.task_type_embeddings.weight"] = table
+    if rows := task_rows(model.encoder):
+        state["ernie.embeddings.task_type_embeddings.weight"] = torch.stack(rows)
     for name, value in model.heads[MASKED_TOKEN].state_dict().items():
         state[f"cls.predictions.{name}"] = value
     return {name: value.detach().cpu().float().contiguous() for name, value in state.items()}
@@ -114,6 +116,7 @@ def _write_card(folder: Path, name: str, config: ErnieConfig, about: dict[str, A
         hidden=config.hidden_size,
         steps=about["steps"],
         stages=", ".join(about["stages"]),
+        call=_CALL_WITH_TASK if config.use_task_id else _CALL,
         rows="\n".join(rows),
     )
     (folder / "README.md").write_text(card, encoding="utf-8")

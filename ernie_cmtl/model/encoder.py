@@ -1,6 +1,6 @@
 """The encoder: transformers' own ErnieModel with a task embedding whose rows are parameters of their own."""
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -17,6 +17,8 @@ from ernie_cmtl.records import Vocabulary
 TASK_ROWS = 32
 """Rows of the task embedding; a run fills them in order of introduction."""
 SEGMENT_TYPES = 4
+
+TaskEmbeddingUse = Literal["on", "off", "shuffled"]
 
 
 class EncoderConfig(BaseModel):
@@ -38,6 +40,14 @@ class EncoderConfig(BaseModel):
     layer_norm_epsilon: float = Field(1e-5, gt=0)
     """ERNIE 2.0's own value; BERT has 1e-12."""
     initializer_range: float = Field(0.02, gt=0)
+    task_embedding: TaskEmbeddingUse = "on"
+    """off: the encoder has none; shuffled: a control, each sample gets the row of a random task of the run."""
+
+    @field_validator("task_embedding", mode="before")
+    @classmethod
+    def _spelled_as_boolean(cls, value: Any) -> Any:
+        # YAML reads on and off as booleans.
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     @field_validator("activation")
     @classmethod
@@ -100,7 +110,17 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
         encoder = ErnieModel(settings)
         rows = TaskEmbedding(TASK_ROWS, settings.hidden_size, config.initializer_range)
         encoder.embeddings.set_submodule("task_type_embeddings", rows)
+    if config.task_embedding == "off":
+        # Taken away rather than never made, so that all other weights start as they do with it.
+        del encoder.embeddings.task_type_embeddings
+        encoder.embeddings.use_task_id = encoder.config.use_task_id = False
     return encoder
+
+
+def task_rows(encoder: ErnieModel) -> tuple[nn.Parameter, ...]:
+    """Return the rows of the task embedding; none where the encoder has no such embedding."""
+    embedding = getattr(encoder.embeddings, "task_type_embeddings", None)
+    return tuple(cast(TaskEmbedding, embedding).rows) if embedding is not None else ()
 
 
 def recompute_activations(encoder: ErnieModel) -> None:
@@ -140,8 +160,8 @@ def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
 def load_encoder_weights(encoder: ErnieModel, weights: dict[str, Tensor]) -> list[str]:
     """Copy checkpoint weights into an encoder; return the names of the parameters that stay freshly initialised.
 
-    Token types beyond the checkpoint's are copies of its last one. A checkpoint without task embedding gets one of zeros, so
-    the encoder computes at first what the checkpoint did.
+    Token types beyond the checkpoint's are copies of its last one. A checkpoint without task embedding gets one of zeros, and an
+    encoder without one adds the checkpoint's first row to the token types, so it computes at first what the checkpoint did.
     """
     own = encoder.state_dict()
     filled = {name: value for name, value in weights.items() if name in own}
@@ -149,13 +169,16 @@ def load_encoder_weights(encoder: ErnieModel, weights: dict[str, Tensor]) -> lis
     words = "embeddings.word_embeddings.weight"
     if words in filled:
         filled[words] = filled[words][: len(own[words])]
+    rows = task_rows(encoder)
+    table = weights.get("embeddings.task_type_embeddings.weight")
     types = weights.get("embeddings.token_type_embeddings.weight")
     if types is not None:
+        if table is not None and not rows:
+            types = types + table[0]
         types = types[:SEGMENT_TYPES]
         filler = types[-1:].expand(SEGMENT_TYPES - len(types), -1)
         filled["embeddings.token_type_embeddings.weight"] = torch.cat([types, filler])
-    table = weights.get("embeddings.task_type_embeddings.weight")
-    for row, parameter in enumerate(cast(TaskEmbedding, encoder.embeddings.task_type_embeddings).rows):
+    for row, parameter in enumerate(rows):
         name = f"embeddings.task_type_embeddings.rows.{row}"
         if table is None:
             filled[name] = torch.zeros_like(parameter)

@@ -1,6 +1,6 @@
 """Encoder and heads as one module: the only thing that is wrapped for many workers, and it always runs every head."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import ErnieModel
 
-from ernie_cmtl.model.encoder import TaskEmbedding
+from ernie_cmtl.model.encoder import task_rows
 from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, build_head, losses_and_hits
 from ernie_cmtl.model.packed_attention import PackedLayout
 from ernie_cmtl.records import MASKED_TOKEN, Batch
@@ -121,10 +121,11 @@ class MultiTaskModel(nn.Module):
         states = self._encode(batch)[0][-1]
         return self._scores(MASKED_TOKEN, self.specs[MASKED_TOKEN], states, torch.arange(len(states), device=states.device))
 
-    def idle_parameters(self, labelled: Tensor, rows: list[int]) -> list[nn.Parameter]:
+    def idle_parameters(self, labelled: Tensor, rows: Sequence[Collection[int]]) -> list[nn.Parameter]:
         """Return the parameters that must not move in a step.
 
-        labelled: does (head, task) have a label in the step on any worker, bool [heads, tasks]; rows: embedding row of each task.
+        labelled: does (head, task) have a label in the step on any worker, bool [heads, tasks]; rows: of the task
+        embedding, those that samples of each task may have.
         """
         idle: list[nn.Parameter] = []
         pooled = False
@@ -135,6 +136,5 @@ class MultiTaskModel(nn.Module):
                 idle += self.heads[name].parameters()
         if not pooled:
             idle += self._pooler.parameters()
-        active_rows = {rows[task] for task in range(self.tasks) if bool(labelled[:, task].any())}
-        table = cast(TaskEmbedding, self.encoder.embeddings.task_type_embeddings)
-        return idle + [parameter for row, parameter in enumerate(table.rows) if row not in active_rows]
+        active_rows = {row for task in range(self.tasks) if bool(labelled[:, task].any()) for row in rows[task]}
+        return idle + [parameter for row, parameter in enumerate(task_rows(self.encoder)) if row not in active_rows]

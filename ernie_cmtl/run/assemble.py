@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pydantic import ValidationError
@@ -57,8 +57,10 @@ class Run:
     def instances(self) -> list[TaskInstance]:
         """The task instances in order of introduction."""
         settings = self.config.tasks
+        drawn = tuple(range(len(self.table.tasks))) if self.config.encoder.task_embedding == "shuffled" else ()
         return [
-            make_instance(name, row, settings.get(name, TaskConfig()), self.corpus) for row, name in enumerate(self.table.tasks)
+            replace(make_instance(name, row, settings.get(name, TaskConfig()), self.corpus), drawn_rows=drawn)
+            for row, name in enumerate(self.table.tasks)
         ]
 
     @cached_property

@@ -15,6 +15,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
+from ernie_cmtl.evaluation.retention import START
 from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
@@ -22,6 +23,7 @@ from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
 from ernie_cmtl.run.progress import Observer, Window
+from ernie_cmtl.run.retention import run_retention, write_retention
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
 from ernie_cmtl.training.learning_rate import pinned_steps
@@ -60,6 +62,7 @@ class _Part:
         decision = self.feedback.measured(ledger.step, self.heldout)
         if log:
             log.write("heldout", ledger.step, {"stage": stage, "tasks": self.heldout})
+            write_retention(self.folder, self.run.table)
             self.observer.evaluated(stage, ledger.step, self.heldout)
             if decision:
                 log.write("feedback", ledger.step, {"stage": stage, **decision.line()})
@@ -171,13 +174,14 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
     stopped = interrupted = False
     if workers.is_main:
         part.observer.started(table.steps, first, workers.count, workers.precision)
+    every = config.training.heldout_every
     with _open_log(part, first) as log:
         if log and workers_before != workers.count and first < table.steps:
             line = reallocation(config, part.feedback.plan, first, workers.count)
             log.write("workers", first, {"before": workers_before, **line})
             part.observer.reallocated(workers_before, line)
-        if part.feedback.measures(first) and not first:
-            part.evaluate(log, ledger, table.stages[0].name)
+        if not first and (every or len(table.stages) > 1 or part.feedback.measures(first)):
+            part.evaluate(log, ledger, START)
         window = _window(trainer)
         for result in _steps(part, ledger):
             ledger, done = result.ledger, result.ledger.step
@@ -188,7 +192,6 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
             if done % config.training.log_every == 0 or done == table.steps or stopped:
                 _log(part, log, window, result, stage)
                 window = _window(trainer)
-            every = config.training.heldout_every
             if done in table.ends or (every and done % every == 0) or part.feedback.measures(done):
                 part.evaluate(log, ledger, stage)
                 window.started = time.perf_counter() if not window.steps else window.started
@@ -212,6 +215,7 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
         "iterations": dict(zip(table.tasks, ledger.iterations, strict=True)),
         "losses": {name: score["loss"] for name, score in part.heldout.items()},
         "heldout": part.heldout,
+        "retention": run_retention(part.folder, table, ledger.step),
         "seconds": round(seconds, 3),
         "real_tokens_per_second": round(all_tokens / seconds, 1),
         "worker": workers.rank,

@@ -11,6 +11,7 @@ from ernie_cmtl.export.huggingface import export_huggingface
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.retention import run_retention
 from ernie_cmtl.training.checkpoint import checkpoints, load_state, load_weights
 from ernie_cmtl.training.workers import Workers
 
@@ -54,7 +55,14 @@ def evaluate_run(folder: Path, step: int | None, corpus: Path | None = None) -> 
     names = run.corpus.manifest.sources
     by_source = {name: _heldout(run, model, workers, run.heldout_of(name)) for name in names} if len(names) > 1 else {}
     heldout = _heldout(run, model, workers, run.streams("heldout"))
-    return {"run": str(folder), "corpus": str(run.config.corpus), "step": ledger.step, "heldout": heldout, "sources": by_source}
+    return {
+        "run": str(folder),
+        "corpus": str(run.config.corpus),
+        "step": ledger.step,
+        "heldout": heldout,
+        "sources": by_source,
+        "retention": run_retention(folder, run.table, ledger.step),
+    }
 
 
 def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
@@ -66,6 +74,7 @@ def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
         "steps": ledger.step,
         "stages": [stage.name for stage in run.table.stages],
         "tasks": {instance.name: instance.row for instance in run.instances},
+        "task_embedding": run.config.encoder.task_embedding,
         "heads": heads,
         "losses": {name: score["loss"] for name, score in scores.items()},
     }

@@ -11,6 +11,16 @@ Track = Callable[[dict[str, float], int], None]
 """Takes numbers by name, and the steps completed."""
 
 
+def read_metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Return the complete lines of a kind that a run has written, in order; none if it has no log."""
+    return [line for line in map(json.loads, _complete_lines(folder / "metrics.jsonl")) if line["kind"] == kind]
+
+
+def _complete_lines(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
+
+
 class MetricsLog:
     """Appends to `metrics.jsonl` and passes numbers on; on the main worker only."""
 
@@ -21,11 +31,9 @@ class MetricsLog:
         self._track = track
 
     def _drop_after(self, step: int) -> None:
-        """Forget what was written after the checkpoint that the run goes on from."""
-        if self._path.exists():
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            self._path.write_text("".join(kept), encoding="utf-8")
+        """Forget what was written after the checkpoint that the run goes on from; without one it begins anew."""
+        kept = [line for line in _complete_lines(self._path) if step and json.loads(line)["step"] <= step]
+        self._path.write_text("".join(kept), encoding="utf-8")
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested keys joined."""

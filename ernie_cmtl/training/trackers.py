@@ -31,7 +31,8 @@ def check_installed(trackers: Sequence[str]) -> None:
 
 def tracker_options(trackers: Sequence[str], folder: Path, resumed_at: int) -> dict[str, dict[str, Any]]:
     """Return what single trackers need to keep one line of history when the run in a folder goes on from a step."""
-    options: dict[str, dict[str, Any]] = {"tensorboard": {"purge_step": resumed_at + 1}}
+    # A run that begins anew forgets what was measured before its first step too.
+    options: dict[str, dict[str, Any]] = {"tensorboard": {"purge_step": resumed_at + 1 if resumed_at else 0}}
     if "wandb" in trackers:
         options["wandb"] = {"id": _identifier(folder), "resume": "allow", "dir": str(folder)}
     return options

@@ -57,7 +57,7 @@ class Trainer:
     ) -> None:
         """ends: the step after the last one of each stage."""
         self.workers, self.config, self.ends, self.seed = workers, config, ends, seed
-        self.rows = [instance.row for instance in instances]
+        self.rows = [instance.rows for instance in instances]
         self.model = model
         self.wrapped = workers.wrap(model)
         self.optimizer = build_optimizer(model, config)

@@ -466,12 +466,24 @@ def test_help_of_a_verb_shows_an_example_that_its_options_allow(verb: str) -> No
 
 def test_people_see_a_table_in_place_of_the_json(line: Line) -> None:
     done = call("evaluate", line.run)
-    shown = done.stdout + done.stderr
+    shown = (done.stdout + done.stderr).partition("retention")[0]
     assert done.exit_code == 0
     for name, score in line.evaluated["heldout"].items():
         (row,) = (text for text in shown.splitlines() if name in text)
         assert f"{score['loss']:.4f}" in row
     assert "{" not in shown
+
+
+def test_people_see_what_each_stage_did_to_each_task(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    matrix = line.evaluated["retention"]["matrix"]
+    assert line.evaluated["retention"] == line.pretrained["retention"]
+    assert [(row["stage"], row["step"]) for row in matrix] == [("start", 0), ("words", 3), ("order", 6)]
+    for words in (("evaluate", line.run), ("pretrain", line.config)):
+        lines = call(*words).stdout.partition("retention")[2].splitlines()
+        (header,) = (text for text in lines if "backward transfer" in text)
+        assert header.index("start") < header.index("words") < header.index("order") < header.index("forgetting")
+        assert [name in text for text in lines for name in line.evaluated["heldout"]].count(True) == 2
 
 
 def test_the_launcher_runs_the_verbs_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ TOPICS = Example(
     ints(0, 0, 0),
     {"topic": Targets(ints(0), np.array([[0, 1, 1, 0]], dtype=np.float32)), "weight": Targets(ints(1), np.float32([0.25]))},
 )
-ROWS = [[(1, TAGGED), (0, MASKED)], [], [(3, CHOICE)], [(2, TAGGED_AGAIN), (0, MASKED), (4, TOPICS)]]
+# The second MASKED drew the row of another task.
+ROWS = [[(1, 1, TAGGED), (0, 4, MASKED)], [], [(3, 0, CHOICE)], [(2, 7, TAGGED_AGAIN), (0, 5, MASKED), (4, 2, TOPICS)]]
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def batch() -> Batch:
 def test_each_example_lies_where_its_row_says(batch):
     assert batch.token_ids.shape == (4, LENGTH)
     for number, row in enumerate(ROWS):
-        examples = [example for _, example in row]
+        examples = [example for _, _, example in row]
         used = sum(len(example.token_ids) for example in examples)
         padding = [0] * (LENGTH - used)
         ids = [token for example in examples for token in example.token_ids]
@@ -102,12 +103,12 @@ def test_positions_count_from_zero_in_each_sequence(batch):
     assert batch.sequence_lengths.tolist() == [6, 5, 5, 6, 3, 5, 3]
 
 
-def test_tokens_carry_the_embedding_row_of_their_task(batch):
+def test_tokens_carry_the_embedding_row_of_their_sample(batch):
     assert batch.task_type_ids.tolist() == [
         [1] * 6 + [4] * 5 + [0],
         [0] * 12,
         [0] * 12,
-        [7] * 3 + [4] * 5 + [2] * 3 + [0],
+        [7] * 3 + [5] * 5 + [2] * 3 + [0],
     ]
 
 
@@ -148,7 +149,7 @@ def test_idle_heads_have_a_dummy_that_counts_nothing():
 
 def test_head_without_labels_is_idle_beside_busy_ones():
     instances = make_instances()
-    batch = make_batch([[(0, MASKED)]], LENGTH, instances, run_heads(instances), PAD)
+    batch = make_batch([[(0, 4, MASKED)]], LENGTH, instances, run_heads(instances), PAD)
     assert {name for name, targets in batch.targets.items() if targets.tasks.tolist() == [-1]} == set(batch.targets) - {
         MASKED_TOKEN
     }

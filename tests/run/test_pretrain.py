@@ -189,6 +189,7 @@ def test_two_gloo_workers_equal_one_worker_with_accumulation(
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
     assert result["steps"] == 12
+    assert [row["step"] for row in result["retention"]["matrix"]] == [0, 5, 12]
     alone = _trace(unbroken)
     together = _trace(tiny_config.run)
     assert [row[0] for row in together] == [row[0] for row in alone]
@@ -216,9 +217,9 @@ def test_the_consumed_tokens_follow_the_stage_table(unbroken: Path) -> None:
         assert abs(second[task] - total * budget / 7) < 64
 
 
-def test_held_out_scores_are_measured_at_each_stage_end(unbroken: Path) -> None:
+def test_held_out_scores_are_measured_before_the_first_step_and_at_each_stage_end(unbroken: Path) -> None:
     rows = _lines(unbroken, "heldout")
-    assert [(row["step"], row["stage"]) for row in rows] == [(5, "first"), (12, "second")]
+    assert [(row["step"], row["stage"]) for row in rows] == [(0, "start"), (5, "first"), (12, "second")]
     assert set(rows[0]["tasks"]) == {"knowledge_masking/masked_token", "capitalization/capital", "sentence_reordering/order"}
 
 
@@ -272,9 +273,8 @@ def test_a_run_whose_rows_grow_goes_on_bit_equal_in_its_second_stage(english: Co
         assert result["samples"] == whole["samples"]
         assert result["consumed"] == whole["consumed"]
     # Stages compare: both are judged on rows of one length.
-    first, second = _lines(tmp_path / "whole", "heldout")
-    labels = [{name: score["labels"] for name, score in row["tasks"].items()} for row in (first, second)]
-    assert labels[0] == labels[1]
+    labels = [{name: score["labels"] for name, score in row["tasks"].items()} for row in _lines(tmp_path / "whole", "heldout")]
+    assert labels[0] == labels[1] == labels[2]
 
 
 def test_the_size_of_a_group_may_change_when_a_run_goes_on_and_the_rows_may_not(tiny_config: RunConfig) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ernie_cmtl.training.metrics import MetricsLog
+from ernie_cmtl.training.metrics import MetricsLog, read_metrics
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -63,6 +63,24 @@ def test_a_last_line_that_lacks_only_its_end_does_not_run_into_the_next_one(tmp_
         (3, "second"),
         (4, "second"),
     ]
+
+
+def test_a_run_without_a_checkpoint_begins_its_log_anew(tmp_path: Path) -> None:
+    write(tmp_path, range(4), resumed_at=0)
+    write(tmp_path, range(2), resumed_at=0, source="second")
+    assert [(line["step"], line["source"]) for line in lines(tmp_path)] == [(0, "second"), (1, "second")]
+
+
+def test_the_lines_of_a_kind_are_read_back_without_a_half_written_one(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path, "heldout") == []
+    with MetricsLog(tmp_path, no_tracker, 0) as log:
+        log.write("heldout", 0, {"tasks": {}})
+        log.write("train", 1, {"loss": 1.0})
+        log.write("heldout", 5, {"tasks": {"a/x": {"loss": 0.5}}})
+    with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"kind": "heldout", "step": 9, "ta')
+    found = [(line["step"], line["tasks"]) for line in read_metrics(tmp_path, "heldout")]
+    assert found == [(0, {}), (5, {"a/x": {"loss": 0.5}})]
 
 
 def test_names_in_any_script_stay_one_line_each(tmp_path: Path) -> None:

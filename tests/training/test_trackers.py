@@ -77,7 +77,7 @@ def test_several_trackers_see_one_run(tiny_config: RunConfig) -> None:
     assert len(expected) == 12
     (recorder,) = Recorder.opened
     assert [(step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row] == expected
-    assert {step for step, row in recorder.rows if "heldout/tasks/capitalization/capital/accuracy" in row} == {5, 12}
+    assert {step for step, row in recorder.rows if "heldout/tasks/capitalization/capital/accuracy" in row} == {0, 5, 12}
     shown = [(event.step, event.value) for event in board(tiny_config.run).Scalars("train/loss")]
     assert shown == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in expected]
     assert recorder.finished
@@ -104,10 +104,20 @@ def test_a_resumed_run_keeps_one_history(tiny_config: RunConfig) -> None:
     assert Recorder.opened[2].options["id"] != first.options["id"]
 
 
+def test_a_run_that_begins_anew_forgets_what_was_measured_before_its_first_step(tiny_config: RunConfig) -> None:
+    config = with_training(tiny_config, trackers=["tensorboard"])
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, Watcher(crash_at=3))
+    time.sleep(1.01)
+    pretrain(config, Watcher())
+    shown = [event.step for event in board(config.run).Scalars("heldout/tasks/capitalization/capital/loss")]
+    assert shown == [0, 5, 12]
+
+
 def test_without_trackers_only_our_own_file_is_written(tiny_config: RunConfig) -> None:
     pretrain(tiny_config, Watcher(interrupt_at=1))
     names = {path.name for path in tiny_config.run.iterdir()}
-    assert names == {"metrics.jsonl", "config.yaml", "corpus.json", "checkpoints"}
+    assert names == {"metrics.jsonl", "config.yaml", "corpus.json", "checkpoints", "retention.csv"}
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(

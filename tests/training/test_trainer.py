@@ -28,7 +28,7 @@ def _batch(run: Run, *samples: tuple[int, int]) -> Batch:
     """Return one group holding samples (task, number), a row each."""
     streams = run.streams("train")
     heads = run.source(run.first_ledger(), 1, 0, 1).heads
-    rows = [[(task, streams[task].example(number))] for task, number in samples]
+    rows = [[(task, streams[task].task_row(number), streams[task].example(number))] for task, number in samples]
     return make_batch(rows, 64, run.instances, heads, run.corpus.vocabulary.pad_id)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,31 @@
+"""The retention of a run, from the held-out scores that it has logged."""
+
+from pathlib import Path
+from typing import Any
+
+from ernie_cmtl.corpus.files import write_text
+from ernie_cmtl.evaluation.retention import Measurement, Stages, retention, tidy_table
+from ernie_cmtl.scheduling.stages import StageTable
+from ernie_cmtl.training.metrics import read_metrics
+
+
+def write_retention(folder: Path, table: StageTable) -> None:
+    """Write what a run has measured so far to `retention.csv` in its folder, all or nothing."""
+    write_text(folder / "retention.csv", tidy_table(_measurements(folder), _stages(table)))
+
+
+def run_retention(folder: Path, table: StageTable, last: int) -> dict[str, Any]:
+    """Return matrix, measures and summary (`evaluation.retention`) of what a run measured up to a step."""
+    return retention([measured for measured in _measurements(folder) if measured.step <= last], _stages(table))
+
+
+def _stages(table: StageTable) -> Stages:
+    introduced: dict[str, int] = {}
+    for number, stage in enumerate(table.stages, 1):
+        for task in stage.budgets:
+            introduced.setdefault(task, number)
+    return Stages(tuple(stage.name for stage in table.stages), table.ends, introduced)
+
+
+def _measurements(folder: Path) -> list[Measurement]:
+    return [Measurement(line["step"], line["tasks"]) for line in read_metrics(folder, "heldout")]
