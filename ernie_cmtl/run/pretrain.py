@@ -50,7 +50,7 @@ class _Part:
     @property
     def pinned(self) -> frozenset[int]:
         """Steps whose checkpoints are kept for good."""
-        return pinned_steps(self.run.table.steps, self.run.config.optimizer)
+        return pinned_steps(self.run.table.steps, self.run.config.optimizer, self.run.table.restarts)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
         config, model = self.run.config, self.trainer.model
@@ -100,7 +100,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     config.check_workers(workers.count)
     ledger, about = _resume_point(run)
     model = run.new_model()
-    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table.ends, config.seed)
+    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed)
     if config.training.max_hours is not None:
         trainer.deadline = started + 3600 * config.training.max_hours
     if ledger.step:
