@@ -150,6 +150,13 @@ class Run:
         tasks = len(self.instances)
         return Ledger(0, (0,) * len(self._cuts), (0,) * tasks, (0.0,) * tasks, (0.0,) * tasks)
 
+    def carried(self, ledger: Ledger, before: "Run") -> Ledger:
+        """Return a ledger of this run as it was before stages were added: of what came with them nothing was taken."""
+        taken = dict(zip(before._cuts, ledger.samples, strict=True))
+        samples = tuple(taken.get(cut, 0) for cut in self._cuts)
+        added = len(self.instances) - len(before.instances)
+        return Ledger(ledger.step, samples, ledger.tokens + (0,) * added, ledger.planned + (0.0,) * added)
+
     def samples_by_task(self, ledger: Ledger) -> dict[str, int]:
         """Return the samples taken from each task, of whatever length they were cut to."""
         found = dict.fromkeys(self.table.tasks, 0)
