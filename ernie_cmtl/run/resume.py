@@ -41,7 +41,12 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 
 def made_with(config: RunConfig, about: dict[str, Any]) -> RunConfig:
     """Return the part of a run's configuration that a checkpoint knows: all, or what was there before the run was extended."""
-    stages = config.stages[: len(about["identity"]["stages"])]
+    return first_stages(config, len(about["identity"]["stages"]))
+
+
+def first_stages(config: RunConfig, number: int) -> RunConfig:
+    """Return a configuration that ends after so many of its stages."""
+    stages = config.stages[:number]
     scheduled = {task for stage in stages for task in stage.budgets}
     tasks = {name: settings for name, settings in config.tasks.items() if name in scheduled}
     return config.model_copy(update={"stages": stages, "tasks": tasks})

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ernie_cmtl.config import load_run_config
+from ernie_cmtl.config import RunConfig, load_run_config
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
@@ -16,6 +16,17 @@ from ernie_cmtl.training.checkpoint import checkpoints, load_state, load_weights
 from ernie_cmtl.training.workers import Workers
 
 
+def saved_config(folder: Path) -> RunConfig:
+    """Read the configuration of a run folder.
+
+    Raises:
+        UserError: It is no run folder.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain")
+    return load_run_config(folder / "config.yaml")
+
+
 def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) -> tuple[Run, MultiTaskModel, Ledger]:
     """Open a run folder with the model of its newest checkpoint, or of the one at a step, and the stages that it knows.
 
@@ -25,9 +36,7 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
         UserError: It is no run folder, has no checkpoint (at that step), its corpus changed since, or the other corpus has
             another vocabulary.
     """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain")
-    config = load_run_config(folder / "config.yaml")
+    config = saved_config(folder)
     found = {int(path.name.removeprefix("step-")): path for path in checkpoints(folder / "checkpoints")}
     if not found:
         raise UserError(f"run {folder} has no checkpoint yet")
