@@ -1,7 +1,10 @@
 """A finished run with one more task: what stays as it was, what begins anew, and what is refused."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from tests.cli.test_verbs import call, mistake, result_of
 from tests.conftest import build_corpus, quiet, sample_texts, tiny_settings
 from tests.run.test_pretrain import Watcher
 
+ROOT = Path(__file__).parents[2]
 ORDER = Extension("sentence_order")
 OLD_TASKS = ("knowledge_masking", "capitalization", "sentence_reordering")
 
@@ -311,3 +315,21 @@ def test_a_run_that_is_not_finished_is_refused(english: Corpus, tmp_path: Path) 
     pretrain(RunConfig.model_validate(single), Watcher(interrupt_at=1))
     with pytest.raises(UserError, match="it stands at step 2 of 5"):
         extended_config(tmp_path / "single", ORDER)
+
+
+@pytest.mark.slow
+def test_two_workers_extend_a_run_as_one_does(copied: Path, extended: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / "launch.py")]
+    words = ["extend", str(copied), "--task", "sentence_order", "--json"]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MASTER_PORT": str(20000 + os.getpid() % 20000),
+    }
+    done = subprocess.run([*launcher, *words], env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["steps"] == 24
+    for name, weight in state_of(extended).items():
+        torch.testing.assert_close(state_of(copied)[name], weight, rtol=1e-3, atol=1e-5)
+    assert train_lines(copied)[-1]["consumed"] == train_lines(extended)[-1]["consumed"]
+    assert done.stderr.count("sentence_reordering │     - │") == 1
