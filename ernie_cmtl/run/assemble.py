@@ -155,7 +155,8 @@ class Run:
         taken = dict(zip(before._cuts, ledger.samples, strict=True))
         samples = tuple(taken.get(cut, 0) for cut in self._cuts)
         added = len(self.instances) - len(before.instances)
-        return Ledger(ledger.step, samples, ledger.tokens + (0,) * added, ledger.planned + (0.0,) * added)
+        planned, iterations = (numbers + (0.0,) * added for numbers in (ledger.planned, ledger.iterations))
+        return Ledger(ledger.step, samples, ledger.tokens + (0,) * added, planned, iterations)
 
     def samples_by_task(self, ledger: Ledger) -> dict[str, int]:
         """Return the samples taken from each task, of whatever length they were cut to."""

@@ -25,18 +25,13 @@ def identity(config: RunConfig) -> dict[str, Any]:
     found["stages"] = [
         {name: value for name, value in stage.items() if value and name != "rows_per_group"} for stage in found["stages"]
     ]
-    return _plain(found)
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return an identity in the one form that a written and a resolved configuration share."""
-    encoder = settings["encoder"]
+    encoder = found["encoder"]
     if encoder["init_from"]:
-        # Whatever is said of sizes, the checkpoint decides.
-        encoder = {name: value for name, value in encoder.items() if name not in SIZES}
-    elif not encoder["intermediate_size"]:
-        encoder = encoder | {"intermediate_size": 4 * encoder["hidden_size"]}
-    return settings | {"encoder": encoder}
+        # Whatever is said of its sizes, the checkpoint decides.
+        found["encoder"] = {name: value for name, value in encoder.items() if name not in SIZES}
+    elif encoder["intermediate_size"] is None:
+        encoder["intermediate_size"] = 4 * encoder["hidden_size"]
+    return found
 
 
 def made_with(config: RunConfig, about: dict[str, Any]) -> RunConfig:
@@ -66,7 +61,7 @@ def resume_point(run: Run) -> tuple[Ledger, dict[str, Any]]:
     before = Run(made_with(config, about))
     if about["pin"] != before.pin:
         raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
-    then, now = _plain(about["identity"]), identity(before.config)
+    then, now = about["identity"], identity(before.config)
     if changed := [key for key in now if now[key] != then[key]]:
         raise UserError(
             f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {', '.join(changed)}; "

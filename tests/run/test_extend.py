@@ -148,7 +148,7 @@ def test_an_extended_run_is_one_that_had_the_task_from_the_beginning(english: Co
     early["tasks"] = {"capitals": {"type": "capitalization", "maximum_length": 40}}
     whole = pretrain(RunConfig.model_validate(early), Watcher())
     assert_same(state_of(late), state_of(tmp_path / "early"))
-    for key in ("steps", "consumed", "samples", "losses"):
+    for key in ("steps", "consumed", "iterations", "samples", "losses"):
         assert result[key] == whole[key]
     ledgers = [load_state(checkpoints(tmp_path / name / "checkpoints")[-1])[0] for name in ("late", "early")]
     assert ledgers[0] == ledgers[1]
@@ -272,7 +272,7 @@ def test_the_verb_shows_the_table_and_trains(copied: Path, tmp_path: Path, monke
     assert (result["steps"], result["stages"], result["finished"]) == (18, ["first", "second", "own_order"], True)
     assert result["heldout"]["own_order/order"]["labels"] > 0
     written = yaml.safe_load((copied / "config.yaml").read_text())
-    assert written["tasks"]["own_order"] == {"type": None, "maximum_length": 40}
+    assert written["tasks"]["own_order"] == {"type": None, "loss_weight": 1.0, "maximum_length": 40}
     assert written["training"]["log_every"] == 5
 
 
