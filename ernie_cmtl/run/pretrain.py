@@ -142,8 +142,8 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
             line = reallocation(config, part.feedback.plan, first, workers.count)
             log.write("workers", first, {"before": workers_before, **line})
             part.observer.reallocated(workers_before, line)
-        if part.feedback.measures(first) and not first:
-            part.evaluate(log, ledger, table.stages[0].name)
+        if part.feedback.lacks(first):
+            part.evaluate(log, ledger, table.stages[table.stage_of(first)].name)
         window = _window(trainer)
         for result in _steps(part, ledger):
             ledger, done = result.ledger, result.ledger.step
