@@ -258,35 +258,6 @@ def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:
     return {name: heads[name] for name in sorted(heads)}
 
 
-def check_fit(instance: TaskInstance) -> None:
-    """Refuse a corpus of another language, or one that lacks what a task reads.
-
-    Raises:
-        UserError: The language is not supported or an annotation layer is missing.
-    """
-    name, task, profile = instance.name, instance.task, instance.task.profile
-    if profile.language not in task.languages:
-        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
-    if task.options.rows is not None and task.options.rows not in profile.tables:
-        there = ", ".join(profile.tables) or "none"
-        raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
-    available = task.available_layers
-    where, remedy = "the corpus lacks", "add it with prepare --corpus DIR --layers {}"
-    if task.options.rows is not None:
-        where = f"labelled rows {task.options.rows!r} lack"
-        remedy = "rows get the layers that the corpus has when they are stored"
-    for layer in (*instance.layers, *task.document_layers):
-        if layer not in available:
-            why = _WHY_MISSING.get(layer, "; " + remedy.format(layer))
-            raise UserError(f"task {name!r} needs layer {layer!r}, which {where}{why}; it has {', '.join(available)}")
-
-
-_WHY_MISSING = {
-    "letter_case": " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
-}
-"""Layer -> why `prepare` does not always write it."""
-
-
 def labelled_classes(profile: CorpusProfile, rows: str, texts: int, column: str, option: str) -> tuple[str, ...]:
     """Return the classes of a column of labelled rows that have a number of texts.
 

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpus": BOTTOM | {"plugins"},
     "data": CONTRACT,
     "model": CONTRACT,
-    "scheduling": {"records", "randomness"},
+    "scheduling": BOTTOM,
     "training": TRAINED,
     "evaluation": JUDGED,
     "export": JUDGED,

@@ -1,15 +1,22 @@
-"""What people see of a run."""
+"""What people see of a run: its training and its scores."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
+import typer
+from rich.console import Console, Group
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
 
+from ernie_cmtl.cli.calls import console, print_result
+from ernie_cmtl.cli.show_corpus import progress_bar
+from ernie_cmtl.config import RunConfig
 from ernie_cmtl.evaluation.heldout import HeadScore
+from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.scheduling.feedback import Decision
+
+STOPPED = 130
 
 
 class RunView(Observer):
@@ -89,3 +96,15 @@ def score_table(title: str, scores: Mapping[str, HeadScore]) -> Table:
                 row = (f"  given {group}", f"{inner['loss']:.4f}", f"{inner['accuracy']:.2%} {chance}", f"{inner['labels']:,}")
                 table.add_row(*row)
     return table
+
+
+def train(settings: RunConfig, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
+    """Train a run before people's eyes and print what it reports, with more; exit with 130 if it was interrupted."""
+    with progress_bar(console) as progress:
+        result = pretrain(settings, RunView(console, progress))
+    if result["worker"] == 0:
+        title = f"{result['run']}: {result['steps']} steps"
+        tables = [score_table(title, result["heldout"]), *retention_tables(result["retention"])]
+        print_result(result | dict(more or {}), as_json, lambda: Group(*tables))
+    if result["interrupted"]:
+        raise typer.Exit(STOPPED)

@@ -18,7 +18,6 @@ from ernie_cmtl.errors import UserError
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 app.add_typer(tasks_app, name="tasks")
 
-STOPPED = 130
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.sub=value.", show_default=False)]
 CorpusFolder = Annotated[Path | None, typer.Option("--corpus", help="Use this corpus in place of the config's.")]
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file of a run.", show_default=False)]
@@ -134,21 +133,47 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Train a run; if its folder holds a checkpoint, go on from there."""
-    from ernie_cmtl.cli.show_corpus import progress_bar
-    from ernie_cmtl.cli.show_run import RunView, retention_tables, score_table
+    from ernie_cmtl.cli.show_run import train
     from ernie_cmtl.config import load_run_config
-    from ernie_cmtl.run.pretrain import pretrain as train
 
     add_tasks(task_module)
-    settings = load_run_config(config, _with_corpus(overrides, corpus))
-    with progress_bar(console) as progress:
-        result = train(settings, RunView(console, progress))
-    if result["worker"] == 0:
-        title = f"{result['run']}: {result['steps']} steps"
-        tables = [score_table(title, result["heldout"]), *retention_tables(result["retention"])]
-        print_result(result, as_json, lambda: Group(*tables))
-    if result["interrupted"]:
-        raise typer.Exit(STOPPED)
+    train(load_run_config(config, _with_corpus(overrides, corpus)), as_json)
+
+
+@verb("Example: ernie-cmtl extend runs/quickstart --task sentence_order --budget 40")
+def extend(
+    run: RunFolder,
+    task: Annotated[str, typer.Option("--task", help="Name of the new task in the run.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options of the task as key=value, settings as key.sub=value.", show_default=False),
+    ] = None,
+    type: Annotated[str | None, typer.Option("--type", help="Which task it is; default: its name.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Its iterations; default: the most that an old task has.")] = None,
+    review: Annotated[
+        float | None, typer.Option(help="Part of its iterations that each old task does again; default: 1/(old tasks + 2).")
+    ] = None,
+    stage_name: Annotated[str | None, typer.Option(help="Name of the new stage; default: that of the task.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the table of stages.")] = False,
+    task_module: TaskModules = None,
+    as_json: Json = False,
+) -> None:
+    """Add a task to a finished run, in a stage of its own at the end, and train on to there."""
+    from ernie_cmtl.cli.show_plan import plan_table
+    from ernie_cmtl.cli.show_run import train
+    from ernie_cmtl.run.describe import describe_plan
+    from ernie_cmtl.run.extend import Extension, extended_config
+
+    add_tasks(task_module)
+    settings = extended_config(run, Extension(task, type, budget, review, stage_name, words or []))
+    plan = describe_plan(settings, workers=1, gpus=1, peak_tflops=None, mfu=None)
+    if dry_run:
+        print_result({"run": str(run), "plan": plan}, as_json, lambda: plan_table(plan))
+        return
+    # Of many workers one speaks.
+    if os.environ.get("RANK", "0") == "0":
+        console.print(plan_table(plan))
+    train(settings, as_json, {"plan": plan})
 
 
 @verb("Example: ernie-cmtl evaluate runs/quickstart")

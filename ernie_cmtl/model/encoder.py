@@ -17,6 +17,16 @@ from ernie_cmtl.records import Vocabulary
 TASK_ROWS = 32
 """Rows of the task embedding; a run fills them in order of introduction."""
 SEGMENT_TYPES = 4
+SIZES = {
+    "layers": "num_hidden_layers",
+    "hidden_size": "hidden_size",
+    "attention_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "activation": "hidden_act",
+    "maximum_positions": "max_position_embeddings",
+    "layer_norm_epsilon": "layer_norm_eps",
+}
+"""Setting that a checkpoint decides where the encoder starts from one -> its name in the config of transformers."""
 
 TaskEmbeddingUse = Literal["on", "off", "shuffled"]
 
@@ -132,16 +142,7 @@ def recompute_activations(encoder: ErnieModel) -> None:
 
 def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:
     """Return the settings of `EncoderConfig` that give an encoder of the same shape, whatever it started from."""
-    config = encoder.config
-    return {
-        "layers": config.num_hidden_layers,
-        "hidden_size": config.hidden_size,
-        "attention_heads": config.num_attention_heads,
-        "intermediate_size": config.intermediate_size,
-        "activation": config.hidden_act,
-        "maximum_positions": config.max_position_embeddings,
-        "layer_norm_epsilon": config.layer_norm_eps,
-    }
+    return {name: getattr(encoder.config, theirs) for name, theirs in SIZES.items()}
 
 
 def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:

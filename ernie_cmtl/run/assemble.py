@@ -24,7 +24,7 @@ from ernie_cmtl.registry import find_task
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.settings import explain
-from ernie_cmtl.task import TaskInstance, check_fit, run_heads
+from ernie_cmtl.task import TaskInstance, run_heads
 
 _log = logging.getLogger(__name__)
 
@@ -152,6 +152,14 @@ class Run:
         tasks = len(self.instances)
         return Ledger(0, (0,) * len(self._cuts), (0,) * tasks, (0.0,) * tasks, (0.0,) * tasks)
 
+    def carried(self, ledger: Ledger, before: "Run") -> Ledger:
+        """Return a ledger of this run as it was before stages were added: of what came with them nothing was taken."""
+        taken = dict(zip(before._cuts, ledger.samples, strict=True))
+        samples = tuple(taken.get(cut, 0) for cut in self._cuts)
+        added = len(self.instances) - len(before.instances)
+        planned, iterations = (numbers + (0.0,) * added for numbers in (ledger.planned, ledger.iterations))
+        return Ledger(ledger.step, samples, ledger.tokens + (0,) * added, planned, iterations)
+
     def samples_by_task(self, ledger: Ledger) -> dict[str, int]:
         """Return the samples taken from each task, of whatever length they were cut to."""
         found = dict.fromkeys(self.table.tasks, 0)
@@ -195,8 +203,37 @@ def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> Ta
     except ValidationError as error:
         raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
     instance = TaskInstance(name, row, kind(options, corpus.profile), config.loss_weight)
-    check_fit(instance)
+    _check_fit(instance)
     return instance
+
+
+def _check_fit(instance: TaskInstance) -> None:
+    """Refuse a corpus of another language, or one that lacks what a task reads.
+
+    Raises:
+        UserError: The language is not supported or an annotation layer is missing.
+    """
+    name, task, profile = instance.name, instance.task, instance.task.profile
+    if profile.language not in task.languages:
+        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
+    if task.options.rows is not None and task.options.rows not in profile.tables:
+        there = ", ".join(profile.tables) or "none"
+        raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
+    available = task.available_layers
+    where, remedy = "the corpus lacks", "add it with prepare --corpus DIR --layers {}"
+    if task.options.rows is not None:
+        where = f"labelled rows {task.options.rows!r} lack"
+        remedy = "rows get the layers that the corpus has when they are stored"
+    for layer in (*instance.layers, *task.document_layers):
+        if layer not in available:
+            why = _WHY_MISSING.get(layer, "; " + remedy.format(layer))
+            raise UserError(f"task {name!r} needs layer {layer!r}, which {where}{why}; it has {', '.join(available)}")
+
+
+_WHY_MISSING = {
+    "letter_case": " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
+}
+"""Layer -> why `prepare` does not always write it."""
 
 
 def check_checkpoint(init_from: str, expected_hash: str) -> None:

@@ -42,7 +42,7 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     source = run.source(ledger, last, workers.rank, workers.count)
     trainer = None
     if not data_only:
-        trainer = Trainer(run.new_model(), run.instances, config.optimizer, workers, run.table.ends, config.seed)
+        trainer = Trainer(run.new_model(), run.instances, config.optimizer, workers, run.table, config.seed)
         trainer.wrapped.train()
     total = _Total()
     samples_before = 0

@@ -35,6 +35,10 @@ class Feedback:
             return False
         return step in (0, *self.table.ends[:-1]) or self.known_until(step - 1) == step < self.table.steps
 
+    def lacks(self, step: int) -> bool:
+        """Tell whether those scores are not there: before the first step, and where a finished run was extended."""
+        return self.measures(step) and all(measured.step != step for measured in self.history)
+
     def measured(self, step: int, scores: dict[str, HeadScore]) -> Decision | None:
         """Remember held-out scores, and decide where it is time."""
         feedback = self.config.feedback

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.files import write_text
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.evaluation.retention import START
 from ernie_cmtl.model.encoder import encoder_sizes
@@ -23,17 +23,15 @@ from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
 from ernie_cmtl.run.progress import Observer, Window
+from ernie_cmtl.run.resume import identity, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
 from ernie_cmtl.settings import dump
-from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, save_checkpoint
+from ernie_cmtl.training.checkpoint import save_checkpoint
 from ernie_cmtl.training.learning_rate import pinned_steps
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.training.workers import Workers
-
-IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "encoder")
-"""Settings that a run may not change when it goes on: they decide the data order or the weights."""
 
 
 @dataclass
@@ -52,7 +50,7 @@ class _Part:
     @property
     def pinned(self) -> frozenset[int]:
         """Steps whose checkpoints are kept for good."""
-        return pinned_steps(self.run.table.steps, self.run.config.optimizer)
+        return pinned_steps(self.run.table.steps, self.run.config.optimizer, self.run.table.restarts)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
         config, model = self.run.config, self.trainer.model
@@ -78,18 +76,6 @@ class _Part:
         self.workers.wait()
 
 
-def identity(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that must stay the same over the whole run; how a step is cut into groups is none of them."""
-    found = config.model_dump(mode="json", include=set(IDENTITY))
-    for name in ("loader_workers", "rows_per_group"):
-        del found["data"][name]
-    found["stages"] = [
-        {name: value for name, value in stage.items() if value is not None and name != "rows_per_group"}
-        for stage in found["stages"]
-    ]
-    return found
-
-
 def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     """Train a run to its end, or until it is asked to stop or its time is up, and return what the verb reports.
 
@@ -101,22 +87,20 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     check_installed(config.training.trackers)
     workers = Workers(config.training.precision, config.training.trackers, config.run)
     config.check_workers(workers.count)
-    ledger, about = _resume_point(run)
+    ledger, about = resume_point(run)
     model = run.new_model()
-    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table.ends, config.seed)
+    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed)
     if config.training.max_hours is not None:
         trainer.deadline = started + 3600 * config.training.max_hours
     if ledger.step:
-        checkpoint = checkpoints(config.run / "checkpoints")[-1]
-        load_weights(checkpoint, model)
-        load_optimizer(checkpoint, model, trainer.optimizer)
+        load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
     part = _Part(run, workers, trainer, config.run, observer, heldout_streams, Feedback(config, run.table))
     if about:
         part.feedback.load(about["feedback"])
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
-        (config.run / "config.yaml").write_text(dump(_resolved(config, model)), encoding="utf-8")
+        write_text(config.run / "config.yaml", dump(_resolved(config, model)))
         (config.run / "corpus.json").write_text(json.dumps(_pinned(run)), encoding="utf-8")
     try:
         with _stop_on_signal(trainer):
@@ -135,24 +119,6 @@ def _resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
 def _pinned(run: Run) -> dict[str, Any]:
     """Return what the run's folder says of its corpus."""
     return {"fingerprint": run.corpus.manifest.fingerprint, "pin": run.pin, "layers": run.read_layers, "mixture": run.mixture}
-
-
-def _resume_point(run: Run) -> tuple[Ledger, dict[str, Any]]:
-    """Return where the run stands, and what its newest checkpoint says of it."""
-    config = run.config
-    found = checkpoints(config.run / "checkpoints")
-    if not found:
-        return run.first_ledger(), {}
-    ledger, about = load_state(found[-1])
-    if about["pin"] != run.pin:
-        raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
-    now = identity(config)
-    if changed := [key for key in now if now[key] != about["identity"][key]]:
-        raise UserError(
-            f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {', '.join(changed)}; "
-            "restore them or choose another run folder"
-        )
-    return ledger, about
 
 
 def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
@@ -180,8 +146,8 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
             line = reallocation(config, part.feedback.plan, first, workers.count)
             log.write("workers", first, {"before": workers_before, **line})
             part.observer.reallocated(workers_before, line)
-        if not first and (every or len(table.stages) > 1 or part.feedback.measures(first)):
-            part.evaluate(log, ledger, START)
+        if part.feedback.lacks(first) or (not first and (every or len(table.stages) > 1)):
+            part.evaluate(log, ledger, table.stages[table.stage_of(first)].name if first else START)
         window = _window(trainer)
         for result in _steps(part, ledger):
             ledger, done = result.ledger, result.ledger.step

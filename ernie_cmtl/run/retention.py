@@ -28,4 +28,6 @@ def _stages(table: StageTable) -> Stages:
 
 
 def _measurements(folder: Path) -> list[Measurement]:
-    return [Measurement(line["step"], line["tasks"]) for line in read_metrics(folder, "heldout")]
+    # Where a finished run is extended it may be measured again, now with the new task.
+    by_step = {line["step"]: line["tasks"] for line in read_metrics(folder, "heldout")}
+    return [Measurement(step, scores) for step, scores in by_step.items()]

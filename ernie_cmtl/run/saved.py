@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ernie_cmtl.config import load_run_config
+from ernie_cmtl.config import RunConfig, load_run_config
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
@@ -11,21 +11,33 @@ from ernie_cmtl.export.huggingface import export_huggingface
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.resume import made_with
 from ernie_cmtl.run.retention import run_retention
 from ernie_cmtl.training.checkpoint import checkpoints, load_state, load_weights
 from ernie_cmtl.training.workers import Workers
 
 
+def saved_config(folder: Path) -> RunConfig:
+    """Read the configuration of a run folder.
+
+    Raises:
+        UserError: It is no run folder.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain")
+    return load_run_config(folder / "config.yaml")
+
+
 def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) -> tuple[Run, MultiTaskModel, Ledger]:
-    """Open a run folder with the model of its newest checkpoint, or of the one at a step; corpus: in place of its own.
+    """Open a run folder with the model of its newest checkpoint, or of the one at a step, and the stages that it knows.
+
+    corpus: in place of the run's own.
 
     Raises:
         UserError: It is no run folder, has no checkpoint (at that step), its corpus changed since, or the other corpus has
             another vocabulary.
     """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain")
-    run = Run(load_run_config(folder / "config.yaml"))
+    config = saved_config(folder)
     found = {int(path.name.removeprefix("step-")): path for path in checkpoints(folder / "checkpoints")}
     if not found:
         raise UserError(f"run {folder} has no checkpoint yet")
@@ -33,6 +45,7 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
         raise UserError(f"run {folder} has no checkpoint at step {step}; it has {', '.join(map(str, found))}")
     checkpoint = found[max(found) if step is None else step]
     ledger, about = load_state(checkpoint)
+    run = Run(made_with(config, about))
     if corpus:
         vocabulary = run.corpus.manifest.vocabulary_hash
         run = Run(run.config.model_copy(update={"corpus": corpus, "mixture": None}))

@@ -65,7 +65,9 @@ class Forgetting(Policy):
         history = [*before, *stage]
 
         def heads(task: str) -> Iterable[float]:
-            return (self._head([measured.losses[task][head] for measured in history]) for head in stage[-1].losses[task])
+            # A task that joined the run later was not measured before.
+            known = [measured.losses[task] for measured in history if task in measured.losses]
+            return (self._head([losses[head] for losses in known]) for head in stage[-1].losses[task])
 
         return {task: 1 + _mean(heads(task)) for task in tasks}
 

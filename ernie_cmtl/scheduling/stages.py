@@ -32,6 +32,8 @@ class Stage(BaseModel):
     """Tokens of a row in this stage; None, here and below: as in the run's `data`."""
     rows: int | None = Field(None, ge=1)
     rows_per_group: int | None = Field(None, ge=1)
+    restart_schedule: bool = False
+    """Begin the learning rate anew, warm-up and decay, over this stage and what follows it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +72,12 @@ class StageTable:
     def steps(self) -> int:
         """Steps of the whole run."""
         return self.ends[-1]
+
+    @property
+    def restarts(self) -> tuple[int, ...]:
+        """First step of each stage that begins the learning rate anew."""
+        starts = zip(self.stages, (0, *self.ends), strict=False)
+        return tuple(start for stage, start in starts if stage.restart_schedule)
 
     @property
     def tasks(self) -> tuple[str, ...]:

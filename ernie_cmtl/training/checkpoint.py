@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,10 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Load the weights of a checkpoint into a model of the same heads and sizes."""
-    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+def load_weights(checkpoint: Path, model: nn.Module, fresh: Sequence[str] = ()) -> None:
+    """Load the weights of a checkpoint into a model of the same sizes; fresh: beginnings of the names that only the model has."""
+    own = {name: value for name, value in model.state_dict().items() if name.startswith(tuple(fresh))}
+    model.load_state_dict(own | load_file(checkpoint / "model.safetensors"))
 
 
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:

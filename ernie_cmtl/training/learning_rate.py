@@ -37,14 +37,25 @@ class LearningRateConfig(BaseModel):
         return self
 
 
-def learning_rate(step: int, ends: Sequence[int], config: LearningRateConfig) -> float:
-    """Return the learning rate of a step, counted from 0; ends: the step after the last one of each stage."""
-    return config.learning_rate * _scheduled(step, ends[-1], config) * _rewarmed(step, ends, config)
+def learning_rate(step: int, ends: Sequence[int], config: LearningRateConfig, restarts: Sequence[int] = ()) -> float:
+    """Return the learning rate of a step, counted from 0.
+
+    ends: the step after the last one of each stage; restarts: the steps, rising, at which the schedule begins anew.
+    """
+    number = bisect_right(restarts, step)
+    first, last = (0, *restarts)[number], (*restarts, ends[-1])[number]
+    own = [end - first for end in ends if first < end <= last]
+    return config.learning_rate * _scheduled(step - first, last - first, config) * _rewarmed(step - first, own, config)
 
 
-def pinned_steps(steps: int, config: LearningRateConfig) -> frozenset[int]:
-    """Return the steps of a run whose checkpoints are kept for good: the one before the decay, from which a run can grow."""
-    return frozenset({_decay_start(steps, config)} - {0, steps}) if config.schedule == "wsd" else frozenset()
+def pinned_steps(steps: int, config: LearningRateConfig, restarts: Sequence[int] = ()) -> frozenset[int]:
+    """Return the steps of a run whose checkpoints are kept for good: those from which a run can grow, or has grown.
+
+    With wsd it is the one before each decay; steps and restarts are those of `learning_rate`.
+    """
+    starts, stops = (0, *restarts), (*restarts, steps)
+    decays = {first + _decay_start(last - first, config) for first, last in zip(starts, stops, strict=True)}
+    return frozenset({*restarts, *(decays if config.schedule == "wsd" else ())} - {0, steps})
 
 
 def _decay_start(steps: int, config: LearningRateConfig) -> int:

@@ -13,6 +13,7 @@ from ernie_cmtl.data.loader import StepSource, load_steps
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
+from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
@@ -52,11 +53,10 @@ class Trainer:
         instances: Sequence[TaskInstance],
         config: OptimizerConfig,
         workers: Workers,
-        ends: tuple[int, ...],
+        table: StageTable,
         seed: int,
     ) -> None:
-        """ends: the step after the last one of each stage."""
-        self.workers, self.config, self.ends, self.seed = workers, config, ends, seed
+        self.workers, self.config, self.table, self.seed = workers, config, table, seed
         self.rows = [instance.rows for instance in instances]
         self.model = model
         self.wrapped = workers.wrap(model)
@@ -102,7 +102,7 @@ class Trainer:
         for parameter in self.model.idle_parameters(labels > 0, self.rows):
             parameter.grad = None
         norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        rate = learning_rate(data.step, self.ends, self.config)
+        rate = learning_rate(data.step, self.table.ends, self.config, self.table.restarts)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.optimizer.step()

@@ -24,6 +24,7 @@ from ernie_cmtl.records import MASKED_TOKEN, Batch, BatchTargets, Ledger, StepDa
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.saved import evaluate_run, export_run, open_run
+from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.task import MASKED_TOKEN_HEAD
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.trainer import Trainer
@@ -72,7 +73,8 @@ def test_the_losses_of_a_few_steps_are_those_of_before_the_setting() -> None:
     model = MultiTaskModel(encoder, {MASKED_TOKEN: MASKED_TOKEN_HEAD}, 2, 1)
     instances = [replace(instance, row=row) for row, instance in enumerate(make_instances()[:2])]
     optimizer = OptimizerConfig(learning_rate=0.01, warmup_steps=0)
-    trainer = Trainer(model, instances, optimizer, Workers("fp32"), (3,), 1)
+    table = StageTable([Stage(name="all", budgets={"first": 2, "second": 1})])
+    trainer = Trainer(model, instances, optimizer, Workers("fp32"), table, 1)
     token_ids = (np.arange(32) * 7 % 27 + 3).reshape(2, 16)
     task_rows = np.repeat([[0] * 9 + [1] * 7], 2, 0)
     positions = np.repeat([[*range(9), *range(7)]], 2, 0)

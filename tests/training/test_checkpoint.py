@@ -177,3 +177,16 @@ def test_weights_of_another_shape_are_not_taken_silently(tmp_path: Path) -> None
     path = save(tmp_path, 1)
     with pytest.raises(RuntimeError, match="idle"):
         load_weights(path, nn.ModuleDict({"dense": nn.Linear(5, 3), "LayerNorm": nn.LayerNorm(3)}))
+
+
+def test_only_weights_that_are_named_as_fresh_may_be_missing(tmp_path: Path) -> None:
+    model, optimizer = new_pair(1)
+    path = save_checkpoint(tmp_path, model, optimizer, ledger(1), ABOUT, 1)
+    grown, _ = new_pair(2)
+    grown.added, grown.other = nn.Linear(2, 2), nn.Linear(2, 2)
+    before = grown.added.weight.clone()
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) .*: "other.weight", "other.bias"\. $'):
+        load_weights(path, grown, ["added."])
+    load_weights(path, grown, ["added.", "other.", "dense."])
+    assert torch.equal(grown.added.weight, before)
+    assert torch.equal(grown.dense.weight, model.dense.weight)

@@ -1,7 +1,7 @@
 """The learning rate: its peak, its ends, no jumps, and the dips at later stages."""
 
 import math
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
@@ -115,6 +115,28 @@ def test_the_kept_checkpoint_is_the_last_one_at_the_full_rate():
 @pytest.mark.parametrize(("steps", "options"), [(50, {"decay_fraction": 1.0}), (5, {"warmup_steps": 9})])
 def test_a_run_that_decays_at_once_or_never_keeps_nothing(steps, options):
     assert not pinned_steps(steps, LearningRateConfig(schedule="wsd", **options))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    schedule=st.sampled_from(SCHEDULES),
+    lengths=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=3), min_size=1, max_size=4),
+    rewarm=st.integers(0, 9),
+)
+def test_a_stage_that_restarts_the_schedule_runs_through_it_as_a_run_of_its_own(schedule, lengths, rewarm):
+    config = LearningRateConfig(schedule=schedule, warmup_steps=4, decay_fraction=0.3, final_fraction=0.1, rewarm_steps=rewarm)
+    ends = list(accumulate(length for part in lengths for length in part))
+    *restarts, _ = accumulate(sum(part) for part in lengths)
+    found = [learning_rate(step, ends, config, restarts) for step in range(ends[-1])]
+    alone = [[learning_rate(step, list(accumulate(part)), config) for step in range(sum(part))] for part in lengths]
+    assert found == [rate for part in alone for rate in part]
+
+
+def test_the_checkpoints_before_each_decay_and_before_a_restart_are_kept():
+    options: dict[str, Any] = {"learning_rate": 1.0, "warmup_steps": 5}
+    config = LearningRateConfig(schedule="wsd", decay_fraction=0.3, **options)
+    assert pinned_steps(90, config, (50,)) == {35, 50, 50 + 28}
+    assert pinned_steps(90, LearningRateConfig(**options), (50, 70)) == {50, 70}
 
 
 @pytest.mark.parametrize(

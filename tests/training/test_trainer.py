@@ -21,7 +21,7 @@ def run(tiny_config: RunConfig) -> Run:
 @pytest.fixture
 def trainer(run: Run) -> Trainer:
     workers = Workers("fp32")
-    return Trainer(run.new_model(), run.instances, run.config.optimizer, workers, run.table.ends, run.config.seed)
+    return Trainer(run.new_model(), run.instances, run.config.optimizer, workers, run.table, run.config.seed)
 
 
 def _batch(run: Run, *samples: tuple[int, int]) -> Batch:

@@ -1,0 +1,78 @@
+"""Where a run goes on: what its newest checkpoint must agree with, and what a run that was extended takes over from it."""
+
+from typing import Any
+
+from torch.optim import Optimizer
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder import SIZES
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.records import Ledger
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.task import run_heads
+from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights
+
+IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "encoder")
+"""Settings that a run may not change when it goes on: they decide the data order or the weights."""
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that must stay the same over the whole run; how a step is cut into groups is none of them."""
+    found = config.model_dump(mode="json", include=set(IDENTITY))
+    for name in ("loader_workers", "rows_per_group"):
+        del found["data"][name]
+    found["stages"] = [
+        {name: value for name, value in stage.items() if value and name != "rows_per_group"} for stage in found["stages"]
+    ]
+    encoder = found["encoder"]
+    if encoder["init_from"]:
+        # Whatever is said of its sizes, the checkpoint decides.
+        found["encoder"] = {name: value for name, value in encoder.items() if name not in SIZES}
+    elif encoder["intermediate_size"] is None:
+        encoder["intermediate_size"] = 4 * encoder["hidden_size"]
+    return found
+
+
+def made_with(config: RunConfig, about: dict[str, Any]) -> RunConfig:
+    """Return the part of a run's configuration that a checkpoint knows: all, or what was there before the run was extended."""
+    return first_stages(config, len(about["identity"]["stages"]))
+
+
+def first_stages(config: RunConfig, number: int) -> RunConfig:
+    """Return a configuration that ends after so many of its stages."""
+    stages = config.stages[:number]
+    scheduled = {task for stage in stages for task in stage.budgets}
+    tasks = {name: settings for name, settings in config.tasks.items() if name in scheduled}
+    return config.model_copy(update={"stages": stages, "tasks": tasks})
+
+
+def resume_point(run: Run) -> tuple[Ledger, dict[str, Any]]:
+    """Return where a run stands, and what its newest checkpoint says of it; nothing before the first step.
+
+    Raises:
+        UserError: The checkpoint belongs to another corpus or to other settings; stages and tasks may only be added at the end.
+    """
+    config = run.config
+    found = checkpoints(config.run / "checkpoints")
+    if not found:
+        return run.first_ledger(), {}
+    ledger, about = load_state(found[-1])
+    before = Run(made_with(config, about))
+    if about["pin"] != before.pin:
+        raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
+    then, now = about["identity"], identity(before.config)
+    if changed := [key for key in now if now[key] != then[key]]:
+        raise UserError(
+            f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {', '.join(changed)}; "
+            "restore them or choose another run folder"
+        )
+    return run.carried(ledger, before), about
+
+
+def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizer) -> None:
+    """Give weights and moments what the newest checkpoint holds; heads of tasks that came after it stay as they were made."""
+    checkpoint = checkpoints(run.config.run / "checkpoints")[-1]
+    known = run_heads(run.instances[: len(load_state(checkpoint)[1]["tasks"])])
+    load_weights(checkpoint, model, [f"heads.{name}." for name in model.specs if name not in known])
+    load_optimizer(checkpoint, model, optimizer)
