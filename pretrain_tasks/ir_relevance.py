@@ -109,7 +109,8 @@ class IrRelevance(PretrainTask):
             if text.sentences < self.minimum_sentences:
                 return None
             label = self._label_of_row(document, corpus)
-            passage = text.sentence_range(1, 2)
+            second = text.sentence_range(1, 2)
+            passage = second.part(0, min(len(second.token_ids), room))
         else:
             room = min(room, int(_tokens_to_choose(corpus, document)))
             draws = rng.random(3 + _DRAWS)
@@ -118,7 +119,6 @@ class IrRelevance(PretrainTask):
                 return None
             label = int(draws[0] * len(_CLASSES))
             passage = corpus.passage(*_passage(documents[label], room, draws[1], corpus), tuple(text.layers))
-        passage = passage.part(0, min(len(passage.token_ids), room))
         targets = {"relevance": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
         return assemble(self, [query, passage], targets)
 

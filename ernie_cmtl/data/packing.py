@@ -1,9 +1,9 @@
 """Which samples stand in which row of a step.
 
 Tasks take turns by weighted fair queueing (WF2Q, Bennett & Zhang 1996): a task never runs ahead of its granted tokens by one of
-its longest samples, nor falls behind by the longest sample that any task of the stage has. The samples of a step are then put into its rows longest first, each into the
-fullest row that has room, and what they leave free is filled up. All of it sees only the slots of the samples, so a step is
-planned without making an example.
+its longest samples, nor falls behind by the longest sample that any task of the stage has. The samples of a step are then put
+into its rows longest first, each into the fullest row that has room, and what they leave free is filled up. All of it sees only
+the slots of the samples, so a step is planned without making an example.
 """
 
 from bisect import bisect_left, insort
@@ -62,7 +62,7 @@ class StepPlan:
 class _Turns:
     """Whose turn it is: what each task was granted and took.
 
-    What a task has taken is its share of the step's first `_begins` tokens; with its next sample it will be that of the first `_ends`.
+    What a task has taken is its share of the step's first `_begins` tokens, and with its next sample that of the first `_ends`.
     """
 
     def __init__(self, streams: Mapping[int, SampleStream], shares: Sequence[float], ledger: Ledger) -> None:

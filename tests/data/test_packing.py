@@ -125,9 +125,9 @@ def test_short_samples_beside_long_ones_fill_their_rows(shares):
     assert sum(steps[-1][2].ledger.tokens) / (len(steps) * ROWS * case.length) > 0.85
 
 
-@pytest.mark.parametrize(("rows", "least"), [(32, 0.985), (8, 0.975)])
+@pytest.mark.parametrize(("rows", "least"), [(32, 0.985), (8, 0.965)])
 def test_a_mix_of_seven_tasks_leaves_hardly_a_place_free(rows, least):
-    """Lengths like those of the paper's tasks in rows of 512: whole windows and the ends of documents, runs of sentences, pairs."""
+    """Lengths as of the paper's tasks in rows of 512: whole windows and the ends of documents, runs of sentences, pairs."""
     rng = np.random.default_rng(0)
     windows = [np.where(rng.random(400) < 0.6, 512, rng.integers(20, 512, size=400)) for _ in range(3)]
     runs = [rng.integers(250, 513, size=400), rng.integers(150, 513, size=400)]
