@@ -33,28 +33,31 @@ class SentenceDistance(PretrainTask):
         return (HeadSpec("distance", "sequence_class", classes=3, class_names=("adjacent", "same document", "other document")),)
 
     def index(self, layout: TextLayout, length: int) -> SampleIndex:
-        """Even windows, two a document at least, so that there is text on both sides of most places.
+        """Even windows: where one lies says which text is asked about, its size how long the segments are together.
 
-        Where a window lies says which text is asked about, its size how long the segments are together.
+        They are at most half of their document, so that most places have text enough on both sides.
         """
-        return even_windows(layout, length - _SPECIALS, _SPECIALS, self.minimum_sentences, fewest=2)
+        windows = even_windows(layout, length - _SPECIALS, _SPECIALS, self.minimum_sentences)
+        documents = layout.document_tokens.searchsorted(windows.starts, side="right") - 1
+        halves = np.diff(layout.document_tokens)[documents] // 2
+        return SampleIndex(windows.starts, windows.stops, np.minimum(windows.slots, halves + _SPECIALS))
 
     def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
         """Find a second segment of each class by one rule, all of one length, then draw the class; the first fills the room."""
-        room = len(text.token_ids)
-        budget = int(rng.integers((room + 3) // 4, room // 2 + 1))
         here, there, elsewhere = random_sentences(text, rng, corpus)
         # Where the place in the document comes later, second segments stand after their place, else before it: so those
         # of the first two classes are as often early or late in their document.
         after = there > here
         borders, beyond, before = borders_beside(corpus, np.array([here, there, elsewhere]), after)
-        good = (here != there) & (beyond > 0).all(axis=0)
-        # Best where each place has text enough for either segment, so that the pair fills its slot and no place is special.
-        fits = good & (beyond >= budget).all(axis=0) & (before >= room - budget).all(axis=0)
-        chosen = int((fits if fits.any() else good).argmax())
+        room = min(len(text.token_ids), int(before[0, 0] + beyond[0, 0]) // 2)
+        # Below what any of the three documents has there, so that none of them ends a segment early.
+        sizes = np.minimum(beyond.min(axis=0), int(rng.integers((room + 3) // 4, room // 2 + 1)))
+        good = (here != there) & (sizes > 0)
+        full = good & (before[0] >= room - sizes)
+        chosen = int((full if full.any() else good).argmax())
         if not good[chosen]:
             return None
-        size = min(budget, int(beyond[:, chosen].min()))
+        size = int(sizes[chosen])
         label, behind = int(rng.integers(3)), bool(after[chosen])
         first = _span(int(borders[0, chosen]), min(room - size, int(before[0, chosen])), not behind)
         second = _span(int(borders[label, chosen]), size, behind)

@@ -46,16 +46,13 @@ def sentence_windows(layout: TextLayout, tokens: int, specials: int, minimum_sen
     return SampleIndex(starts, stops, stops - starts + specials)
 
 
-def even_windows(layout: TextLayout, tokens: int, specials: int, minimum_sentences: int, fewest: int = 1) -> SampleIndex:
-    """Cut each document of enough sentences into windows of equal size, at most `tokens` tokens; sentences may be cut.
-
-    fewest: windows that a document has at least, however short it is.
-    """
+def even_windows(layout: TextLayout, tokens: int, specials: int, minimum_sentences: int) -> SampleIndex:
+    """Cut each document of enough sentences into windows of equal size, at most `tokens` tokens; sentences may be cut."""
     bounds = layout.document_tokens
-    enough = (np.diff(layout.document_offsets) >= minimum_sentences) & (np.diff(bounds) >= fewest * FEWEST_TOKENS)
+    enough = (np.diff(layout.document_offsets) >= minimum_sentences) & (np.diff(bounds) >= FEWEST_TOKENS)
     documents = np.flatnonzero(enough) if tokens >= FEWEST_TOKENS else np.zeros(0, dtype=np.int64)
     lengths = bounds[documents + 1] - bounds[documents]
-    counts = np.maximum(-(-lengths // max(tokens, 1)), fewest)
+    counts = -(-lengths // max(tokens, 1))
     row = np.repeat(np.arange(len(documents)), counts)
     place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = bounds[documents[row]] + place * lengths[row] // counts[row]

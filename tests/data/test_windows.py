@@ -83,13 +83,13 @@ def test_sentence_longer_than_a_window_is_stepped_over():
 
 
 @settings(max_examples=100, deadline=None)
-@given(DOCUMENTS, st.integers(0, 30), st.integers(0, 4), st.integers(1, 4), st.integers(1, 3))
-def test_even_windows_share_a_document_out(documents, tokens, specials, minimum, fewest):
+@given(DOCUMENTS, st.integers(0, 30), st.integers(0, 4), st.integers(1, 4))
+def test_even_windows_share_a_document_out(documents, tokens, specials, minimum):
     layout = lay_out(documents)
-    index = even_windows(layout, tokens, specials, minimum, fewest)
+    index = even_windows(layout, tokens, specials, minimum)
     for document, windows in enumerate(windows_by_document(index, layout)):
         length, there = sum(documents[document]), len(documents[document])
-        if there < minimum or length < fewest * FEWEST_TOKENS or tokens < FEWEST_TOKENS:
+        if there < minimum or length < FEWEST_TOKENS or tokens < FEWEST_TOKENS:
             assert not windows
             continue
         sizes = [stop - start for start, stop in windows]
@@ -98,7 +98,7 @@ def test_even_windows_share_a_document_out(documents, tokens, specials, minimum,
         )
         assert max(sizes) <= tokens
         assert max(sizes) - min(sizes) <= 1
-        assert len(sizes) == max(fewest, -(-length // tokens))
+        assert len(sizes) == -(-length // tokens)
     np.testing.assert_array_equal(index.slots, index.stops - index.starts + specials)
 
 
