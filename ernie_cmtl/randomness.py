@@ -63,12 +63,12 @@ class KeyedGenerator:
     def __init__(self, key: int) -> None:
         self._bits = np.random.Philox(key=key)
         self._state = self._bits.state
+        self._counter = self._state["state"]["counter"]
         self._generator = np.random.Generator(self._bits)
 
     def at(self, counter: int) -> np.random.Generator:
         """Return the generator at the start of the stream of this counter; it is good until the next call."""
-        state = self._state
         # The low word of Philox's counter runs within a sample, the second one names the sample.
-        state["state"]["counter"] = np.array([0, counter, 0, 0], dtype=np.uint64)
-        self._bits.state = state
+        self._counter[1] = counter
+        self._bits.state = self._state
         return self._generator

@@ -106,9 +106,8 @@ class AnnotatedText:
     def part(self, start: int, stop: int) -> "AnnotatedText":
         """Return tokens start:stop of it, with their sentences and layers."""
         first, last = self.sentence_offsets.searchsorted((start + 1, stop))
-        offsets = np.empty(last - first + 2, dtype=np.int64)
+        offsets = self.sentence_offsets[first - 1 : last + 1] - start
         offsets[0], offsets[-1] = 0, stop - start
-        offsets[1:-1] = self.sentence_offsets[first:last] - start
         layers = {name: layer[start:stop] for name, layer in self.layers.items()}
         return AnnotatedText(self.token_ids[start:stop], offsets, layers, self.start + start)
 

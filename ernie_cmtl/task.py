@@ -235,7 +235,7 @@ class TaskInstance:
         own = self.task.heads
         return (*own, MASKED_TOKEN_HEAD) if self.task.options.masked_tokens else own
 
-    @property
+    @cached_property
     def layers(self) -> tuple[str, ...]:
         """Layers that its examples are made of."""
         return self.task.passage_layers

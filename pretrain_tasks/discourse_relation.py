@@ -70,9 +70,13 @@ class DiscourseRelation(PretrainTask):
         """Pairs whose second sentence opens with a marker, over-frequent markers thinned out; or every labelled row that fits."""
         seconds = self._labelled(layout) if self.options.rows else self._mined(layout)
         offsets = layout.sentence_offsets
-        starts, stops = offsets[seconds - 1], offsets[seconds + 1]
-        fits = stops - starts + _SPECIALS <= length
-        return SampleIndex(starts[fits], stops[fits], stops[fits] - starts[fits] + _SPECIALS)
+        starts, middles, stops = offsets[seconds - 1], offsets[seconds], offsets[seconds + 1]
+        marked = 0 if self.options.rows else _marker_tokens(layout, middles, stops)
+        slots = stops - starts - marked + _SPECIALS
+        fits = slots <= length
+        if not self.options.rows:
+            fits &= stops - middles - marked >= _SHORTEST
+        return SampleIndex(starts[fits], stops[fits], slots[fits])
 
     @staticmethod
     def _labelled(layout: TaskCorpus) -> IntArray:
@@ -100,15 +104,23 @@ class DiscourseRelation(PretrainTask):
 
     def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
         """Take the marker away and make it the label."""
-        first, second = text.sentence_range(0, 1), text.sentence_range(1, 2)
+        middle = second = int(text.sentence_offsets[1])
         if self.options.rows:
             label = int(corpus.labels[self.options.label][corpus.document_at(text.start)])
         else:
-            marks = second.layers[_LAYER]
-            label = int(marks[0]) - 1
-            behind = np.flatnonzero(marks[1:] != _CONTINUES)
-            if not len(behind) or len(marks) - 1 - behind[0] < _SHORTEST:
-                return None
-            second = second.part(1 + int(behind[0]), len(marks))
+            marks = text.layers[_LAYER]
+            label = int(marks[middle]) - 1
+            second += 1 + int((marks[middle + 1 :] != _CONTINUES).argmax())
         targets = {"marker": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
-        return assemble(self, [first, second], targets)
+        return assemble(self, [text.part(0, middle), text.part(second, len(text.token_ids))], targets)
+
+
+def _marker_tokens(layout: TaskCorpus, starts: IntArray, stops: IntArray) -> IntArray:
+    """Return how many tokens the marker has that each sentence opens with."""
+    lengths = np.ones(len(starts), dtype=np.int64)
+    (longer,) = (starts + 1 < stops).nonzero()
+    while len(longer):
+        longer = longer[layout.layer_at(_LAYER, starts[longer] + lengths[longer]) == _CONTINUES]
+        lengths[longer] += 1
+        longer = longer[starts[longer] + lengths[longer] < stops[longer]]
+    return lengths

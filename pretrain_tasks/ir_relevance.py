@@ -3,12 +3,15 @@
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from ernie_cmtl.data.assemble import assemble
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, IntArray, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout, labelled_classes
+
+Draws = npt.NDArray[np.float64]
 
 _FOUND, _TITLES = "retrieved", "titles"
 _SPECIALS = 3
@@ -79,14 +82,22 @@ class IrRelevance(PretrainTask):
         """One sequence head."""
         return (HeadSpec("relevance", "sequence_class", len(_CLASSES), class_names=_CLASSES),)
 
-    def index(self, layout: TextLayout, length: int) -> SampleIndex:
+    def index(self, layout: TaskCorpus, length: int) -> SampleIndex:
         """Every document of more than a sentence; its title is the query, or its first sentence where it has none."""
         starts, stops = layout.document_tokens[:-1], layout.document_tokens[1:]
         room = min(length - _SPECIALS, self.options.query_tokens + self.options.passage_tokens)
-        fits = np.diff(layout.document_offsets) >= self.minimum_sentences
-        # As long as the sample is, query and passage are together, wherever the passage comes from.
-        starts, stops = starts[fits], np.minimum(stops, starts + room)[fits]
-        return SampleIndex(starts, stops, stops - starts + _SPECIALS)
+        (found,) = (np.diff(layout.document_offsets) >= self.minimum_sentences).nonzero()
+        starts, stops = starts[found], np.minimum(stops, starts + room)[found]
+        behind = _tokens_to_choose(layout, found)
+        queries = layout.document_tokens[found + 1] - behind - starts
+        if _TITLES in self.document_layers:
+            titles = np.array([np.count_nonzero(layout.document_layer(_TITLES, document)) for document in found.tolist()])
+            queries = np.where(titles > 0, titles, queries)
+        queries = np.minimum(queries, self.options.query_tokens)
+        # As long as this is the passage, wherever it comes from.
+        passages = np.minimum(np.minimum(stops - starts - queries, self.options.passage_tokens), behind)
+        fits = passages >= (1 if self.options.rows else _SHORTEST)
+        return SampleIndex(starts[fits], stops[fits], (queries + passages)[fits] + _SPECIALS)
 
     def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
         """Pair the query with a passage of a class that is drawn last, when there is one of each class, all of one length."""
@@ -98,15 +109,16 @@ class IrRelevance(PretrainTask):
             if text.sentences < self.minimum_sentences:
                 return None
             label = self._label_of_row(document, corpus)
-            passage = text.sentence_range(1, 2)
+            second = text.sentence_range(1, 2)
+            passage = second.part(0, min(len(second.token_ids), room))
         else:
-            room = min(room, int(_tokens_to_choose(corpus, np.array(document))))
-            documents = self._documents(document, room, rng, corpus) if room >= _SHORTEST else None
+            room = min(room, int(_tokens_to_choose(corpus, document)))
+            draws = rng.random(3 + _DRAWS)
+            documents = self._documents(document, room, draws[2:], corpus)
             if documents is None:
                 return None
-            label = int(rng.integers(len(_CLASSES)))
-            passage = corpus.passage(*_passage(documents[label], room, rng, corpus), tuple(text.layers))
-        passage = passage.part(0, min(len(passage.token_ids), room))
+            label = int(draws[0] * len(_CLASSES))
+            passage = corpus.passage(*_passage(documents[label], room, draws[1], corpus), tuple(text.layers))
         targets = {"relevance": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
         return assemble(self, [query, passage], targets)
 
@@ -120,17 +132,18 @@ class IrRelevance(PretrainTask):
         return AnnotatedText(token_ids, np.array([0, len(token_ids)]), layers)
 
     @staticmethod
-    def _documents(document: int, room: int, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[int, int, int] | None:
-        """Choose a document for each class, with enough text; None where a class has none."""
+    def _documents(document: int, room: int, draws: Draws, corpus: TaskCorpus) -> tuple[int, int, int] | None:
+        """Choose a document for each class, with enough text; None where a class has none. draws: [1 + 16], in 0..1."""
         found = document + corpus.document_layer(_FOUND, document).astype(np.int64)
-        weak = found[(found != document) & (_tokens_to_choose(corpus, found) >= room)]
-        if not len(weak):
+        drawn = (draws[1:] * corpus.documents).astype(np.int64)
+        candidates = np.concatenate((found, drawn))
+        fits = (_tokens_to_choose(corpus, candidates) >= room) & (candidates != document)
+        weak = found[fits[: len(found)]]
+        known = found.tolist()
+        irrelevant = next((other for other in drawn[fits[len(found) :]].tolist() if other not in known), None)
+        if not len(weak) or irrelevant is None:
             return None
-        others = rng.integers(corpus.documents, size=_DRAWS)
-        fits = (_tokens_to_choose(corpus, others) >= room) & (others != document) & ~(others[:, None] == found).any(axis=1)
-        if not fits.any():
-            return None
-        return document, int(weak[rng.integers(len(weak))]), int(others[fits.argmax()])
+        return document, int(weak[int(draws[0] * len(weak))]), irrelevant
 
     def _label_of_row(self, row: int, corpus: TaskCorpus) -> int:
         labels = corpus.labels
@@ -141,16 +154,15 @@ class IrRelevance(PretrainTask):
         return _CLASSES.index(self.options.grades[classes[self.options.grade][int(labels[self.options.grade][row])]])
 
 
-def _tokens_to_choose(corpus: TaskCorpus, documents: IntArray) -> IntArray:
+def _tokens_to_choose(corpus: TextLayout, documents: IntArray | int) -> IntArray:
     """Return how many tokens documents have after their first sentence."""
-    first, last = corpus.document_offsets[documents] + 1, corpus.document_offsets[documents + 1]
-    return corpus.sentence_offsets[last] - corpus.sentence_offsets[first]
+    return corpus.document_tokens[documents + 1] - corpus.sentence_offsets[corpus.document_offsets[documents] + 1]
 
 
-def _passage(document: int, room: int, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[int, int]:
-    """Choose a passage that fills the room, from the start of a sentence after the first on."""
+def _passage(document: int, room: int, draw: float, corpus: TaskCorpus) -> tuple[int, int]:
+    """Choose a passage that fills the room, from the start of a sentence after the first on; draw: in 0..1."""
     first, last = corpus.document_offsets[document] + 1, corpus.document_offsets[document + 1]
     starts, end = corpus.sentence_offsets[first:last], int(corpus.sentence_offsets[last])
     enough = int(starts.searchsorted(end - room, side="right"))
-    start = int(starts[rng.integers(enough)])
+    start = int(starts[int(draw * enough)])
     return start, start + room

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from ernie_cmtl.data.assemble import assemble, join
-from ernie_cmtl.data.passages import neighbours, random_sentences, text_beside
+from ernie_cmtl.data.passages import borders_beside, random_sentences, text_beside
 from ernie_cmtl.data.windows import even_windows
 from ernie_cmtl.records import AnnotatedText, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
@@ -77,11 +77,11 @@ class QuickThoughts(PretrainTask):
     def _places(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> list[int] | None:
         """Draw the sentences that the candidates follow: first the context's last one; None where there are too few."""
         here, there, elsewhere = random_sentences(text, rng, corpus)
-        followed = neighbours(corpus, here, True) & neighbours(corpus, there, True)
+        followed = (borders_beside(corpus, np.array([here, there]), True)[1] > 0).all(axis=0)
         good = np.flatnonzero(followed & (there != here) & (there != here - 1))
         wanted = self.options.candidates - 2
         if wanted:
-            elsewhere = elsewhere[neighbours(corpus, elsewhere, True)]
+            elsewhere = elsewhere[borders_beside(corpus, elsewhere, True)[1] > 0]
         if not len(good) or len(elsewhere) < wanted:
             return None
         return [int(here[good[0]]), int(there[good[0]]), *elsewhere[:wanted].tolist()]

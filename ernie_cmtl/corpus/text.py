@@ -1,5 +1,6 @@
 """Annotated text as tasks read it: one run of tokens over all its files; reading is slicing."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,6 +40,17 @@ class TextSplit:
         """First token of each document and the end; int64 [documents + 1]."""
         return self.sentence_offsets[self.document_offsets]
 
+    @cached_property
+    def _first_tokens(self) -> list[int]:
+        # The shards are few: a list is searched faster than an array.
+        starts: list[int] = self.shard_starts.tolist()
+        return starts
+
+    @cached_property
+    def _first_documents(self) -> list[int]:
+        documents: list[int] = self.shard_documents.tolist()
+        return documents
+
     def layer_at(self, name: str, tokens: IntArray) -> Array:
         """Return the values of a layer at some tokens, which are sorted; [N]."""
         edges = np.searchsorted(tokens, [*self.shard_starts, self.tokens])
@@ -50,8 +62,8 @@ class TextSplit:
 
     def document_layer(self, name: str, document: int) -> Array:
         """Return the row of a document in a layer that has one for each."""
-        shard = int(np.searchsorted(self.shard_documents, document, side="right")) - 1
-        return np.asarray(self.arrays[shard][name][document - int(self.shard_documents[shard])])
+        shard = bisect_right(self._first_documents, document) - 1
+        return np.asarray(self.arrays[shard][name][document - self._first_documents[shard]])
 
     def sources(self, starts: IntArray) -> Array:
         """Return the source of each of some tokens; str [N]."""
@@ -59,13 +71,12 @@ class TextSplit:
 
     def passage(self, start: int, stop: int, layers: Sequence[str]) -> AnnotatedText:
         """Return tokens start:stop, which lie in one document, with their sentences and layers."""
-        shard = int(self.shard_starts.searchsorted(start, side="right")) - 1
-        arrays, base = self.arrays[shard], int(self.shard_starts[shard])
+        shard = bisect_right(self._first_tokens, start) - 1
+        arrays, base = self.arrays[shard], self._first_tokens[shard]
         span = slice(start - base, stop - base)
         first, last = self.sentence_offsets.searchsorted((start + 1, stop))
-        offsets = np.empty(last - first + 2, dtype=np.int64)
+        offsets = self.sentence_offsets[first - 1 : last + 1] - start
         offsets[0], offsets[-1] = 0, stop - start
-        offsets[1:-1] = self.sentence_offsets[first:last] - start
         token_ids = arrays["token_ids"][span].astype(np.int64)
         return AnnotatedText(token_ids, offsets, {name: arrays[name][span] for name in layers}, start)
 

@@ -1,6 +1,6 @@
 """Segments of text -> one sequence: [CLS] first segment [SEP] second segment [SEP] ..."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,27 +15,27 @@ def assemble(task: PretrainTask, segments: Sequence[AnnotatedText], targets: Map
 
     Where the task's options ask for masked tokens, the example knows its units.
     """
-    vocabulary, options = task.vocabulary, task.options
-    sep = np.array([vocabulary.sep_id])
-    parts = [np.array([vocabulary.cls_id])]
-    for segment in segments:
-        parts += [segment.token_ids, sep]
-    lengths = [len(segment.token_ids) + 1 for segment in segments]
-    lengths[0] += 1
-    units = np.concatenate(list(_units(task, segments))) if options.masked_tokens else None
-    return Example(np.concatenate(parts), np.repeat(np.arange(len(segments)), lengths), targets, (), units)
+    size = 1 + sum(len(segment.token_ids) + 1 for segment in segments)
+    token_ids, token_type_ids = np.empty(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    # A special token is a unit of its own.
+    units = np.ones(size, dtype=np.uint8) if task.options.masked_tokens else None
+    token_ids[0] = task.vocabulary.cls_id
+    start = 1
+    for number, segment in enumerate(segments):
+        stop = start + len(segment.token_ids)
+        token_ids[start:stop] = segment.token_ids
+        token_ids[stop] = task.vocabulary.sep_id
+        if number:
+            token_type_ids[start : stop + 1] = number
+        if units is not None:
+            units[start:stop] = _units(task, segment)
+        start = stop + 1
+    return Example(token_ids, token_type_ids, targets, (), units)
 
 
-def _units(task: PretrainTask, segments: Sequence[AnnotatedText]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield where units start in each segment and its special tokens; uint8."""
-    special = np.ones(1, dtype=np.uint8)
-    yield special
-    for segment in segments:
-        if task.options.masking.units == "token":
-            yield np.ones(len(segment.token_ids), dtype=np.uint8)
-        else:
-            yield knowledge_units(segment, task.masked_spans)
-        yield special
+def _units(task: PretrainTask, segment: AnnotatedText) -> npt.NDArray[np.uint8] | int:
+    """Return where units start in a segment; uint8 [T], or one number for all places."""
+    return 1 if task.options.masking.units == "token" else knowledge_units(segment, task.masked_spans)
 
 
 def join(examples: Sequence[Example], targets: Mapping[str, Targets]) -> Example:

@@ -21,6 +21,7 @@ def make_batch(
     """Lay examples out in rows of fixed length; every head of the run gets targets, an idle one a dummy that counts nothing."""
     token_ids = np.full(len(rows) * length, pad_id, dtype=np.int64)
     token_types, task_types, positions = (np.zeros(len(rows) * length, dtype=np.int64) for _ in range(3))
+    counted = np.arange(length)
     starts: list[int] = []
     lengths: list[int] = []
     targets: dict[str, list[tuple[int, Array, Array]]] = {name: [] for name in heads}
@@ -36,7 +37,7 @@ def make_batch(
                 if labelled := example.targets.get(spec.name):
                     targets[name].append((number, labelled.positions + place, labelled.labels))
             for sequence in example.sequence_lengths or (len(example.token_ids),):
-                positions[place : place + sequence] = np.arange(sequence)
+                positions[place : place + sequence] = counted[:sequence]
                 starts.append(place)
                 lengths.append(sequence)
                 place += sequence

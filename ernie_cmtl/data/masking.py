@@ -69,7 +69,7 @@ def mask_units(
     draw = rng.random(len(positions))
     replaced = np.where(draw < 1 - _KEEP - _RANDOM, vocabulary.mask_id, labels)
     (random,) = (draw >= 1 - _RANDOM).nonzero()
-    replaced[random] = vocabulary.ordinary_ids[rng.integers(len(vocabulary.ordinary_ids), size=len(random))]
+    replaced[random] = vocabulary.ordinary_ids[(rng.random(len(random)) * len(vocabulary.ordinary_ids)).astype(np.int64)]
     masked = token_ids.copy()
     masked[positions] = replaced
     return masked, Targets(positions, labels)

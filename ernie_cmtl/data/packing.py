@@ -1,8 +1,9 @@
 """Which samples stand in which row of a step.
 
 Tasks take turns by weighted fair queueing (WF2Q, Bennett & Zhang 1996): a task never runs ahead of its granted tokens by one of
-its longest samples, nor falls behind by the longest sample that any task of the stage has. Rows are filled best-fit. Both see
-only the slots of the samples, so a step is planned without making an example.
+its longest samples, nor falls behind by the longest sample that any task of the stage has. The samples of a step are then put
+into its rows longest first, each into the fullest row that has room, and what they leave free is filled up. All of it sees only
+the slots of the samples, so a step is planned without making an example.
 """
 
 from bisect import bisect_left, insort
@@ -17,6 +18,10 @@ _ROOM_BEHIND = 0.75
 
 Row = list[tuple[int, int]]
 """The samples of a row: (number of the task instance, sample number)."""
+
+
+_Sample = tuple[int, int, int]
+"""(slot, number of the task instance, sample number)."""
 
 
 class RowSpace:
@@ -54,75 +59,107 @@ class StepPlan:
     """The ledger after the step."""
 
 
+class _Turns:
+    """Whose turn it is: what each task was granted and took.
+
+    What a task has taken is its share of the step's first `_begins` tokens, and with its next sample that of the first `_ends`.
+    """
+
+    def __init__(self, streams: Mapping[int, SampleStream], shares: Sequence[float], ledger: Ledger) -> None:
+        self.streams, self.shares = streams, shares
+        self.tasks = [task for task, share in enumerate(shares) if share > 0]
+        self.numbers = list(ledger.samples)
+        self.taken = [0] * len(shares)
+        self.total = 0
+        self.slots = {task: streams[task].slot(self.numbers[task]) for task in self.tasks}
+        """Of the next sample of each task."""
+        self._ahead = [tokens - planned for tokens, planned in zip(ledger.tokens, ledger.planned, strict=True)]
+        self._behind = _ROOM_BEHIND * max(streams[task].longest for task in self.tasks)
+        self._begins: dict[int, float] = {}
+        self._ends: dict[int, float] = {}
+        for task in self.tasks:
+            self._move(task, 0, 0)
+
+    def next(self) -> int:
+        """Return the task whose turn it is: of those not ahead, the one that would be done first."""
+        due = [task for task in self.tasks if self._begins[task] <= self.total] or self.tasks
+        return min(due, key=self._ends.__getitem__)
+
+    def take(self, task: int) -> _Sample:
+        """Take the next sample of a task; return (slot, task, number)."""
+        slot, number = self.slots[task], self.numbers[task]
+        self._move(task, slot, 1)
+        return slot, task, number
+
+    def give_back(self, sample: _Sample) -> None:
+        """Undo the last taking."""
+        self._move(sample[1], -sample[0], -1)
+
+    def _move(self, task: int, tokens: int, samples: int) -> None:
+        self.taken[task] += tokens
+        self.total += tokens
+        self.numbers[task] += samples
+        self.slots[task] = slot = self.streams[task].slot(self.numbers[task])
+        self._begins[task] = (self._ahead[task] + self.taken[task]) / self.shares[task]
+        self._ends[task] = self._begins[task] + slot / self.shares[task]
+
+    def stays_fair(self, task: int) -> bool:
+        """Tell whether, with its next sample, no task gets ahead by one of its longest, nor falls too far behind."""
+        slot = self.slots[task]
+        for other in self.tasks:
+            before = self.shares[other] * (self._begins[other] - self.total)
+            after = before - self.shares[other] * slot + (slot if other == task else 0)
+            outside = after >= self.streams[other].longest or after <= -self._behind
+            # Who was outside already only has to come nearer.
+            if outside and abs(after) > abs(before):
+                return False
+        return True
+
+
 def plan_step(streams: Mapping[int, SampleStream], shares: Sequence[float], ledger: Ledger, rows: int, length: int) -> StepPlan:
     """Fill the rows of a step with samples of the tasks in their shares.
 
     streams: number of each task with a share -> its samples; shares: one a task instance, summing to 1; ledger: before the
     step, its `samples` those of the streams, one a task instance. The same arguments give the same plan on every worker.
     """
-    space = RowSpace(rows, length)
-    placed: list[Row] = [[] for _ in range(rows)]
-    numbers = list(ledger.samples)
-    # Tokens by which a task is ahead of what it was granted.
-    ahead = [tokens - planned for tokens, planned in zip(ledger.tokens, ledger.planned, strict=True)]
-    served = [0] * len(shares)
-    open_tasks = [task for task, share in enumerate(shares) if share > 0]
-    behind = _ROOM_BEHIND * max(streams[task].longest for task in open_tasks)
-    # Once something did not fit, tasks no longer take turns freely: a place is filled only while everyone stays near its grant.
-    full = False
-    while open_tasks:
-        task, slot = _next(open_tasks, streams, shares, ahead, numbers)
-        full |= slot > space.largest
-        if slot > space.largest or (full and not _stays_fair(task, slot, streams, shares, ahead, behind)):
-            open_tasks.remove(task)
-            continue
-        row = space.place(slot)
-        assert row is not None
-        placed[row].append((task, numbers[task]))
-        numbers[task] += 1
-        served[task] += slot
-        ahead[task] += slot
-        for other, share in enumerate(shares):
-            ahead[other] -= share * slot
-    total = sum(served)
+    turns = _Turns(streams, shares, ledger)
+    drawn: list[_Sample] = []
+    while turns.total + turns.slots[task := turns.next()] <= rows * length:
+        drawn.append(turns.take(task))
+    space, placed, left = _place(drawn, rows, length)
+    while left:
+        for _ in range(left):
+            turns.give_back(drawn.pop())
+        space, placed, left = _place(drawn, rows, length)
+    _fill_up(space, placed, turns)
     after = Ledger(
         step=ledger.step + 1,
-        samples=tuple(numbers),
-        tokens=tuple(before + now for before, now in zip(ledger.tokens, served, strict=True)),
-        planned=tuple(before + share * total for before, share in zip(ledger.planned, shares, strict=True)),
-        iterations=tuple(before + now / total for before, now in zip(ledger.iterations, served, strict=True)),
+        samples=tuple(turns.numbers),
+        tokens=tuple(before + now for before, now in zip(ledger.tokens, turns.taken, strict=True)),
+        planned=tuple(before + share * turns.total for before, share in zip(ledger.planned, shares, strict=True)),
+        iterations=tuple(before + now / turns.total for before, now in zip(ledger.iterations, turns.taken, strict=True)),
     )
     return StepPlan(placed, after)
 
 
-def _next(
-    tasks: Sequence[int],
-    streams: Mapping[int, SampleStream],
-    shares: Sequence[float],
-    ahead: Sequence[float],
-    numbers: Sequence[int],
-) -> tuple[int, int]:
-    """Return the task whose turn it is and its next slot: of those not ahead, the one that would be done first."""
-    slots = {task: streams[task].slot(numbers[task]) for task in tasks}
-    behind = [task for task in tasks if ahead[task] <= 0] or tasks
-    task = min(behind, key=lambda t: (ahead[t] + slots[t]) / shares[t])
-    return task, slots[task]
+def _place(samples: Sequence[_Sample], rows: int, length: int) -> tuple[RowSpace, list[Row], int]:
+    """Put samples into rows, longest first; return how many do not fit too."""
+    space = RowSpace(rows, length)
+    placed: list[Row] = [[] for _ in range(rows)]
+    left = 0
+    for slot, task, number in sorted(samples, reverse=True):
+        row = space.place(slot)
+        if row is None:
+            left += 1
+        else:
+            placed[row].append((task, number))
+    return space, placed, left
 
 
-def _stays_fair(
-    task: int,
-    slot: int,
-    streams: Mapping[int, SampleStream],
-    shares: Sequence[float],
-    ahead: Sequence[float],
-    behind: float,
-) -> bool:
-    """Tell whether no task gets ahead by one of its longest samples, nor falls behind by more than `behind` tokens."""
-    for other, share in enumerate(shares):
-        if share > 0:
-            after = ahead[other] - share * slot + (slot if other == task else 0)
-            outside = after >= streams[other].longest or after <= -behind
-            # Who was outside already only has to come nearer.
-            if outside and abs(after) > abs(ahead[other]):
-                return False
-    return True
+def _fill_up(space: RowSpace, placed: list[Row], turns: _Turns) -> None:
+    """Take what still fits somewhere, while every task stays near its grant."""
+    while fitting := [task for task in turns.tasks if turns.slots[task] <= space.largest and turns.stays_fair(task)]:
+        task = max(fitting, key=lambda one: turns.slots[one])
+        row = space.place(turns.slots[task])
+        assert row is not None
+        placed[row].append(turns.take(task)[1:])

@@ -13,13 +13,13 @@ from ernie_cmtl.task import TaskCorpus
 Span = tuple[int, int]
 """First token and one past the last."""
 
-_DRAWS = 16
+_DRAWS = 32
 _PROBES = 256
 _TOLERANCE = 8
 
 
 def random_sentences(text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[IntArray, IntArray, IntArray]:
-    """Draw sentences of random tokens: of a sample, of its document and of all other documents; numbers, int64 [16] each."""
+    """Draw sentences of random tokens: of a sample, of its document and of all other documents; numbers, int64 [32] each."""
     first, end = _document_of(corpus, text)
     total = int(corpus.document_tokens[-1])
     starts = np.array([[text.start], [first], [0]])
@@ -36,12 +36,18 @@ def _document_of(corpus: TaskCorpus, text: AnnotatedText) -> Span:
     return int(corpus.document_tokens[document]), int(corpus.document_tokens[document + 1])
 
 
-def neighbours(corpus: TaskCorpus, sentences: IntArray, after: bool) -> npt.NDArray[np.bool_]:
-    """Say whether each sentence has another one after (or before) it in its document; bool [N]."""
-    bounds = corpus.document_offsets
-    document = bounds.searchsorted(sentences, side="right") - 1
-    found: npt.NDArray[np.bool_] = sentences + 1 < bounds[document + 1] if after else sentences > bounds[document]
-    return found
+def borders_beside(
+    corpus: TaskCorpus, sentences: IntArray, after: npt.NDArray[np.bool_] | bool
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the border after (or before) each sentence, the tokens of its document beyond it, and the tokens on this side.
+
+    sentences: numbers, int64 of any shape; after: of a shape that goes with it.
+    """
+    document = corpus.document_offsets.searchsorted(sentences, side="right") - 1
+    start, end = corpus.document_tokens[document], corpus.document_tokens[document + 1]
+    border = corpus.sentence_offsets[sentences + after]
+    beyond = np.where(after, end - border, border - start)
+    return border, beyond, end - start - beyond
 
 
 def text_beside(corpus: TaskCorpus, sentence: int, after: bool) -> Span:
@@ -51,16 +57,6 @@ def text_beside(corpus: TaskCorpus, sentence: int, after: bool) -> Span:
     if after:
         return int(offsets[sentence + 1]), int(offsets[bounds[document + 1]])
     return int(offsets[bounds[document]]), int(offsets[sentence])
-
-
-def shortened(corpus: TaskCorpus, span: Span, from_start: bool, tokens: int) -> Span:
-    """Return the whole sentences at the start (or end) of a span within so many of its tokens; cut the first if it is longer."""
-    offsets, (start, stop) = corpus.sentence_offsets, span
-    if from_start:
-        border = int(offsets[offsets.searchsorted(start + tokens, side="right") - 1])
-        return start, border if border > start else start + tokens
-    border = int(offsets[offsets.searchsorted(stop - tokens)])
-    return border if border < stop else stop - tokens, stop
 
 
 def run_like(run: AnnotatedText, before: bool, rng: np.random.Generator, corpus: TaskCorpus) -> Span | None:

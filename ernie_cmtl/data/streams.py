@@ -54,7 +54,7 @@ class SampleStream:
         self.longest = max(int(self.index.slots[part.places].max()) for part in self._parts)
         self._task_row_key = derive_key(seed, "task row", instance.name)
         self._generator = KeyedGenerator(derive_key(seed, "example", instance.name))
-        self._chunks: dict[int, tuple[list[int], list[int]]] = {}
+        self._chunks: dict[int, list[tuple[int, int, int]]] = {}
 
     def _divide(self, mixture: Sequence[MixturePart]) -> list[_Part]:
         """Divide the index by the parts of the mixture, and each chunk of samples so that tokens come in their shares."""
@@ -77,16 +77,16 @@ class SampleStream:
         """Samples that differ."""
         return sum(len(part.places) for part in self._parts)
 
-    def _find(self, number: int) -> tuple[int, int]:
-        """Return the place in the index and the slot of sample `number`; computed for a chunk of neighbours at once."""
+    def _find(self, number: int) -> tuple[int, int, int]:
+        """Return start, stop and slot of sample `number`; computed for a chunk of neighbours at once."""
         chunk, place = divmod(number, _CHUNK)
         if chunk not in self._chunks:
             if len(self._chunks) == _CHUNKS_KEPT:
                 del self._chunks[next(iter(self._chunks))]
-            places = self._places(chunk)
-            self._chunks[chunk] = (places.tolist(), self.index.slots[places].tolist())
-        places_of_chunk, slots = self._chunks[chunk]
-        return places_of_chunk[place], slots[place]
+            places, index = self._places(chunk), self.index
+            columns = (column[places].tolist() for column in (index.starts, index.stops, index.slots))
+            self._chunks[chunk] = list(zip(*columns, strict=True))
+        return self._chunks[chunk][place]
 
     def _places(self, chunk: int) -> IntArray:
         """Return which samples of the index a chunk holds: each part's next ones, spread among those of the others."""
@@ -103,12 +103,12 @@ class SampleStream:
 
     def slot(self, number: int) -> int:
         """Return the most tokens that sample `number` can have."""
-        return self._find(number)[1]
+        return self._find(number)[2]
 
     def source(self, number: int) -> tuple[int, int]:
         """Return the first token of sample `number` and one past its last."""
-        place = self._find(number)[0]
-        return int(self.index.starts[place]), int(self.index.stops[place])
+        start, stop, _ = self._find(number)
+        return start, stop
 
     def task_row(self, number: int) -> int:
         """Return the row of the task embedding that sample `number` gets."""

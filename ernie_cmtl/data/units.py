@@ -47,13 +47,8 @@ def _ranges(starts: IntArray, stops: IntArray) -> IntArray:
 
 def span_places(layer: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
     """Return first token and one past the last of each span of a layer; a span that a window cut off begins with the window."""
-    (starts,) = (layer == 1).nonzero()
-    if len(layer) and layer[0] == 2:
-        starts = np.concatenate(([0], starts))
-    if not len(starts):
-        return starts, starts
-    ends = np.empty(len(layer) + 1, dtype=np.int64)
-    (others,) = (layer != 2).nonzero()
-    ends[: len(others)], ends[len(others)] = others, len(layer)
-    ends = ends[: len(others) + 1]
-    return starts, ends[ends.searchsorted(starts, side="right")]
+    begins, ends = layer == 1, layer > 0
+    # The last token of a span is the one that the span does not go on after.
+    ends[:-1] &= layer[1:] != 2
+    begins[:1] = layer[:1] > 0
+    return begins.nonzero()[0], ends.nonzero()[0] + 1

@@ -125,6 +125,28 @@ def test_short_samples_beside_long_ones_fill_their_rows(shares):
     assert sum(steps[-1][2].ledger.tokens) / (len(steps) * ROWS * case.length) > 0.85
 
 
+@pytest.mark.parametrize(("rows", "least"), [(32, 0.985), (8, 0.965)])
+def test_a_mix_of_seven_tasks_leaves_hardly_a_place_free(rows, least):
+    """Lengths as of the paper's tasks in rows of 512: whole windows and the ends of documents, runs of sentences, pairs."""
+    rng = np.random.default_rng(0)
+    windows = [np.where(rng.random(400) < 0.6, 512, rng.integers(20, 512, size=400)) for _ in range(3)]
+    runs = [rng.integers(250, 513, size=400), rng.integers(150, 513, size=400)]
+    pairs = [rng.integers(25, 110, size=400), rng.integers(90, 132, size=400)]
+    streams = dict(enumerate(FixedSlots(tuple(slots.tolist())) for slots in (*windows, *runs, *pairs)))
+    ledger = empty_ledger(7)
+    for _ in range(60):
+        ledger = plan_step(streams, [1 / 7] * 7, ledger, rows, 512).ledger  # type: ignore[arg-type]
+    assert sum(ledger.tokens) / (60 * rows * 512) > least
+
+
+def test_samples_that_leave_half_a_row_free_are_planned_too():
+    # Twice as many have been drawn as the rows can hold.
+    plan = plan_step({0: FixedSlots((257,))}, [1.0], empty_ledger(1), 24, 512)  # type: ignore[dict-item]
+    assert [len(row) for row in plan.rows] == [1] * 24
+    assert plan.ledger.samples == (24,)
+    assert plan.ledger.tokens == (24 * 257,)
+
+
 @settings(max_examples=20, deadline=None)
 @given(cases())
 def test_the_same_ledger_gives_the_same_step(case):

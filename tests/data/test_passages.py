@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ernie_cmtl.data.passages import neighbours, random_sentences, run_like, shortened, text_beside
+from ernie_cmtl.data.passages import borders_beside, random_sentences, run_like, text_beside
 from tests.pretrain_tasks.places import build
 
 
@@ -31,28 +29,19 @@ def test_random_sentences_are_of_sample_document_and_other_documents(split):
         assert elsewhere == set(range(len(split.sentence_offsets) - 1)) - own
 
 
-def test_neighbours_and_text_beside_stay_in_the_document(split):
-    for sentence in range(len(split.sentence_offsets) - 1):
-        document = document_of(split, sentence)
-        first, end = split.document_offsets[document : document + 2].tolist()
-        for after, is_there in ((True, sentence < end - 1), (False, sentence > first)):
-            assert neighbours(split, np.array([sentence]), after).tolist() == [is_there]
-            expected = (sentence + 1, end) if after else (first, sentence)
-            assert text_beside(split, sentence, after) == tuple(split.sentence_offsets[list(expected)].tolist())
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_spans_are_shortened_to_whole_sentences_where_one_fits(split, data):
-    first = data.draw(st.integers(0, len(split.sentence_offsets) - 2))
-    last = data.draw(st.integers(first + 1, min(first + 12, len(split.sentence_offsets) - 1)))
-    span = tuple(split.sentence_offsets[[first, last]].tolist())
-    tokens = data.draw(st.integers(1, span[1] - span[0]))
-    borders = [b for b in split.sentence_offsets.tolist() if span[0] <= b <= span[1]]
-    fits_ahead = max((b for b in borders if 0 < b - span[0] <= tokens), default=span[0] + tokens)
-    fits_back = min((b for b in borders if 0 < span[1] - b <= tokens), default=span[1] - tokens)
-    assert shortened(split, span, True, tokens) == (span[0], fits_ahead)
-    assert shortened(split, span, False, tokens) == (fits_back, span[1])
+def test_borders_and_text_beside_stay_in_the_document(split):
+    numbers = np.arange(len(split.sentence_offsets) - 1)
+    for after in (True, False):
+        borders, beyond, others = borders_beside(split, numbers.reshape(1, -1), np.full(len(numbers), after))
+        assert borders.shape == beyond.shape == others.shape == (1, len(numbers))
+        for sentence in numbers:
+            document = document_of(split, sentence)
+            first, end = split.document_offsets[document : document + 2].tolist()
+            start, stop = split.sentence_offsets[[sentence + 1, end] if after else [first, sentence]].tolist()
+            assert text_beside(split, sentence, after) == (start, stop)
+            assert borders[0, sentence] == (start if after else stop)
+            assert beyond[0, sentence] == stop - start
+            assert beyond[0, sentence] + others[0, sentence] == np.diff(split.document_tokens)[document]
 
 
 @pytest.mark.parametrize("before", [True, False])
