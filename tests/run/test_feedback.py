@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.training.checkpoint import checkpoints
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace
 
@@ -83,3 +85,26 @@ def test_with_floor_and_cap_of_one_nothing_moves(english: Corpus, tmp_path: Path
     assert still["consumed"] == without["consumed"]
     assert [row[:2] for row in _trace(on.run)] == [row[:2] for row in _trace(off.run)]
     assert _same(_final(on.run), _final(off.run))
+
+
+def test_a_task_that_is_made_worse_receives_more(
+    english: Corpus, tmp_path: Path, moved: tuple[RunConfig, dict[str, Any]]
+) -> None:
+    config = settings_of(english, tmp_path / "run", every=4, floor=0.25, cap=1.75)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, Watcher(crash_at=12))
+    # Between steps 10 and 12 somebody turns the signs of the head around.
+    weights = checkpoints(config.run / "checkpoints")[-1] / "model.safetensors"
+    assert weights.parent.name == "step-10"
+    changed = {name: -10 * value if "capitalization/capital" in name else value for name, value in load_file(weights).items()}
+    assert any("capitalization/capital" in name for name in changed)
+    save_file(changed, weights)
+    pretrain(config, Watcher())
+    calm, upset = ({row["step"]: row for row in _lines(run, "feedback")} for run in (moved[0].run, config.run))
+    assert upset[8]["budgets"] == calm[8]["budgets"]
+    assert upset[12]["factors"]["capitalization"] > calm[12]["factors"]["capitalization"] + 0.5
+    assert upset[12]["budgets"]["capitalization"] > calm[12]["budgets"]["capitalization"]
+    assert sum(upset[12]["budgets"].values()) == 8
+    after = {row["step"]: row["consumed"]["capitalization"] for row in _lines(config.run)}
+    before = {row["step"]: row["consumed"]["capitalization"] for row in _lines(moved[0].run)}
+    assert after[16] - after[12] > before[16] - before[12]
