@@ -129,6 +129,9 @@ def pretrain(
     config: ConfigFile,
     overrides: Overrides = None,
     corpus: CorpusFolder = None,
+    workers: Annotated[
+        str, typer.Option("--workers", help="Processes that share the work on this machine: a number; auto: one a GPU.")
+    ] = "1",
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
@@ -137,7 +140,13 @@ def pretrain(
     from ernie_cmtl.config import load_run_config
 
     add_tasks(task_module)
-    train(load_run_config(config, _with_corpus(overrides, corpus)), as_json)
+    settings = load_run_config(config, _with_corpus(overrides, corpus))
+    if workers == "1":
+        train(settings, as_json)
+        return
+    from ernie_cmtl.cli.workers import count_workers, train_with_workers
+
+    train_with_workers(count_workers(workers), settings, as_json, task_module)
 
 
 @verb("Example: ernie-cmtl extend runs/quickstart --task sentence_order --budget 40")

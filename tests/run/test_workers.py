@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from ernie_cmtl.cli.verbs import app
+from ernie_cmtl.cli.workers import count_workers
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, StepData
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
 from tests.conftest import tiny_settings
-from tests.run.test_pretrain import Watcher, _command, _lines, _trace
+from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
 
 STAGES = [
     {"name": "first", "budgets": {"knowledge_masking": 6}},
@@ -120,11 +125,27 @@ def test_one_then_four_then_two_workers_end_as_one(english: Corpus, tmp_path: Pa
         assert step == other_step
         assert other_loss == pytest.approx(loss, rel=1e-5)
         assert other_norm == pytest.approx(norm, rel=1e-4)
+    # What one worker did before it was killed is bit-equal.
+    alone_until = _lines(config.run, "workers")[0]["step"]
+    assert alone_until >= 4
+    assert [row[:2] for row in _trace(config.run)][:alone_until] == [row[:2] for row in _trace(alone.run)][:alone_until]
     moves = [(row["before"], row["workers"]) for row in _lines(config.run, "workers")]
     assert moves == [(1, 4), (4, 2)]
     last = _lines(config.run, "workers")[-1]
     assert sum(last["left"].values()) == pytest.approx(24 - last["step"])
     assert last["rows_of_each_worker"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 4])
+def test_a_killed_run_goes_on_bit_equal_with_as_many_workers(english: Corpus, tmp_path: Path, workers: int) -> None:
+    runs = [RunConfig.model_validate(settings_of(english, tmp_path / name)) for name in ("unbroken", "broken")]
+    _ended(runs[0], tmp_path, workers)
+    _killed(runs[1], tmp_path, workers, after=9)
+    _killed(runs[1], tmp_path, workers, after=17)
+    _ended(runs[1], tmp_path, workers)
+    assert _trace(runs[1].run) == _trace(runs[0].run)
+    assert _same(_final(runs[1].run), _final(runs[0].run))
 
 
 def expected_totals() -> dict[str, float]:
@@ -133,3 +154,46 @@ def expected_totals() -> dict[str, float]:
         for task, budget in stage["budgets"].items():  # type: ignore[attr-defined]
             found[task] = found.get(task, 0) + budget
     return found
+
+
+def test_the_option_workers_starts_them(english: Corpus, tmp_path: Path) -> None:
+    alone = RunConfig.model_validate(settings_of(english, tmp_path / "alone"))
+    expected = pretrain(alone, Watcher())
+    config = RunConfig.model_validate(settings_of(english, tmp_path / "run"))
+    command, environment = _command(config, tmp_path)
+    done = subprocess.run([*command, "--workers", "2"], env=environment, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert (result["steps"], result["worker"], result["finished"]) == (24, 0, True)
+    assert result["consumed"] == expected["consumed"]
+    for (_, loss, _), (_, other, _) in zip(_trace(alone.run), _trace(config.run), strict=True):
+        assert other == pytest.approx(loss, rel=1e-5)
+    other_seed = subprocess.run(
+        [*command, "seed=9", "--workers", "2"], env=environment, capture_output=True, text=True, check=False, timeout=400
+    )
+    assert other_seed.returncode == 2
+    assert other_seed.stderr.count("made with other settings of seed") == 1
+    assert "Traceback" not in other_seed.stderr
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        ("3", "3 workers cannot share 4 groups of rows evenly; accepted: [1, 2, 4]"),
+        ("none", "'none' is neither a number from 1 on nor auto"),
+        ("0", "'0' is neither a number from 1 on nor auto"),
+    ],
+)
+def test_a_number_of_workers_that_cannot_be_is_refused(english: Corpus, tmp_path: Path, workers: str, message: str) -> None:
+    command, _ = _command(RunConfig.model_validate(settings_of(english, tmp_path / "run")), tmp_path)
+    done = CliRunner().invoke(app, [*command[2:], "--workers", workers])
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_do_not_start_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert count_workers("auto") == max(1, torch.cuda.device_count())
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "outer")
+    with pytest.raises(UserError, match="one that a launcher started"):
+        count_workers("2")
