@@ -64,6 +64,7 @@ class Trainer:
         head_weights = torch.tensor([spec.weight for spec in model.specs.values()], dtype=torch.float64)
         task_weights = torch.tensor([instance.loss_weight for instance in instances], dtype=torch.float64)
         self.weights = head_weights[:, None] * task_weights[None, :]
+        self._order_is_settled = workers.count == 1
         self.stop_requested = False
         self.deadline = math.inf
         """On the clock of `time.monotonic`."""
@@ -81,7 +82,19 @@ class Trainer:
             data = next(steps, None)
             if data is None:
                 return
+            if not self._order_is_settled:
+                self._settle_order(data)
             yield self.step(data, time.perf_counter() - start)
+
+    def _settle_order(self, data: StepData) -> None:
+        """Let the wrapper find its order of reducing gradients, which it changes after its first backward pass.
+
+        Sums over more than two workers depend on it in their last bit, so a run that goes on has to begin with the final order.
+        """
+        nothing = torch.zeros_like(self._coefficients(self._count_labels(data)[0], data.shares))
+        self.wrapped(TensorBatch.of(data.groups[0], self.workers.device), nothing)[0].backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._order_is_settled = True
 
     def step(self, data: StepData, wait_seconds: float = 0.0) -> StepResult:
         """Take one step on this worker's groups; wait_seconds: how long its data was waited for."""
