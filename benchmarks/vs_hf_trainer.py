@@ -1,0 +1,152 @@
+"""Real tokens a second beside `transformers.Trainer`: the same text, vocabulary, encoder size, row length and tokens a step.
+
+    python benchmarks/vs_hf_trainer.py --corpus corpora/bench_en [--length 128 512] [--threads 2] [--steps 20] [--rounds 3]
+
+The peer trains `BertForMaskedLM` as the stock masked-language-model script does: texts joined and cut into full rows, 15 % of
+the tokens masked by `DataCollatorForLanguageModeling`, AdamW, clipping at 1, hidden dropout 0.1. Its attention dropout is off, as ours is.
+Each turn is a process of its own; sides take turns, and the table holds the median of the rounds and the ratio to each peer.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+TOKENS_A_STEP = 4096
+WARMUP = 3
+SIDES = {
+    "masking": ["configs/bench/cpu_mlm.yaml"],
+    "seven tasks": ["configs/bench/cpu_seven.yaml"],
+    "Trainer, fp32": ["fp32"],
+    "Trainer, bf16": ["bf16"],
+}
+
+
+def train_peer(corpus: Path, length: int, precision: str, steps: int) -> float:
+    """Return tokens a second of the Trainer over the steps after the warm-up."""
+    import numpy as np
+    from torch.utils.data import Dataset
+    from transformers import (
+        BertConfig,
+        BertForMaskedLM,
+        DataCollatorForLanguageModeling,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from ernie_cmtl.corpus.store import Corpus
+
+    opened = Corpus(corpus)
+    tokens = np.concatenate([arrays["token_ids"] for arrays in opened.split("train").arrays]).astype(np.int64)
+    cls, sep = opened.vocabulary.cls_id, opened.vocabulary.sep_id
+
+    class Rows(Dataset[dict[str, list[int]]]):
+        def __len__(self) -> int:
+            return len(tokens) // (length - 2)
+
+        def __getitem__(self, number: int) -> dict[str, list[int]]:
+            inner = tokens[number * (length - 2) : (number + 1) * (length - 2)].tolist()
+            return {"input_ids": [cls, *inner, sep]}
+
+    class Clock(TrainerCallback):
+        started = ended = 0.0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == WARMUP:
+                self.started = time.perf_counter()
+            if state.global_step == WARMUP + steps:
+                self.ended = time.perf_counter()
+
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=opened.vocabulary.size,
+            hidden_size=256,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=1024,
+            max_position_embeddings=512,
+            hidden_dropout_prob=0.1,
+            attention_probs_dropout_prob=0.0,
+        )
+    )
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainingArguments(
+            output_dir=folder,
+            max_steps=WARMUP + steps,
+            per_device_train_batch_size=TOKENS_A_STEP // length,
+            learning_rate=1e-3,
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+            bf16=precision == "bf16",
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            seed=1,
+        )
+        collator = DataCollatorForLanguageModeling(opened.tokenizer, mlm_probability=0.15)
+        Trainer(model, settings, data_collator=collator, train_dataset=Rows(), callbacks=[clock]).train()
+    return steps * TOKENS_A_STEP / (clock.ended - clock.started)
+
+
+def turn(side: str, given: argparse.Namespace, length: int) -> float:
+    """Run one side once, in a process of its own, and return its real tokens a second."""
+    (what,) = SIDES[side]
+    if what.endswith(".yaml"):
+        rows = TOKENS_A_STEP // length
+        shape = [f"data.row_length={length}", f"data.rows={rows}", f"data.rows_per_group={rows}"]
+        count = ["--steps", str(given.steps), "--warmup", str(WARMUP), "--json"]
+        words = ["launch.py", "bench", what, "--corpus", str(given.corpus), *count, *shape]
+    else:
+        words = [__file__, "--corpus", str(given.corpus), "--steps", str(given.steps), "--peer", what, "--length", str(length)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1])["real_tokens_per_second"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--length", nargs="+", type=int, default=[128, 512])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", choices=["fp32", "bf16"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    given.corpus = given.corpus.resolve()
+    if given.peer:
+        rate = train_peer(given.corpus, given.length[0], given.peer, given.steps)
+        print(json.dumps({"real_tokens_per_second": rate}))
+        return
+    import torch
+    import transformers
+
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    print(f"{platform.machine()}, {given.threads} thread(s), {versions}")
+    print(f"4x256, {TOKENS_A_STEP} tokens a step, {given.steps} steps, {given.rounds} rounds\n")
+    print("| length | side | tokens/s | rounds | times Trainer fp32 | times Trainer bf16 |\n|---:|---|---:|---|---:|---:|")
+    for length in given.length:
+        rates: dict[str, list[float]] = {side: [] for side in SIDES}
+        for _ in range(given.rounds):
+            for side, found in rates.items():
+                found.append(turn(side, given, length))
+        medians = {side: statistics.median(found) for side, found in rates.items()}
+        for side, found in rates.items():
+            ratios = [f"{medians[side] / medians[peer]:.2f}" for peer in ("Trainer, fp32", "Trainer, bf16")]
+            rounds = ", ".join(f"{rate:,.0f}" for rate in found)
+            print(f"| {length} | {side} | {medians[side]:,.0f} | {rounds} | {' | '.join(ratios)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
