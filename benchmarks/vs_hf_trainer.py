@@ -3,8 +3,8 @@
     python benchmarks/vs_hf_trainer.py --corpus corpora/bench_en [--length 128 512] [--threads 2] [--steps 20] [--rounds 3]
 
 The peer trains `BertForMaskedLM` as the stock masked-language-model script does: texts joined and cut into full rows, 15 % of
-the tokens masked by `DataCollatorForLanguageModeling`, AdamW, clipping at 1, hidden dropout 0.1. Its attention dropout is off, as ours is.
-Each turn is a process of its own; sides take turns, and the table holds the median of the rounds and the ratio to each peer.
+the tokens masked by `DataCollatorForLanguageModeling`, AdamW, clipping at 1, hidden dropout 0.1; its attention dropout is off, as
+ours is. Each turn is a process of its own; sides take turns, and the table holds the median of the rounds and the ratios.
 """
 
 import argparse
