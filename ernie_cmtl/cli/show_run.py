@@ -1,9 +1,10 @@
 """What people see of a run: its training and its scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
@@ -71,17 +72,28 @@ def retention_tables(retention: Mapping[str, Any]) -> list[Table]:
     matrix, measures = retention["matrix"], retention["heads"]
     if len(matrix) < 2:
         return []
-    stages = [row["stage"] for row in matrix]
-    columns = (Column("task / head", overflow="fold"), *stages, "forgetting", "backward transfer")
-    table = Table(*columns, title="retention", caption="accuracy; where there is none: loss, and measures of the normalised loss")
-    for head in matrix[-1]["tasks"]:
-        with_accuracy = head in measures["accuracy"]
-        form = "{:.2%}" if with_accuracy else "{:.4f}"
-        name = "accuracy" if with_accuracy else "loss"
-        found = measures["accuracy" if with_accuracy else "normalised_loss"][head]
-        values = [row["tasks"].get(head, {}).get(name) for row in matrix] + [found["forgetting"], found["backward_transfer"]]
-        table.add_row(head, *("-" if value is None else form.format(value) for value in values))
+    stages = [f"S{number}" for number in range(1, len(matrix))] if matrix[0]["step"] == 0 else [row["stage"] for row in matrix]
+    columns = (Column("task, head", no_wrap=True), *(["start"] if matrix[0]["step"] == 0 else []), *stages)
+    caption = "accuracy; where there is none: loss, and measures of the normalised loss"
+    table = Table(*columns, "forget-\nting", "transfer\nback", title="retention", caption=caption, box=SIMPLE_HEAD)
+    # Narrow enough for four stages in eighty columns.
+    table.padding, table.show_edge, table.pad_edge = (0, 1, 0, 0), False, False
+    shown = ""
+    for name in matrix[-1]["tasks"]:
+        task, _, head = name.partition("/")
+        if task != shown:
+            table.add_row(f"[bold]{task}[/]")
+            shown = task
+        table.add_row(f"  {head}", *_retention_cells(name, matrix, measures))
     return [table]
+
+
+def _retention_cells(name: str, matrix: Sequence[Mapping[str, Any]], measures: Mapping[str, Any]) -> list[str]:
+    with_accuracy = name in measures["accuracy"]
+    form, value = ("{:.1%}", "accuracy") if with_accuracy else ("{:.3f}", "loss")
+    found = measures["accuracy" if with_accuracy else "normalised_loss"][name]
+    cells = [row["tasks"].get(name, {}).get(value) for row in matrix] + [found["forgetting"], found["backward_transfer"]]
+    return ["-" if cell is None else form.format(cell) for cell in cells]
 
 
 def score_table(title: str, scores: Mapping[str, HeadScore]) -> Table:
