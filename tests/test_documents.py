@@ -89,8 +89,21 @@ def test_the_document_on_tasks_knows_every_rule_and_baseline_of_the_check(englis
 def test_the_run_of_the_readme_is_valid(english: Corpus) -> None:
     settings = yaml.safe_load(_block("README.md", "yaml"))
     run = Run(RunConfig.model_validate(settings | {"corpus": str(english.folder)}))
-    assert run.table.steps == 9000
-    assert [instance.name for instance in run.instances] == ["knowledge_masking", "sentence_reordering"]
+    assert run.table.steps == 4000 + 4000 + 6000
+    assert [instance.name for instance in run.instances] == ["knowledge_masking", "capitalization", "sentence_reordering"]
+
+
+def test_the_settings_of_the_document_on_scheduling_are_valid() -> None:
+    text = (ROOT / "docs" / "scheduling.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    stages = next(block for block in blocks if "stages" in block)
+    others = [block if isinstance(block, dict) else {"stages": block} for block in blocks]
+    assert len(others) == 4
+    for block in others:
+        table = {} if {"stages", "preset"} & block.keys() else stages
+        config = RunConfig.model_validate({"run": "r", "corpus": "c"} | table | block)
+        assert config.stages
+        assert (config.feedback is not None) == ("feedback" in block)
 
 
 def test_the_stages_of_the_document_on_training_are_valid(english: Corpus) -> None:
