@@ -41,6 +41,8 @@ class Shard(BaseModel):
     read: int
     """Documents read for it, used or not."""
     duplicates: int
+    repaired: int = 0
+    """Used documents in which something was replaced by U+FFFD."""
     rejections: dict[str, int]
     """Reason -> count."""
     bytes: int
@@ -135,13 +137,14 @@ class Manifest(BaseModel):
 
     @property
     def documents(self) -> dict[str, int]:
-        """The balance: read = used + rejected + duplicates; `heldout` is part of used."""
+        """The balance: read = used + rejected + duplicates; `heldout` and `repaired` are parts of used."""
         return {
             "read": sum(shard.read for shard in self.shards),
             "used": self.count("documents"),
             "rejected": sum(self.rejections.values()),
             "duplicates": sum(shard.duplicates for shard in self.shards),
             "heldout": self.count("documents", "heldout"),
+            "repaired": sum(shard.repaired for shard in self.shards),
         }
 
     @property

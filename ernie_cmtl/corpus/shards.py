@@ -33,6 +33,7 @@ class ShardText:
     first: int
     read: int = 0
     duplicates: int = 0
+    repaired: int = 0
     size: int = 0
     """UTF-8 bytes of its documents."""
     documents: list[tuple[SourceInput, Document]] = field(default_factory=list)
@@ -49,6 +50,7 @@ class ShardText:
         if not is_used(digest):
             self.duplicates += 1
             return
+        self.repaired += document.repaired
         self.documents.append((item, document))
         self.digests.append(digest)
         self.size += document.size
@@ -122,6 +124,7 @@ def shard_arrays(
             kept[split_hash(digest) < heldout_below].append(place)
         else:
             text.rejected.append((item, Rejection(document.identifier, "no_tokens")))
+            text.repaired -= document.repaired
             size -= document.size
     shard = Shard(
         name=text.name,
@@ -129,6 +132,7 @@ def shard_arrays(
         first=text.first,
         read=text.read,
         duplicates=text.duplicates,
+        repaired=text.repaired,
         rejections=dict(sorted(Counter(rejection.reason for _, rejection in text.rejected).items())),
         bytes=size,
         train=_extent([annotated[place] for place in kept[False]]),
