@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ernie_cmtl.corpus.arrow import batch_rows
 from ernie_cmtl.corpus.formats import BadRow, Row, choose_columns, listed
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.redaction import redacted
 
 if TYPE_CHECKING:
     import datasets
@@ -39,8 +40,8 @@ class DatasetInput:
 
     @property
     def label(self) -> str:
-        """The full name, for messages and logs."""
-        return PREFIX + ",".join([self.path, *(f"{key}={value}" for key, value in self.options)])
+        """The full name, for messages, logs and the manifest; without the passwords and tokens of its addresses."""
+        return redacted(PREFIX + ",".join([self.path, *(f"{key}={value}" for key, value in self.options)]))
 
     @property
     def is_local(self) -> bool:

@@ -18,6 +18,7 @@ from ernie_cmtl.corpus.scan import DIGEST_BYTES, split_hash, text_digest
 from ernie_cmtl.corpus.sources import Numbered, SourceInput
 from ernie_cmtl.corpus.titles import TITLES
 from ernie_cmtl.records import AnnotatedText, Array, Document, Rejection
+from ernie_cmtl.redaction import redactor
 
 _BATCH_BYTES = 1 << 20
 _MOST_REJECTS = 100_000
@@ -174,16 +175,17 @@ def write_shard(
 
     def fill(partial: Path) -> None:
         shard.hashes = {name: write_array(partial / f"{name}.npy", array) for name, array in arrays.items()}
-        rows = (json.dumps(_log_row(item, rejection), ensure_ascii=False) + "\n" for item, rejection in rejected)
+        hide = redactor()
+        rows = (json.dumps(_log_row(item, rejection, hide), ensure_ascii=False) + "\n" for item, rejection in rejected)
         write_text(partial / "rejects.jsonl", "".join(rows))
         write_text(partial / "shard.json", shard.model_dump_json(indent=1))
 
     write_folder(folder / shard.name, fill)
 
 
-def _log_row(item: SourceInput, rejection: Rejection) -> dict[str, Any]:
+def _log_row(item: SourceInput, rejection: Rejection, hide: Callable[[str], str]) -> dict[str, Any]:
     place = {"source": item.source, "file": item.input.label, "document": rejection.identifier}
-    return {**place, "reason": rejection.reason, "detail": rejection.detail}
+    return {**place, "reason": rejection.reason, "detail": hide(rejection.detail)}
 
 
 def finished_shards(folder: Path, first: int) -> list[Shard]:
