@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _BATCH_BYTES, _BATCH_ROWS = 8 << 20, 1024
 _BUFFER_BYTES = 1 << 20
+_DICTIONARY_BYTES = 64 << 20
 
 
 def parquet_rows(
@@ -39,7 +40,7 @@ def parquet_rows(
         ):
             names = file.schema_arrow.names
             columns = choose_columns(names if columns is None else columns, optional, names, path)
-            size = _rows_at_once(file)
+            size = _rows_at_once(file, columns)
             # One group at a time: a batch that reaches into a damaged group would take sound rows with it.
             for group in range(file.num_row_groups):
                 for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
@@ -84,7 +85,11 @@ def _escaped(row: "pyarrow.RecordBatch | pyarrow.Table") -> dict[str, object]:
     return found
 
 
-def _rows_at_once(file: "parquet.ParquetFile") -> int:
+def _rows_at_once(file: "parquet.ParquetFile", columns: Sequence[str]) -> int:
+    """Return how many rows fit in memory, however their values were packed."""
     groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
     row_bytes: int = max([0, *(group.total_byte_size // max(1, group.num_rows) for group in groups)])
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (row_bytes + 1)))
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    # A value of a dictionary may be as long as all that was written, and come back in every row.
+    longest: int = max([0, *(c.total_uncompressed_size for c in chunks if c.has_dictionary_page and c.path_in_schema in columns)])
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (row_bytes + 1), _DICTIONARY_BYTES // (longest + 1)))

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 MEGABYTE = 1 << 20
 MOST = 512
@@ -85,6 +87,19 @@ def test_a_giant_line_of_text_is_cut_and_kept_in_bounded_memory(tmp_path: Path, 
     memory, found = measure(write(tmp_path / f"a{ending}", "txt", 64 * MEGABYTE), mode)
     assert found["ok"] >= 64
     assert list(found) == ["ok"]
+    assert memory <= MOST
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_a_table_that_names_few_long_values_often_takes_bounded_memory(tmp_path: Path) -> None:
+    """Two thousand rows of a megabyte each stand in a file of a few hundred kilobytes."""
+    values = pyarrow.array([str(number) + "x" * MEGABYTE for number in range(3)])
+    rows = pyarrow.DictionaryArray.from_arrays(pyarrow.array([number % 3 for number in range(2000)], pyarrow.int32()), values)
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": rows}), path, dictionary_pagesize_limit=1 << 30)
+    assert path.stat().st_size < MEGABYTE
+    memory, found = measure(path)
+    assert found == {"ok": 4000}
     assert memory <= MOST
 
 
