@@ -23,6 +23,9 @@ from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.trackers import known_trackers
 from ernie_cmtl.training.workers import Precision
 
+_DEEPEST = 50
+"""Levels of a configuration; the settings need far fewer."""
+
 
 class TaskConfig(BaseModel):
     """How a run uses a task: `type` names the task, by default the instance's own name; the other keys are its options."""
@@ -192,6 +195,16 @@ def _stages_of_tokens(values: dict[str, Any]) -> list[dict[str, Any]]:
     return [stage.model_dump(exclude_none=True) | {"budgets": row} for stage, row in zip(stages, rows, strict=True)]
 
 
+def _check_depth(path: Path) -> None:
+    """Refuse a file of which the parser would overflow its stack."""
+    depth = 0
+    with path.open(encoding="utf-8") as stream:
+        for event in yaml.parse(stream, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise yaml.YAMLError(f"it is nested more than {_DEEPEST} deep")
+
+
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run's YAML, apply `key.sub=value` overrides and validate.
 
@@ -201,6 +214,7 @@ def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     if not path.is_file():
         raise UserError(f"no config file {path}")
     try:
+        _check_depth(path)
         loaded = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error

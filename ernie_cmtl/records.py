@@ -28,6 +28,8 @@ class Document:
     """Bytes of the text in UTF-8."""
     title: str = ""
     """Stands beside the text and is no part of it; empty where there is none."""
+    repaired: bool = False
+    """Something in it was no text and was replaced by U+FFFD."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Settings as people write them -> checked models, with messages that name the bad key or value and the accepted ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.redaction import redactor
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -18,7 +19,8 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
     """Merge overrides into settings and validate them against a model.
 
     Raises:
-        UserError: An override is malformed, a key is unknown (the message lists the accepted ones), or a value is not accepted.
+        UserError: An override is malformed, a key is unknown (the message lists the accepted ones), a value is not accepted or
+            looks like a secret.
     """
     if malformed := [item for item in overrides if "=" not in item or item.startswith("-")]:
         raise UserError(f"override {malformed[0]!r} is not of the form key.sub=value")
@@ -27,10 +29,23 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
         settings = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, TypeError) as error:
         raise UserError(f"{where} with {' '.join(overrides)}: {' '.join(str(error).split())}") from error
+    if secret := next(_secrets("", settings, redactor()), None):
+        raise UserError(
+            f"{where}: {secret} holds what looks like a secret, and settings are written to files; use the environment"
+        )
     try:
         return model.model_validate(settings)
     except ValidationError as error:
         raise UserError(explain(error, model, where)) from error
+
+
+def _secrets(name: str, value: Any, hide: Callable[[str], str]) -> Iterator[str]:
+    """Yield the keys of nested settings that hold a secret."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from _secrets(f"{name}.{key}" if name else str(key), part, hide)
+    if hide(name) != name or (isinstance(value, str) and hide(value) != value):
+        yield hide(name)
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:

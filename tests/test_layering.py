@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ernie_cmtl", "pretrain_tasks")
 LONGEST_FILE = 300
 
-BOTTOM = {"errors", "randomness", "records"}
+BOTTOM = {"errors", "randomness", "records", "redaction"}
 CONTRACT = BOTTOM | {"task"}
 TRAINED = CONTRACT | {"data", "model", "scheduling"}
 JUDGED = TRAINED | {"training"}
@@ -22,10 +22,11 @@ COMPOSED = JUDGED | {"evaluation", "export", "settings"}
 EVERYTHING = COMPOSED | {"config", "corpus", "registry", "run", "pretrain_tasks"}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
+    "redaction": set(),
+    "errors": {"redaction"},
     "randomness": set(),
     "records": set(),
-    "settings": {"errors"},
+    "settings": {"errors", "redaction"},
     "plugins": {"errors"},
     "task": {"records", "errors"},
     "pretrain_tasks": {"errors", "records", "task", "data"},

@@ -16,8 +16,7 @@ FORBIDDEN_CALLS = {
     *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "yaml.unsafe_load_all"),
     *("eval", "exec", "builtins.eval", "builtins.exec", "os.system", "os.popen"),
 }
-UNSAFE_UNLESS_FALSE = {"allow_pickle", "find_unused_parameters", "shell"}
-FORBIDDEN_WORDS = {"trust_remote_code"}
+UNSAFE_UNLESS_FALSE = {"allow_pickle", "find_unused_parameters", "shell", "trust_remote_code"}
 
 
 def full_names(tree: ast.AST) -> dict[str, str]:
@@ -51,9 +50,9 @@ def offences(source: str) -> Iterator[str]:
                 yield name
         elif isinstance(node, ast.keyword) and node.arg:
             allowed = isinstance(node.value, ast.Constant) and node.value.value is False
-            if node.arg in FORBIDDEN_WORDS or (node.arg in UNSAFE_UNLESS_FALSE and not allowed):
+            if node.arg in UNSAFE_UNLESS_FALSE and not allowed:
                 yield f"{node.arg}="
-        elif isinstance(node, ast.Constant) and node.value in FORBIDDEN_WORDS | UNSAFE_UNLESS_FALSE:
+        elif isinstance(node, ast.Constant) and node.value in UNSAFE_UNLESS_FALSE:
             yield repr(node.value)
 
 
@@ -69,7 +68,7 @@ def offences(source: str) -> Iterator[str]:
         ("run = exec", "exec"),
         ("import yaml\nyaml.load(text, Loader=yaml.Loader)", "yaml.load"),
         ("from yaml import unsafe_load\nunsafe_load(text)", "yaml.unsafe_load"),
-        ("AutoModel.from_pretrained(path, trust_remote_code=False)", "trust_remote_code="),
+        ("AutoModel.from_pretrained(path, trust_remote_code=True)", "trust_remote_code="),
         ("options = {'trust_remote_code': True}", "'trust_remote_code'"),
         ("np.load(path, allow_pickle=True)", "allow_pickle="),
         ("np.load(path, allow_pickle=flag)", "allow_pickle="),

@@ -22,7 +22,7 @@ from ernie_cmtl.corpus.layers import FittedLayer, TextLayer
 from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
 from ernie_cmtl.corpus.processes import Processes, annotation_processes
 from ernie_cmtl.corpus.relayer import add_text_layers
-from ernie_cmtl.corpus.request import Request, begin, give_up
+from ernie_cmtl.corpus.request import Request, begin, changed_files, give_up
 from ernie_cmtl.corpus.scan import HeldoutRule, Scan, SeenTexts, TextSample, scan
 from ernie_cmtl.corpus.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
 from ernie_cmtl.corpus.sources import Numbered, numbered_documents
@@ -55,8 +55,8 @@ class _Build:
 
     request: Request
     report: Reporter
-    stamps: list[list[Any]]
-    """(source, name, stamp) of each input when the build began."""
+    asked: dict[str, Any]
+    """What the request was when the build began, with a stamp of every file."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -87,7 +87,7 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
         Corpus(request.folder).verify()
     for table in request.config.labelled.values():
         read_table(table)
-    build = _Build(request, report, begin(request, restart)["inputs"])
+    build = _Build(request, report, begin(request, restart))
     try:
         found = _scan(build) if request.inputs else None
     except UserError:
@@ -112,6 +112,8 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
         if request.config.labelled:
             with build.step("labelled"):
                 tables |= _labelled(build, token_type, workers)
+            if changed := _changed(build):
+                raise changed
     manifest = _manifest(build, found, shards, tables, tokenizer)
     _finish(build, manifest)
     return summary(manifest, build.folder, build.seconds)
@@ -211,10 +213,9 @@ def _counted(documents: Iterator[Numbered], build: _Build, end: int) -> Iterator
 
 def _changed(build: _Build) -> UserError | None:
     """Say which input is not what it was when the build began, if one is."""
-    for (_, label, before), item in zip(build.stamps, build.request.inputs, strict=True):
-        if list(item.input.stamp()) != before:
-            return UserError(f"{label} was changed or removed while the corpus was built; start again with --restart")
-    return None
+    names = changed_files(build.asked, build.request)
+    what = f"{', '.join(names)} was changed or removed while the corpus was built; start again with --restart"
+    return UserError(what) if names else None
 
 
 def _labelled(build: _Build, token_type: npt.DTypeLike, workers: Processes) -> dict[str, LabelledTable]:

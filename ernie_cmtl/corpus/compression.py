@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING
 
 from ernie_cmtl.errors import UserError
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 COMPRESSIONS = ("", ".gz", ".zst")
 _LOST = "what stands after the damage is lost"
 _BUFFER_BYTES = 1 << 16
+_UNPACKED_FREELY = 1 << 30
+_MOST_UNPACKED = 200
+"""A file of more than `_UNPACKED_FREELY` bytes may be at most so many times as long as it is packed; text is far from that."""
 
 
 class DamagedFileError(Exception):
@@ -32,7 +35,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacked if it ends in .gz or .zst.
 
     Raises:
-        DamagedFileError: At the place of the damage, while reading.
+        DamagedFileError: At the place of the damage, or where it has grown beyond all measure, while reading.
         UserError: The file is not there or may not be read.
     """
     try:
@@ -48,10 +51,38 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 def _open(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if path.suffix == ".zst":
-        return io.BufferedReader(_ZstdStream(path), _BUFFER_BYTES)
-    return path.open("rb")
+        unpacked: io.BufferedIOBase = gzip.GzipFile(path, "rb")
+    elif path.suffix == ".zst":
+        unpacked = io.BufferedReader(_ZstdStream(path), _BUFFER_BYTES)
+    else:
+        return path.open("rb")
+    limit = max(_UNPACKED_FREELY, _MOST_UNPACKED * path.stat().st_size)
+    return io.BufferedReader(_BoundedStream(unpacked, limit), _BUFFER_BYTES)
+
+
+class _BoundedStream(io.RawIOBase):
+    """A stream that may not go on for ever."""
+
+    def __init__(self, stream: io.BufferedIOBase, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        # One read at a time: what stands before a damage must not be lost with it.
+        data = self._stream.read1(len(memoryview(buffer)))
+        self._place += len(data)
+        if self._place > self._limit:
+            raise DamagedFileError("unpacks_too_far", f"more than {self._limit} bytes come out of it")
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
 
 
 class _ZstdStream(io.RawIOBase):

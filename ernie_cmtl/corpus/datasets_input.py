@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ernie_cmtl.corpus.arrow import batch_rows
 from ernie_cmtl.corpus.formats import BadRow, Row, choose_columns, listed
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.redaction import redacted
 
 if TYPE_CHECKING:
     import datasets
@@ -39,8 +40,8 @@ class DatasetInput:
 
     @property
     def label(self) -> str:
-        """The full name, for messages and logs."""
-        return PREFIX + ",".join([self.path, *(f"{key}={value}" for key, value in self.options)])
+        """The full name, for messages, logs and the manifest; without the passwords and tokens of its addresses."""
+        return redacted(PREFIX + ",".join([self.path, *(f"{key}={value}" for key, value in self.options)]))
 
     @property
     def is_local(self) -> bool:
@@ -89,10 +90,12 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def dataset_rows(source: DatasetInput, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Row | BadRow]:
+def dataset_rows(
+    source: DatasetInput, columns: Sequence[str], optional: Sequence[str] = (), repair: bool = False
+) -> Iterator[Row | BadRow]:
     """Yield the rows of a dataset with some columns, numbered from 1; bounded in memory.
 
-    optional: further columns, which a row has where they are there.
+    optional: further columns, which a row has where they are there; repair: as in `table_rows`.
 
     Raises:
         UnknownColumnError: The column is not there.
@@ -117,7 +120,8 @@ def dataset_rows(source: DatasetInput, columns: Sequence[str], optional: Sequenc
             raise UserError(f"{source.label} cannot be read beyond row {number - 1}: {_message(error)}") from error
         if table is None:
             return
-        yield from batch_rows(table.select(choose_columns(columns, optional, table.column_names, source.label)), number)
+        chosen = table.select(choose_columns(columns, optional, table.column_names, source.label))
+        yield from batch_rows(chosen, number, repair)
         number += table.num_rows
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Array
 
 
@@ -28,9 +29,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_array(path: Path) -> Array:
-    """Map a `.npy` file into memory, read-only."""
-    # A plain view of the map: its own class makes every slice several times as slow.
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    """Map a `.npy` file into memory, read-only.
+
+    Raises:
+        UserError: It is not there, or holds no array of numbers.
+    """
+    try:
+        # A plain view of the map: its own class makes every slice several times as slow.
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError, OverflowError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 
 def file_hash(path: Path) -> str:

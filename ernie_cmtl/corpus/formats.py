@@ -11,7 +11,7 @@ from ernie_cmtl.corpus.compression import COMPRESSIONS, DamagedFileError, open_b
 from ernie_cmtl.errors import UserError
 
 TABLES = (*(f".{name}{packed}" for packed in COMPRESSIONS for name in ("jsonl", "csv", "tsv")), ".parquet")
-_MAXIMUM_LINE_BYTES = 64 << 20
+MAXIMUM_LINE_BYTES = 16 << 20
 _LONGEST_CSV_FIELD = (1 << 31) - 1
 _LISTED = 1000
 
@@ -44,7 +44,7 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     """
     kind = "row" if path.name.endswith(".parquet") else "line"
     try:
-        for row in table_rows(path, columns, _MAXIMUM_LINE_BYTES):
+        for row in table_rows(path, columns, MAXIMUM_LINE_BYTES):
             if isinstance(row, BadRow):
                 raise UserError(f"{path}, {kind} {row.number}: {row.detail}")
             yield row
@@ -53,11 +53,12 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 
 def table_rows(
-    path: Path, columns: Sequence[str] | None, maximum_line_bytes: int, optional: Sequence[str] = ()
+    path: Path, columns: Sequence[str] | None, maximum_line_bytes: int, optional: Sequence[str] = (), repair: bool = False
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a table in the order of the file; None for columns means all of them.
 
-    optional: further columns, which a row has where they are there.
+    optional: further columns, which a row has where they are there; repair: bytes that are no UTF-8 become lone surrogates, as
+    Python's `surrogateescape` has it, in place of a bad row.
 
     Raises:
         UnknownColumnError: A column is missing in the header or schema; in .jsonl that makes a bad row instead.
@@ -69,16 +70,16 @@ def table_rows(
     if path.name.endswith(".parquet"):
         from ernie_cmtl.corpus.arrow import parquet_rows
 
-        yield from parquet_rows(path, columns, optional)
+        yield from parquet_rows(path, columns, optional, repair)
         return
     name = path.stem if path.suffix in COMPRESSIONS else path.name
     with open_bytes(path) as stream:
-        lines = _bounded_lines(stream, maximum_line_bytes)
+        lines = _Lines(stream, maximum_line_bytes, repair)
         if name.endswith(".jsonl"):
-            yield from _json_rows(lines, columns, optional, maximum_line_bytes)
+            yield from _json_rows(lines, columns, optional)
         else:
             records = _quoted_records if name.endswith(".csv") else _tabbed_records
-            yield from _rows_under_header(records(lines, maximum_line_bytes), path, columns, optional)
+            yield from _rows_under_header(records(lines), path, columns, optional)
 
 
 def choose_columns(wanted: Sequence[str], optional: Sequence[str], known: Sequence[str], label: object) -> list[str]:
@@ -101,40 +102,56 @@ def listed(names: Iterable[str]) -> str:
     return text if len(text) <= _LISTED else f"{text[:_LISTED]}..."
 
 
-def _bounded_lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
-    """Yield each line with its number; None stands for a line beyond the limit, which is not held in memory."""
-    number = 0
-    while line := stream.readline(limit + 1):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf") or b"\n"
-        if len(line) <= limit:
-            yield number, line
-            continue
-        while line and not line.endswith(b"\n"):
-            line = stream.readline(limit + 1)
-        yield number, None
+@dataclass
+class _Lines:
+    """The lines of a stream, numbered from 1."""
+
+    stream: IO[bytes]
+    limit: int
+    """Most bytes of a line."""
+    repair: bool
+
+    def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
+        """Yield each line with its number; None stands for a line beyond the limit, which is not held in memory."""
+        number = 0
+        while line := self.stream.readline(self.limit + 1):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf") or b"\n"
+            if len(line) <= self.limit:
+                yield number, line
+                continue
+            while line and not line.endswith(b"\n"):
+                line = self.stream.readline(self.limit + 1)
+            yield number, None
+
+    def too_long(self, number: int) -> BadRow:
+        """Return what stands for a row beyond the limit."""
+        return BadRow(number, "line_too_long", f"more than {self.limit} bytes")
+
+    def decode(self, line: bytes) -> str:
+        """Return a line as text.
+
+        Raises:
+            UnicodeDecodeError: It is no UTF-8, and not to be repaired.
+        """
+        return line.decode(errors="surrogateescape" if self.repair else "strict")
 
 
-def _too_long(number: int, limit: int) -> BadRow:
-    return BadRow(number, "line_too_long", f"more than {limit} bytes")
-
-
-def _json_rows(
-    lines: Iterator[tuple[int, bytes | None]], columns: Sequence[str] | None, optional: Sequence[str], limit: int
-) -> Iterator[Row | BadRow]:
+def _json_rows(lines: _Lines, columns: Sequence[str] | None, optional: Sequence[str]) -> Iterator[Row | BadRow]:
     for number, line in lines:
         if line is None:
-            yield _too_long(number, limit)
+            yield lines.too_long(number)
         elif line.strip():
-            yield _json_row(number, line, columns, optional)
+            try:
+                yield _json_row(number, lines.decode(line).removeprefix("\ufeff"), columns, optional)
+            except UnicodeDecodeError as error:
+                yield BadRow(number, "invalid_utf8", f"byte {error.start} of the line")
 
 
-def _json_row(number: int, line: bytes, columns: Sequence[str] | None, optional: Sequence[str]) -> Row | BadRow:
+def _json_row(number: int, line: str, columns: Sequence[str] | None, optional: Sequence[str]) -> Row | BadRow:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return BadRow(number, "invalid_utf8", f"byte {error.start} of the line")
+        row = json.loads(line, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         return BadRow(number, "malformed_json", str(error))
     if not isinstance(row, dict):
@@ -145,6 +162,14 @@ def _json_row(number: int, line: bytes, columns: Sequence[str] | None, optional:
         if column not in row:
             return BadRow(number, "no_text_field", f"no {column!r}; its keys: {listed(row)}")
     return number, {column: row[column] for column in (*columns, *optional) if column in row}
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON; which value is meant where a key stands twice, nobody can tell."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _rows_under_header(
@@ -169,13 +194,13 @@ def _rows_under_header(
             yield BadRow(number, "wrong_columns", f"line {number} has {len(fields)} fields, the header {len(names)}")
 
 
-def _tabbed_records(lines: Iterator[tuple[int, bytes | None]], limit: int) -> Iterator[_Fields | BadRow]:
+def _tabbed_records(lines: _Lines) -> Iterator[_Fields | BadRow]:
     for number, line in lines:
         if line is None:
-            yield _too_long(number, limit)
+            yield lines.too_long(number)
         elif content := line.removesuffix(b"\n").removesuffix(b"\r"):
             try:
-                yield number, content.decode().split("\t")
+                yield number, lines.decode(content).split("\t")
             except UnicodeDecodeError as error:
                 yield BadRow(number, "invalid_utf8", f"byte {error.start} of the line")
 
@@ -187,9 +212,9 @@ class _OverlongRecordError(Exception):
 class _CsvLines:
     """The lines that the parser of .csv asks for, as many as the quotes of a record span."""
 
-    def __init__(self, lines: Iterator[tuple[int, bytes | None]], limit: int) -> None:
-        self._lines = lines
-        self._limit = limit
+    def __init__(self, lines: _Lines) -> None:
+        self._source = lines
+        self._lines = iter(lines)
         self.number = 0
         self.begin_record()
 
@@ -203,21 +228,21 @@ class _CsvLines:
 
     def __next__(self) -> str:
         self.number, line = next(self._lines)
-        if line is None or self._bytes + len(line) > self._limit:
+        if line is None or self._bytes + len(line) > self._source.limit:
             raise _OverlongRecordError
         self._bytes += len(line)
         try:
-            return line.decode()
+            return self._source.decode(line)
         except UnicodeDecodeError as error:
             self.invalid = f"byte {error.start} of line {self.number}"
             # The rest of the record is still needed, to find where it ends.
             return line.decode(errors="replace")
 
 
-def _quoted_records(lines: Iterator[tuple[int, bytes | None]], limit: int) -> Iterator[_Fields | BadRow]:
+def _quoted_records(lines: _Lines) -> Iterator[_Fields | BadRow]:
     # The limit of the module is one for all its users and only raised; records are bounded here.
-    csv.field_size_limit(max(csv.field_size_limit(), min(limit, _LONGEST_CSV_FIELD)))
-    source = _CsvLines(lines, limit)
+    csv.field_size_limit(max(csv.field_size_limit(), min(lines.limit, _LONGEST_CSV_FIELD)))
+    source = _CsvLines(lines)
     parser = csv.reader(source, strict=True)
     while True:
         source.begin_record()
@@ -226,7 +251,7 @@ def _quoted_records(lines: Iterator[tuple[int, bytes | None]], limit: int) -> It
         except StopIteration:
             return
         except _OverlongRecordError:
-            yield _too_long(source.first, limit)
+            yield lines.too_long(source.first)
         except csv.Error as error:
             yield BadRow(source.first, "malformed_csv", f"lines {source.first} to {source.number}: {error}")
         else:

@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
@@ -17,6 +17,17 @@ Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, Split] = ("train", "heldout")
 STRUCTURE = ("token_ids", "sentence_offsets", "document_offsets", "digests")
 """Arrays that every shard has; the others are annotation layers."""
+
+
+def _inside(file: str) -> str:
+    if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        raise ValueError("a file outside of the corpus")
+    return file
+
+
+# A manifest may come from others: what it names lies in its folder.
+_Name = Annotated[str, StringConstraints(pattern=r"^[\w-]+$")]
+_File = Annotated[str, AfterValidator(_inside)]
 
 
 class Extent(BaseModel):
@@ -34,20 +45,22 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str
+    name: _Name
     source: str
     first: int
     """Running number of the first document that was read for it."""
     read: int
     """Documents read for it, used or not."""
     duplicates: int
+    repaired: int = 0
+    """Used documents in which something was replaced by U+FFFD."""
     rejections: dict[str, int]
     """Reason -> count."""
     bytes: int
     """UTF-8 bytes of its documents."""
     train: Extent
     heldout: Extent
-    hashes: dict[str, str]
+    hashes: dict[_Name, str]
     """Array name -> SHA-256 of its file; none where no document was used."""
 
     def extent(self, split: Split) -> Extent:
@@ -85,7 +98,7 @@ class LabelledTable(BaseModel):
     columns: dict[str, LabelledColumn]
     rows: dict[str, int]
     """Counts: read = used + rejected + duplicates; `train` and `heldout` sum to used."""
-    hashes: dict[str, str]
+    hashes: dict[_Name, str]
     """Array name -> SHA-256 of its file."""
 
 
@@ -96,12 +109,12 @@ class Manifest(BaseModel):
 
     format: int = FORMAT
     language: Language
-    layers: list[str]
-    spans: list[str]
+    layers: list[_Name]
+    spans: list[_Name]
     """Those of the layers that mark knowledge spans; where spans overlap, the first layer named wins."""
-    document_layers: list[str]
+    document_layers: list[_Name]
     """Those of the layers that have a row for each document in place of a value for each token."""
-    layer_options: dict[str, dict[str, Any]]
+    layer_options: dict[_Name, dict[str, Any]]
     """Layer -> the options that it was made with; added text gets the same."""
     vocabulary_size: int
     vocabulary_hash: str
@@ -111,10 +124,10 @@ class Manifest(BaseModel):
     """Source -> part of the tokens that training draws from it; none: as much as there is."""
     settings: dict[str, Any]
     additions: list[Addition]
-    files: dict[str, str]
+    files: dict[_File, str]
     """File below the corpus folder that belongs to no shard -> SHA-256."""
     shards: list[Shard]
-    labelled: dict[str, LabelledTable] = {}
+    labelled: dict[_Name, LabelledTable] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -135,13 +148,14 @@ class Manifest(BaseModel):
 
     @property
     def documents(self) -> dict[str, int]:
-        """The balance: read = used + rejected + duplicates; `heldout` is part of used."""
+        """The balance: read = used + rejected + duplicates; `heldout` and `repaired` are parts of used."""
         return {
             "read": sum(shard.read for shard in self.shards),
             "used": self.count("documents"),
             "rejected": sum(self.rejections.values()),
             "duplicates": sum(shard.duplicates for shard in self.shards),
             "heldout": self.count("documents", "heldout"),
+            "repaired": sum(shard.repaired for shard in self.shards),
         }
 
     @property
@@ -175,7 +189,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UserError(f"no corpus at {folder}: manifest.json is missing; make one with the verb prepare{unfinished}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is damaged: it holds no mapping")

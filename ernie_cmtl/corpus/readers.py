@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from ernie_cmtl.corpus.datasets_input import (
     is_saved_dataset,
     parse_dataset,
 )
-from ernie_cmtl.corpus.formats import TABLES, BadRow, Row, UnknownColumnError, table_rows
+from ernie_cmtl.corpus.formats import MAXIMUM_LINE_BYTES, TABLES, BadRow, Row, UnknownColumnError, table_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
 SUFFIXES = (*(f".txt{packed}" for packed in COMPRESSIONS), *TABLES)
 _BREAKS = (re.compile(r"\n[^\S\n]*\n"), re.compile(r"\n"), re.compile(r"\s"))
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+ErrorPolicy = Literal["skip", "strict", "repair"]
 
 
 class ReaderConfig(BaseModel):
@@ -40,13 +44,24 @@ class ReaderConfig(BaseModel):
     """In every format but `.txt`: a key or column that holds the title, kept beside the text; a document may have none."""
     maximum_characters: int = Field(1_000_000, ge=1_000)
     """A longer document is cut into parts at a paragraph, line or space; each part counts as a document."""
-    maximum_line_bytes: int = Field(64 << 20, ge=1_000)
+    maximum_line_bytes: int = Field(MAXIMUM_LINE_BYTES, ge=1_000)
     """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in memory."""
+    errors: ErrorPolicy = "skip"
+    """A document that cannot be used: skip rejects it, strict stops the build, repair puts U+FFFD where bytes are no text and
+    rejects it only if more than that is wrong."""
+    source_errors: dict[str, ErrorPolicy] = {}
+    """Source -> what it has in place of `errors`."""
+    maximum_reject_rate: float = Field(0.5, ge=0, le=1)
+    """A source of which a larger part is rejected stops the build, once it has a hundred documents."""
 
     @property
     def optional_fields(self) -> list[str]:
         """Keys or columns that are read where they are there, beyond the text."""
         return [self.title_field] if self.title_field else []
+
+    def of_source(self, source: str) -> "ReaderConfig":
+        """Return the settings for one source."""
+        return self.model_copy(update={"errors": self.source_errors.get(source, self.errors)})
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -98,15 +113,25 @@ def read_documents(source: Input, config: ReaderConfig) -> Iterator[Document | R
     """Yield each document of an input, or the rejection that stands for it; the order is that of the input.
 
     Raises:
-        UserError: The column of the text is not there, the header cannot be read, the file is not there, or the dataset
-            cannot be opened or read to its end.
+        UserError: The column of the text is not there, the header cannot be read, the file is not there, the dataset cannot be
+            opened or read to its end, or `config.errors` is strict and a document cannot be used.
     """
+    for item in _read(source, config):
+        if config.errors == "strict" and isinstance(item, Rejection):
+            reason = f"{item.reason}, {item.detail}" if item.detail else item.reason
+            raise UserError(f"{source.label}: {item.identifier} cannot be used ({reason}); errors=skip rejects it alone")
+        yield item
+
+
+def _read(source: Input, config: ReaderConfig) -> Iterator[Document | Rejection]:
+    repair = config.errors == "repair"
     try:
         if isinstance(source, DatasetInput):
-            rows = dataset_rows(source, [config.text_field], config.optional_fields)
+            rows = dataset_rows(source, [config.text_field], config.optional_fields, repair)
             yield from _row_documents(rows, source.name, config)
         elif source.name.endswith(TABLES):
-            rows = table_rows(source.path, [config.text_field], config.maximum_line_bytes, config.optional_fields)
+            limit = config.maximum_line_bytes
+            rows = table_rows(source.path, [config.text_field], limit, config.optional_fields, repair)
             yield from _row_documents(rows, source.name, config)
         else:
             with open_bytes(source.path) as stream:
@@ -158,23 +183,25 @@ def _row_documents(rows: Iterable[Row | BadRow], name: str, config: ReaderConfig
 
 def _read_blocks(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
     block, first_line, line, part = b"", 1, 1, 1
-    at_line_start = True
+    place, at_line_start = 0, True
     while piece := stream.readline(config.maximum_characters):
         ends_line = piece.endswith(b"\n")
         blank = at_line_start and ends_line and not piece.strip()
         if not block and part == 1:
             first_line = line
         block += b"" if blank else piece
+        place += len(piece)
         at_line_start = ends_line
         line += ends_line
         # A block without an end is cut, so that memory stays bounded.
         full = len(block) >= 4 * config.maximum_characters
         if block and (blank or full):
             end = len(block) if blank else block.rfind(b"\n") + 1 or _last_character(block)
-            yield from _decode(block[:end], _part(f"{name}#{first_line}", part), config)
+            start = place - len(block) - (len(piece) if blank else 0)
+            yield from _decode(block[:end], _part(f"{name}#{first_line}", part), config, start)
             block, part = block[end:], 1 if blank else part + 1
     if block:
-        yield from _decode(block, _part(f"{name}#{first_line}", part), config)
+        yield from _decode(block, _part(f"{name}#{first_line}", part), config, place - len(block))
 
 
 def _part(identifier: str, part: int) -> str:
@@ -192,22 +219,25 @@ def _last_character(data: bytes) -> int:
 def _read_whole(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
     # Read a bounded piece at a time and keep the part after the last line end for the next one.
     piece_bytes = 4 * config.maximum_characters
-    rest, part = b"", 0
+    rest, start, part = b"", 0, 0
     while piece := stream.read(piece_bytes):
         data = rest + piece
         end = len(data) if len(piece) < piece_bytes else (data.rfind(b"\n") + 1 or _last_character(data))
         data, rest = data[:end], data[end:]
         part += 1
-        yield from _decode(data, _part(name, part), config)
+        yield from _decode(data, _part(name, part), config, start)
+        start += end
     if rest or part == 0:
-        yield from _decode(rest, _part(name, part + 1), config)
+        yield from _decode(rest, _part(name, part + 1), config, start)
 
 
-def _decode(data: bytes, identifier: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
+def _decode(data: bytes, identifier: str, config: ReaderConfig, start: int) -> Iterator[Document | Rejection]:
+    """Yield the documents of some bytes; start: where in the unpacked file they begin."""
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig", errors="surrogateescape" if config.errors == "repair" else "strict")
     except UnicodeDecodeError as error:
-        yield Rejection(identifier, "invalid_utf8", f"byte {error.start}")
+        start += len(BOM_UTF8) if data.startswith(BOM_UTF8) else 0
+        yield Rejection(identifier, "invalid_utf8", f"byte {start + error.start} of the file")
         return
     yield from _documents(identifier, text, config)
 
@@ -217,17 +247,21 @@ def _documents(identifier: str, text: str, config: ReaderConfig, title: str = ""
     if not text:
         yield Rejection(identifier, "empty")
         return
-    try:
-        size = len(text.encode())
-        title.encode()
-    except UnicodeEncodeError as error:
-        yield Rejection(identifier, "lone_surrogate", f"character {error.start}")
+    wrong = _LONE_SURROGATE.search(text) or _LONE_SURROGATE.search(title)
+    if wrong and config.errors != "repair":
+        yield Rejection(identifier, "lone_surrogate", f"character {wrong.start()}")
         return
+    title = _LONE_SURROGATE.sub("\ufffd", title)
     if len(text) <= config.maximum_characters:
-        yield Document(identifier, text, size, title)
+        yield _document(identifier, text, title)
         return
     for number, part in enumerate(_cut(text, config.maximum_characters), start=1):
-        yield Document(f"{identifier}/{number}", part, len(part.encode()), title)
+        yield _document(f"{identifier}/{number}", part, title)
+
+
+def _document(identifier: str, text: str, title: str) -> Document:
+    text, repaired = _LONE_SURROGATE.subn("\ufffd", text)
+    return Document(identifier, text, len(text.encode()), title, repaired > 0)
 
 
 def _cut(text: str, limit: int) -> Iterator[str]:

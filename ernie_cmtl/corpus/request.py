@@ -124,6 +124,7 @@ def new_corpus(words: Sequence[str], folder: Path, language: Language, config: P
     if not inputs:
         raise UserError("no input: name at least one file, folder, glob or dataset with --input")
     check_mixture(config.mixture, sorted({item.source for item in inputs}))
+    _check_policies(config.reader, inputs)
     named = {name: {} for name in DEFAULT_LAYERS[language]} if config.layers is None else config.layers
     return Request(folder, language, config, inputs, None, _make_layers(named, language))
 
@@ -146,6 +147,7 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
         raise UserError("nothing to add: name text with --input, layers with --layers, or labelled rows with --labelled")
     sources = sorted({*base.sources, *(item.source for item in inputs)})
     check_mixture(config.mixture if config.mixture is not None else base.mixture, sources)
+    _check_policies(config.reader, inputs)
     settings = {name: base.settings[name] for name in base.settings if name not in ADDABLE}
     merged = PrepareConfig.model_validate(settings | config.model_dump(mode="json", include=set(ADDABLE)))
     layers = _make_layers(base.layer_options | (config.layers or {}), base.language)
@@ -160,6 +162,14 @@ def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
     if found and not kept:
         raise UserError(f"no input outside of {folder}")
     return kept
+
+
+def _check_policies(reader: ReaderConfig, inputs: Sequence[SourceInput]) -> None:
+    sources = sorted({item.source for item in inputs})
+    if unknown := [name for name in reader.source_errors if name not in sources]:
+        raise UserError(
+            f"reader.source_errors names {', '.join(unknown)}; sources that are read are {', '.join(sources) or 'none'}"
+        )
 
 
 def _stamps(files: Iterable[str]) -> list[tuple[int, ...]]:
@@ -208,6 +218,16 @@ def begin(request: Request, restart: bool) -> dict[str, Any]:
     request.state.mkdir(parents=True)
     write_text(path, json.dumps(asked, ensure_ascii=False, indent=1))
     return asked
+
+
+def changed_files(asked: dict[str, Any], request: Request) -> list[str]:
+    """Return the inputs, and the names of labelled rows and layers, whose files are not what they were when a build began."""
+    now = json.loads(json.dumps(request.describe()))
+    inputs = [label for (_, label, before), (_, _, found) in zip(asked["inputs"], now["inputs"], strict=True) if before != found]
+    tables = request.config.labelled
+    rows = [name for name, before, found in zip(tables, asked["labelled"], now["labelled"], strict=True) if before != found]
+    layers = [name for name, described in now["layers"].items() if described != asked["layers"][name]]
+    return [*inputs, *(f"labelled.{name}" for name in rows), *(f"layers.{name}" for name in layers)]
 
 
 def give_up(request: Request) -> None:

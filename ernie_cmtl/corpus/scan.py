@@ -20,6 +20,8 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
 _HASHES = 1 << 64
+_FEWEST = 100
+"""Documents of a source that are needed to judge it by its rejections."""
 DIGEST_BYTES = 16
 ALREADY_THERE = -1
 
@@ -138,6 +140,29 @@ class Scan(BaseModel):
     """Source -> documents with a smaller split hash are held out."""
 
 
+@dataclass
+class _Rejected:
+    """What was rejected of a source: how much for each reason, and an example of each."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, Rejection] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return self.reasons.total()
+
+    def add(self, rejection: Rejection) -> None:
+        self.reasons[rejection.reason] += 1
+        self.examples.setdefault(rejection.reason, rejection)
+
+    def describe(self) -> str:
+        return ", ".join(f"{reason}: {count}{self._example(reason)}" for reason, count in self.reasons.most_common())
+
+    def _example(self, reason: str) -> str:
+        example = self.examples[reason]
+        return f", as {example.identifier}: {example.detail}" if example.detail else ""
+
+
 def scan(
     inputs: list[SourceInput],
     config: ReaderConfig,
@@ -151,35 +176,36 @@ def scan(
     first: running number of the first document; rules: of each source; sample: collects what the tokenizer is trained on.
 
     Raises:
-        UserError: Not one document can be used, or not one has the title that was asked for.
+        UserError: Not one document can be used, too many of a source cannot, or not one has the title that was asked for.
     """
     places = {item: place for place, item in enumerate(inputs)}
     documents = [0] * len(inputs)
-    used = size = titled = 0
-    reasons: Counter[str] = Counter()
-    examples: dict[str, Rejection] = {}
+    used = size = titled = duplicates = 0
+    rejected = {item.source: _Rejected() for item in inputs}
     for number, item, document in numbered_documents(inputs, [], config, first, first):
         documents[places[item]] += 1
         if isinstance(document, Rejection):
-            reasons[document.reason] += 1
-            examples.setdefault(document.reason, document)
+            rejected[item.source].add(document)
             continue
         digest = text_digest(document.text)
         if not seen.add(digest, number):
-            reasons["duplicate"] += 1
+            duplicates += 1
             continue
         used, size, titled = used + 1, size + document.size, titled + bool(document.title)
         rules[item.source].add(digest)
         if sample:
             sample.add(document, digest, item.source)
     if not used:
-        shown = (f"{reason}: {count}{_example(examples.get(reason))}" for reason, count in sorted(reasons.items()))
-        counts = ", ".join(shown) or "nothing was read"
-        raise UserError(f"no usable document in {len(inputs)} input(s) ({counts})")
+        shown = [f"duplicate: {duplicates}"] if duplicates else []
+        shown += [found.describe() for found in rejected.values() if found.count]
+        raise UserError(f"no usable document in {len(inputs)} input(s) ({', '.join(shown) or 'nothing was read'})")
+    for source, found in rejected.items():
+        read = sum(count for item, count in zip(inputs, documents, strict=True) if item.source == source)
+        if read >= _FEWEST and found.count > config.maximum_reject_rate * read:
+            raise UserError(
+                f"source {source}: {found.count} of {read} documents cannot be used ({found.describe()}), more than "
+                f"reader.maximum_reject_rate={config.maximum_reject_rate:g} allows"
+            )
     if config.title_field and not titled:
         raise UserError(f"no document has a title: reader.title_field={config.title_field} names no key or column with text")
     return Scan(documents=documents, used=used, bytes=size, heldout_below={name: rule.below for name, rule in rules.items()})
-
-
-def _example(rejection: Rejection | None) -> str:
-    return f", as {rejection.identifier}: {rejection.detail}" if rejection and rejection.detail else ""

@@ -18,6 +18,7 @@ from ernie_cmtl.corpus.scan import DIGEST_BYTES, split_hash, text_digest
 from ernie_cmtl.corpus.sources import Numbered, SourceInput
 from ernie_cmtl.corpus.titles import TITLES
 from ernie_cmtl.records import AnnotatedText, Array, Document, Rejection
+from ernie_cmtl.redaction import redactor
 
 _BATCH_BYTES = 1 << 20
 _MOST_REJECTS = 100_000
@@ -33,6 +34,7 @@ class ShardText:
     first: int
     read: int = 0
     duplicates: int = 0
+    repaired: int = 0
     size: int = 0
     """UTF-8 bytes of its documents."""
     documents: list[tuple[SourceInput, Document]] = field(default_factory=list)
@@ -49,6 +51,7 @@ class ShardText:
         if not is_used(digest):
             self.duplicates += 1
             return
+        self.repaired += document.repaired
         self.documents.append((item, document))
         self.digests.append(digest)
         self.size += document.size
@@ -122,6 +125,7 @@ def shard_arrays(
             kept[split_hash(digest) < heldout_below].append(place)
         else:
             text.rejected.append((item, Rejection(document.identifier, "no_tokens")))
+            text.repaired -= document.repaired
             size -= document.size
     shard = Shard(
         name=text.name,
@@ -129,6 +133,7 @@ def shard_arrays(
         first=text.first,
         read=text.read,
         duplicates=text.duplicates,
+        repaired=text.repaired,
         rejections=dict(sorted(Counter(rejection.reason for _, rejection in text.rejected).items())),
         bytes=size,
         train=_extent([annotated[place] for place in kept[False]]),
@@ -170,16 +175,17 @@ def write_shard(
 
     def fill(partial: Path) -> None:
         shard.hashes = {name: write_array(partial / f"{name}.npy", array) for name, array in arrays.items()}
-        rows = (json.dumps(_log_row(item, rejection), ensure_ascii=False) + "\n" for item, rejection in rejected)
+        hide = redactor()
+        rows = (json.dumps(_log_row(item, rejection, hide), ensure_ascii=False) + "\n" for item, rejection in rejected)
         write_text(partial / "rejects.jsonl", "".join(rows))
         write_text(partial / "shard.json", shard.model_dump_json(indent=1))
 
     write_folder(folder / shard.name, fill)
 
 
-def _log_row(item: SourceInput, rejection: Rejection) -> dict[str, Any]:
+def _log_row(item: SourceInput, rejection: Rejection, hide: Callable[[str], str]) -> dict[str, Any]:
     place = {"source": item.source, "file": item.input.label, "document": rejection.identifier}
-    return {**place, "reason": rejection.reason, "detail": rejection.detail}
+    return {**place, "reason": rejection.reason, "detail": hide(rejection.detail)}
 
 
 def finished_shards(folder: Path, first: int) -> list[Shard]:

@@ -75,7 +75,7 @@ def numbered_documents(
         if place < len(counts) and number + counts[place] <= start:
             number += counts[place]
             continue
-        for document in read_documents(item.input, config):
+        for document in read_documents(item.input, config.of_source(item.source)):
             if number >= start:
                 yield number, item, document
             number += 1

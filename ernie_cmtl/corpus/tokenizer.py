@@ -79,10 +79,15 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     """
     from transformers import AutoTokenizer
 
+    # What the library raises has no common type; without the switch it asks whether to run code.
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"cannot load a tokenizer from {str(name_or_path)!r}: {str(error).splitlines()[0]}") from error
+        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path), trust_remote_code=False)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot load a tokenizer from {str(name_or_path)!r}: {reason}") from error
+    # Nothing that could name code is handed on with what is saved.
+    tokenizer.init_kwargs.pop("auto_map", None)
+    tokenizer.chat_template = None
     if not tokenizer.is_fast:
         raise UserError(f"tokenizer {str(name_or_path)!r} is not a fast one; annotation needs character offsets")
     names = ("cls_token", "sep_token", "pad_token", "mask_token")

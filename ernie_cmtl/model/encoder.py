@@ -6,11 +6,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForPreTraining, ErnieConfig, ErnieModel
+from transformers import ErnieConfig, ErnieModel
 from transformers.activations import ACT2FN
 
-from ernie_cmtl.errors import UserError
 from ernie_cmtl.model import packed_attention
+from ernie_cmtl.model.pretrained import pretrained_config
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Vocabulary
 
@@ -101,8 +101,8 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
         "layer_norm_eps": config.layer_norm_epsilon,
     }
     if config.init_from:
-        found = AutoConfig.from_pretrained(config.init_from).to_dict()
-        sizes = {name: found[name] for name in sizes}
+        found = pretrained_config(config.init_from)
+        sizes = {name: getattr(found, name) for name in sizes}
     settings = ErnieConfig(
         **sizes,
         vocab_size=vocabulary.size,
@@ -143,19 +143,6 @@ def recompute_activations(encoder: ErnieModel) -> None:
 def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:
     """Return the settings of `EncoderConfig` that give an encoder of the same shape, whatever it started from."""
     return {name: getattr(encoder.config, theirs) for name, theirs in SIZES.items()}
-
-
-def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the names it lacks."""
-    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
-    try:
-        model, report = AutoModelForPreTraining.from_pretrained(init_from, **options)
-    except OSError as error:
-        raise UserError(f"init_from {init_from!r} holds no safetensors weights: {str(error).splitlines()[0]}") from error
-    missing = set(report["missing_keys"])
-    prefix = model.base_model_prefix + "."
-    weights = {k.removeprefix(prefix): v for k, v in model.state_dict().items() if k not in missing}
-    return weights, sorted(missing)
 
 
 def load_encoder_weights(encoder: ErnieModel, weights: dict[str, Tensor]) -> list[str]:

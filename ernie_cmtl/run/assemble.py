@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pydantic import ValidationError
-from transformers import AutoConfig
 
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.manifest import Split
@@ -17,8 +16,9 @@ from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.data.loader import StageData, StepSource
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import build_encoder, checkpoint_weights, load_encoder_weights, recompute_activations
+from ernie_cmtl.model.encoder import build_encoder, load_encoder_weights, recompute_activations
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.records import MASKED_TOKEN, Ledger
 from ernie_cmtl.registry import find_task
 from ernie_cmtl.scheduling.plan import Plan
@@ -172,6 +172,8 @@ class Run:
         encoder_config, seed = self.config.encoder, self.config.seed
         if encoder_config.init_from:
             check_checkpoint(encoder_config.init_from, self.corpus.manifest.vocabulary_hash)
+            # Before anything is made as large as the checkpoint says that it is.
+            weights, missing = checkpoint_weights(encoder_config.init_from)
         encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
         positions = encoder.config.max_position_embeddings
         if self.config.longest_row > positions:
@@ -180,7 +182,6 @@ class Run:
             recompute_activations(encoder)
         model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
         if encoder_config.init_from:
-            weights, missing = checkpoint_weights(encoder_config.init_from)
             fresh = load_encoder_weights(encoder, weights)
             head = model.heads[MASKED_TOKEN]
             named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
@@ -242,12 +243,7 @@ def check_checkpoint(init_from: str, expected_hash: str) -> None:
     Raises:
         UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
     """
-    try:
-        found = AutoConfig.from_pretrained(init_from)
-    except (OSError, ValueError) as error:
-        raise UserError(f"init_from {init_from!r} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if found.model_type not in ("bert", "ernie"):
-        raise UserError(f"init_from {init_from!r} is a {found.model_type!r} checkpoint; accepted are bert and ernie")
+    found = pretrained_config(init_from)
     if not found.tie_word_embeddings:
         raise UserError(f"init_from {init_from!r} has an output embedding of its own; accepted are checkpoints that tie it")
     if vocabulary_hash(load_tokenizer(init_from)) != expected_hash:

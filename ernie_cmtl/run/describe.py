@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig
-
 from ernie_cmtl.config import RunConfig, TaskConfig
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
+from ernie_cmtl.model.pretrained import pretrained_config
 from ernie_cmtl.registry import describe_task
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.scheduling.plan import Plan
@@ -122,8 +122,8 @@ def _encoder_sizes(config: EncoderConfig) -> tuple[int, int, int] | None:
     if not config.init_from:
         return config.layers, config.hidden_size, config.intermediate_size or 4 * config.hidden_size
     try:
-        found = AutoConfig.from_pretrained(config.init_from)
-    except (OSError, ValueError):
+        found = pretrained_config(config.init_from)
+    except UserError:
         return None
     return found.num_hidden_layers, found.hidden_size, found.intermediate_size
 

@@ -121,6 +121,7 @@ def test_every_document_read_is_used_rejected_or_a_duplicate(mixed: Mixed, built
         "rejected": rejected,
         "duplicates": mixed.duplicates,
         "heldout": used // 4,
+        "repaired": 0,
     }
     assert result["documents"] == expected
     assert result["rejections"] == Counter(reason for _, _, reason in mixed.rejects)
@@ -230,7 +231,7 @@ def test_the_tokenizer_learns_nothing_from_heldout_texts(tmp_path: Path) -> None
 def test_one_document_makes_a_corpus_with_nothing_held_out(tmp_path: Path) -> None:
     text = sample_texts("en", 1)
     result = build_corpus(tmp_path, text, **FEW)
-    assert result["documents"] == {"read": 1, "used": 1, "rejected": 0, "duplicates": 0, "heldout": 0}
+    assert result["documents"] == {"read": 1, "used": 1, "rejected": 0, "duplicates": 0, "heldout": 0, "repaired": 0}
     corpus = Corpus(tmp_path / "corpus")
     assert texts_of(corpus, "train", text) == text
     assert corpus.split("heldout").documents == corpus.split("heldout").tokens == 0
@@ -317,7 +318,7 @@ def test_input_that_changes_during_the_build_is_reported(tmp_path: Path, change:
     [
         (
             {"a.txt": b"\xff", "b.txt": b" ", "c.jsonl": b"{}\n5\n"},
-            r"in 3 input.*empty: 1, invalid_utf8: 1, as a.txt: byte 0, no_text_field: 2, as c.jsonl#1: no .text.",
+            r"in 3 input.*no_text_field: 2, as c.jsonl#1: no .text.*invalid_utf8: 1, as a.txt: byte 0 of the file, empty: 1",
         ),
         ({"a.jsonl": b""}, "no usable document in 1 input.*nothing was read"),
         ({"a.txt": "\u200b\u200d".encode()}, "no usable document"),

@@ -1,0 +1,78 @@
+"""Checkpoints of transformers that an encoder may start from, read so that nothing in them can run or fetch code."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import BertConfig, BertForPreTraining, ErnieConfig, ErnieForPreTraining, PretrainedConfig
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
+from transformers.utils.hub import cached_file
+
+from ernie_cmtl.errors import UserError
+
+_CONFIGS: dict[str, type[BertConfig] | type[ErnieConfig]] = {"bert": BertConfig, "ernie": ErnieConfig}
+_MODELS: dict[str, Any] = {"bert": BertForPreTraining, "ernie": ErnieForPreTraining}
+_KEPT = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
+    *("max_position_embeddings", "type_vocab_size", "layer_norm_eps", "pad_token_id", "tie_word_embeddings"),
+    *("use_task_id", "task_type_vocab_size"),
+)
+"""What is taken from a config; others may name code, kernels of the Hub or quantizers."""
+_MOST_LAYERS = 1000
+
+
+def pretrained_config(init_from: str) -> BertConfig | ErnieConfig:
+    """Return the config of a BERT or Ernie checkpoint, its sizes and nothing else.
+
+    Raises:
+        UserError: It cannot be loaded or is of another kind.
+    """
+    # What the library raises about a config that is none has no common type.
+    try:
+        found, _ = PretrainedConfig.get_config_dict(init_from)
+        kind = found.get("model_type")
+        if kind in _CONFIGS and int(found.get("num_hidden_layers", 0)) > _MOST_LAYERS:
+            raise ValueError(f"it has {found['num_hidden_layers']} layers; accepted are up to {_MOST_LAYERS}")
+        if kind in _CONFIGS:
+            return _CONFIGS[kind](**{name: found[name] for name in _KEPT if name in found})
+    except Exception as error:
+        raise UserError(f"init_from {init_from!r} cannot be loaded: {_first_line(error)}") from error
+    raise UserError(f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are {' and '.join(_CONFIGS)}")
+
+
+def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the names it lacks.
+
+    Raises:
+        UserError: It is no such checkpoint, has no safetensors weights, or other ones than its config says.
+    """
+    config = pretrained_config(init_from)
+    options: dict[str, Any] = {"config": config, "use_safetensors": True, "output_loading_info": True}
+    try:
+        _check_index(init_from)
+        model, report = _MODELS[config.model_type].from_pretrained(init_from, **options)
+    except Exception as error:
+        raise UserError(f"init_from {init_from!r} holds no safetensors weights that fit: {_first_line(error)}") from error
+    missing = set(report["missing_keys"])
+    prefix = model.base_model_prefix + "."
+    weights = {k.removeprefix(prefix): v for k, v in model.state_dict().items() if k not in missing}
+    return weights, sorted(missing)
+
+
+def _check_index(init_from: str) -> None:
+    """Refuse an index that names other files than safetensors beside it: the library would unpickle them."""
+    try:
+        path = cached_file(init_from, SAFE_WEIGHTS_INDEX_NAME)
+    except OSError:
+        path = None
+    if path is None:
+        return
+    named = json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values()
+    if other := [name for name in named if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name)]:
+        raise ValueError(f"{SAFE_WEIGHTS_INDEX_NAME} names {other[0]!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
