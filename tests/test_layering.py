@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ernie_cmtl", "pretrain_tasks")
 LONGEST_FILE = 300
 
-BOTTOM = {"errors", "randomness", "records"}
+BOTTOM = {"errors", "files", "randomness", "records"}
 CONTRACT = BOTTOM | {"task"}
 TRAINED = CONTRACT | {"data", "model", "scheduling"}
 JUDGED = TRAINED | {"training"}
@@ -23,6 +23,7 @@ EVERYTHING = COMPOSED | {"config", "corpus", "registry", "run", "pretrain_tasks"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": {"records"},
     "randomness": set(),
     "records": set(),
     "settings": {"errors"},

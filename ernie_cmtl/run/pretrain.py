@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.files import write_text
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.evaluation.retention import START
+from ernie_cmtl.files import write_text
 from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
