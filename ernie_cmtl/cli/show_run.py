@@ -52,6 +52,17 @@ class RunView(Observer):
         now = f"{line['workers']} worker(s) in place of {before}, {line['rows_of_each_worker']} rows each"
         self._console.print(f"{now}; left: {left}")
 
+    def fell_back(self, step: int, damaged: list[str]) -> None:
+        """Name each damaged checkpoint."""
+        for problem in damaged:
+            self._console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"the run falls back to step {step}; what is damaged is kept as damaged-step-N")
+
+    def changed(self, settings: dict[str, tuple[Any, Any]]) -> None:
+        """List the settings that are not those of the checkpoint."""
+        listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in settings.items())
+        self._console.print(f"settings changed since the checkpoint: {listed}", markup=False, soft_wrap=True)
+
     def decided(self, stage: str, decision: Decision) -> None:
         """Say what each task gets now."""
         moved = (f"{task} {decision.left[task]:,.1f} -> {now:,}" for task, now in decision.revision.budgets.items())

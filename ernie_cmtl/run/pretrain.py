@@ -23,11 +23,10 @@ from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
 from ernie_cmtl.run.progress import Observer, Window
-from ernie_cmtl.run.resume import identity, load_newest, resume_point
+from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
+from ernie_cmtl.run.saving import Saving, pass_over_damaged
 from ernie_cmtl.settings import dump
-from ernie_cmtl.training.checkpoint import save_checkpoint
-from ernie_cmtl.training.learning_rate import pinned_steps
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
@@ -41,16 +40,12 @@ class _Part:
     run: Run
     workers: Workers
     trainer: Trainer
+    saving: Saving
     folder: Path
     observer: Observer
     heldout_streams: list[SampleStream]
     feedback: Feedback
     heldout: dict[str, HeadScore] = field(default_factory=dict)
-
-    @property
-    def pinned(self) -> frozenset[int]:
-        """Steps whose checkpoints are kept for good."""
-        return pinned_steps(self.run.table.steps, self.run.config.optimizer, self.run.table.restarts)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
         config, model = self.run.config, self.trainer.model
@@ -66,14 +61,19 @@ class _Part:
                 log.write("feedback", ledger.step, {"stage": stage, **decision.line()})
                 self.observer.decided(stage, decision)
 
-    def save(self, ledger: Ledger) -> None:
-        if self.workers.is_main:
-            config = self.run.config
-            about: dict[str, Any] = {"identity": identity(config), "pin": self.run.pin, "tasks": self.run.table.tasks}
-            about |= {"feedback": self.feedback.state(), "workers": self.workers.count}
-            folder, keep = self.folder / "checkpoints", config.training.keep_checkpoints
-            save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep, self.pinned)
-        self.workers.wait()
+    def announce(self, log: MetricsLog, step: int, about: dict[str, Any], damaged: list[str]) -> None:
+        """Write down and say what is not as it was when the checkpoint was made that the run goes on from."""
+        if damaged:
+            log.write("damaged", step, {"checkpoints": damaged})
+            self.observer.fell_back(step, damaged)
+        if changed := changed_settings(self.saving.settings, about):
+            log.write("settings", step, {"changed": changed})
+            self.observer.changed(changed)
+        before, workers = about.get("workers", self.workers.count), self.workers.count
+        if before != workers and step < self.run.table.steps:
+            line = reallocation(self.run.config, self.feedback.plan, step, workers)
+            log.write("workers", step, {"before": before, **line})
+            self.observer.reallocated(before, line)
 
 
 def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     check_installed(config.training.trackers)
     workers = Workers(config.training.precision, config.training.trackers, config.run)
     config.check_workers(workers.count)
+    damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)
     model = run.new_model()
     trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed)
@@ -95,16 +96,18 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     if ledger.step:
         load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    part = _Part(run, workers, trainer, config.run, observer, heldout_streams, Feedback(config, run.table))
+    saving = Saving(run, _resolved(config, model), workers)
+    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, Feedback(config, run.table))
     if about:
         part.feedback.load(about["feedback"])
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
-        write_text(config.run / "config.yaml", dump(_resolved(config, model)))
-        (config.run / "corpus.json").write_text(json.dumps(_pinned(run)), encoding="utf-8")
+        write_text(config.run / "config.yaml", dump(saving.settings))
+        write_text(config.run / "corpus.json", json.dumps(_pinned(run)))
+    saving.check_space(model, ledger.step)
     try:
         with _stop_on_signal(trainer):
-            return _train(part, ledger, about.get("workers", workers.count))
+            return _train(part, ledger, about, damaged)
     finally:
         trainer.release()
         workers.close()
@@ -132,7 +135,7 @@ def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
             yield result
 
 
-def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
+def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str]) -> dict[str, Any]:
     run, trainer, workers = part.run, part.trainer, part.workers
     config, table = run.config, run.table
     start, first = time.perf_counter(), ledger.step
@@ -142,10 +145,8 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
         part.observer.started(table.steps, first, workers.count, workers.precision)
     every = config.training.heldout_every
     with _open_log(part, first) as log:
-        if log and workers_before != workers.count and first < table.steps:
-            line = reallocation(config, part.feedback.plan, first, workers.count)
-            log.write("workers", first, {"before": workers_before, **line})
-            part.observer.reallocated(workers_before, line)
+        if log:
+            part.announce(log, first, about, damaged)
         if part.feedback.lacks(first) or (not first and (every or len(table.stages) > 1)):
             part.evaluate(log, ledger, table.stages[table.stage_of(first)].name if first else START)
         window = _window(trainer)
@@ -161,8 +162,8 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
             if done in table.ends or (every and done % every == 0) or part.feedback.measures(done):
                 part.evaluate(log, ledger, stage)
                 window.started = time.perf_counter() if not window.steps else window.started
-            if done % config.training.checkpoint_every == 0 or done in part.pinned or done == table.steps or stopped:
-                part.save(ledger)
+            if part.saving.due(done) or stopped:
+                part.saving.save(trainer, ledger, part.feedback.state())
             if stopped:
                 break
         if not part.heldout and ledger.step == table.steps:

@@ -42,6 +42,12 @@ class Observer:
     def reallocated(self, before: int, line: dict[str, Any]) -> None:
         """The run goes on with another number of workers than before; line: what each of them takes over."""
 
+    def fell_back(self, step: int, damaged: list[str]) -> None:
+        """Newer checkpoints are damaged, each for a reason, so the run goes on from this step."""
+
+    def changed(self, settings: dict[str, tuple[Any, Any]]) -> None:
+        """The run goes on with other settings than its checkpoint was made with: dotted key -> (old, new)."""
+
     def logged(self, stage: str, line: dict[str, Any]) -> None:
         """A line of training metrics was written."""
 
