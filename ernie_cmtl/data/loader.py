@@ -1,5 +1,6 @@
 """Steps for one worker: the whole step is planned, only the worker's own groups are made."""
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -130,9 +131,16 @@ def load_steps(source: StepSource) -> DataLoader[StepData]:
         batch_size=None,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
+        worker_init_fn=_leave_stopping_to_the_trainer,
         # Workers share the opened corpus with this process; pickling it would copy the mapped files.
         multiprocessing_context="fork" if workers else None,
     )
+
+
+def _leave_stopping_to_the_trainer(_: int) -> None:
+    """Ignore what is sent to all processes of a run, or the step that is to be saved would wait for data that never comes."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def fixed_batches(stream: SampleStream, samples: int, config: DataConfig, pad_id: int) -> Iterator[tuple[int, Batch]]:

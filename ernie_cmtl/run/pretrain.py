@@ -1,7 +1,6 @@
 """The verb pretrain: a run from its first step, or from its newest checkpoint, to its last."""
 
 import json
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from ernie_cmtl.run.progress import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
 from ernie_cmtl.run.saving import Saving, pass_over_damaged
+from ernie_cmtl.run.stopping import stop_on_signal
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import check_installed, tracker_options
@@ -106,7 +106,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         write_text(config.run / "corpus.json", json.dumps(_pinned(run)))
     saving.check_space(model, ledger.step)
     try:
-        with _stop_on_signal(trainer):
+        with stop_on_signal(trainer):
             return _train(part, ledger, about, damaged)
     finally:
         trainer.release()
@@ -230,19 +230,3 @@ def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult
         }
         log.write("train", result.ledger.step, line)
         part.observer.logged(stage, {"step": result.ledger.step, **line})
-
-
-@contextmanager
-def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a stop after the running step; a second one ends at once."""
-
-    def request(number: int, _: object) -> None:
-        trainer.stop_requested = True
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
