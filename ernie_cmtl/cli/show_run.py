@@ -42,6 +42,11 @@ class RunView(Observer):
             f"[dim]{line['step']:>7}[/] loss {line['loss']:.4f}  {scores}  [dim]{rate}[/]", highlight=False, soft_wrap=True
         )
 
+    def skipped(self, line: dict[str, Any]) -> None:
+        """Name a step that changed nothing."""
+        tasks = ", ".join(line["tasks"])
+        self._console.print(f"step {line['step']} skipped: not finite in {tasks}, groups {line['groups']}", style="red")
+
     def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
         """Show held-out scores."""
         self._console.print(score_table(f"held out, step {step}, stage {stage}", scores))

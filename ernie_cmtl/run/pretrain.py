@@ -1,6 +1,7 @@
 """The verb pretrain: a run from its first step, or from its newest checkpoint, to its last."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
+from ernie_cmtl.run.guard import Guard, skipped_by_task
 from ernie_cmtl.run.progress import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
@@ -45,6 +47,7 @@ class _Part:
     observer: Observer
     heldout_streams: list[SampleStream]
     feedback: Feedback
+    guard: Guard
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
@@ -97,7 +100,9 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
     saving = Saving(run, _resolved(config, model), workers)
-    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, Feedback(config, run.table))
+    guard = Guard(run.table.tasks, config.training.skipped_steps_limit, workers)
+    feedback = Feedback(config, run.table)
+    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard)
     if about:
         part.feedback.load(about["feedback"])
     if workers.is_main:
@@ -161,7 +166,7 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
                 window = _window(trainer)
             if done in table.ends or (every and done % every == 0) or part.feedback.measures(done):
                 part.evaluate(log, ledger, stage)
-                window.started = time.perf_counter() if not window.steps else window.started
+                window.started = time.perf_counter() if not window.results else window.started
             if part.saving.due(done) or stopped:
                 part.saving.save(trainer, ledger, part.feedback.state())
             if stopped:
@@ -183,6 +188,7 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
         "losses": {name: score["loss"] for name, score in part.heldout.items()},
         "heldout": part.heldout,
         "retention": run_retention(part.folder, table, ledger.step),
+        "skipped": skipped_by_task(part.folder),
         "seconds": round(seconds, 3),
         "real_tokens_per_second": round(all_tokens / seconds, 1),
         "worker": workers.rank,
@@ -211,18 +217,19 @@ def _open_log(part: _Part, step: int) -> Iterator[MetricsLog | None]:
 
 def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
     workers, run = part.workers, part.run
+    trained = len(window.results) - _skipped(part, log, window, stage)
     statistics = workers.sum(window.statistics).cpu()
-    loss = float(workers.sum(window.loss)) / window.steps
+    loss = float(workers.sum(window.loss)) / max(1, trained)
     seconds = time.perf_counter() - window.started
     counts = torch.tensor([window.real_tokens, window.slots], dtype=torch.int64, device=workers.device)
     real_tokens, slots = (int(value) for value in workers.sum(counts))
-    if log:
+    if log and trained:
         line = {
             "stage": stage,
             "loss": loss,
             "tasks": scores_by_head(statistics, part.trainer.model.specs, run.instances),
             "learning_rate": result.learning_rate,
-            "gradient_norm": float(result.gradient_norm),
+            "gradient_norm": _finite(float(result.gradient_norm)),
             "real_tokens_per_second": round(real_tokens / seconds, 1),
             "packing_efficiency": round(real_tokens / slots, 4),
             "data_wait_share": round(window.wait_seconds / seconds, 4),
@@ -230,3 +237,19 @@ def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult
         }
         log.write("train", result.ledger.step, line)
         part.observer.logged(stage, {"step": result.ledger.step, **line})
+
+
+def _skipped(part: _Part, log: MetricsLog | None, window: Window, stage: str) -> int:
+    """Write down the steps of a window that were skipped, and return how many they are."""
+    lines = part.guard.skipped(window.results)
+    if log:
+        for line in lines:
+            log.write("skipped", line["step"], {"stage": stage, **line})
+            part.observer.skipped(line)
+    part.guard.check()
+    return len(lines)
+
+
+def _finite(value: float) -> float | None:
+    """Return a number as JSON can hold it."""
+    return value if math.isfinite(value) else None
