@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints
+from ernie_cmtl.training.metrics import read_metrics
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
 
@@ -43,23 +45,31 @@ def long_run(english: Corpus, run: Path) -> RunConfig:
 
 
 def started(config: RunConfig, folder: Path, workers: int) -> list[subprocess.Popen[bytes]]:
-    """Start workers without a launcher, each in a process group of its own, and wait until they train."""
+    """Start workers without a launcher, each in a process group of its own."""
     command, environment = _command(config, folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    processes = [
+    return [
         subprocess.Popen(command, env=environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **quiet)  # type: ignore[call-overload]
         for rank in range(workers)
     ]
+
+
+def wait_until(true: Callable[[], bool], processes: list[subprocess.Popen[bytes]]) -> None:
+    """Wait for something that processes must bring about before any of them ends."""
     deadline = time.monotonic() + 120
-    metrics = config.run / "metrics.jsonl"
-    while time.monotonic() < deadline and (not metrics.exists() or metrics.read_text().count('"train"') < 3):
+    while not true():
+        assert time.monotonic() < deadline
         assert all(process.poll() is None for process in processes)
-        time.sleep(0.02)
-    return processes
+        time.sleep(0.001)
+
+
+def last_step(run: Path) -> int:
+    """The last step that a run has logged."""
+    return max((line["step"] for line in read_metrics(run, "train")), default=0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -74,6 +84,7 @@ def test_a_signal_that_comes_twice_saves_the_running_step(tiny_config: RunConfig
 def test_a_signal_to_one_worker_and_its_loaders_stops_all_workers_at_one_saved_step(english: Corpus, tmp_path: Path) -> None:
     config = long_run(english, tmp_path / "run")
     processes = started(config, tmp_path, 2)
+    wait_until(lambda: last_step(config.run) >= 3, processes)
     children = [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
     assert len(children) >= 4
     start = time.monotonic()
@@ -98,13 +109,10 @@ def test_the_launcher_brings_a_killed_run_back_by_itself(english: Corpus, tmp_pa
     command, environment = _command(config("whole"), tmp_path, workers=2)
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=200)
     command, environment = _command(config("killed"), tmp_path, workers=2)
-    command.insert(command.index("--nproc-per-node"), "--max-restarts=2")
+    command.insert(command.index("--nproc-per-node"), "--max-restarts=5")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    metrics = config("killed").run / "metrics.jsonl"
-    for rank, steps in ((1, 40), (0, 120)):
-        while process.poll() is None and (not metrics.exists() or metrics.read_text().count('"train"') < steps):
-            time.sleep(0.02)
-        sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[rank].kill()
-    assert process.wait(200) == 0
+    wait_until(lambda: last_step(config("killed").run) >= 40, [process])
+    min(psutil.Process(process.pid).children(), key=lambda child: child.pid).kill()
+    assert process.wait(250) == 0
     assert _trace(config("killed").run) == _trace(config("whole").run)
     assert _same(_final(config("killed").run), _final(config("whole").run))
