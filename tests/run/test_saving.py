@@ -16,6 +16,7 @@ from ernie_cmtl.training import checkpoint
 from ernie_cmtl.training.checkpoint import checkpoints
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
+from tests.run.test_stopping import last_step, started
 
 
 class Listener(Watcher):
@@ -145,3 +146,11 @@ def test_a_disk_without_room_is_refused_before_the_first_step(tiny_config: RunCo
         pretrain(tiny_config, Watcher())
     room(1.1)
     assert pretrain(tiny_config, Watcher())["finished"]
+
+
+def test_where_the_main_worker_cannot_save_all_workers_end_alike(tiny_config: RunConfig, tmp_path: Path) -> None:
+    tiny_config.run.mkdir()
+    (tiny_config.run / "checkpoints").write_text("in the way")
+    processes = started(tiny_config, tmp_path, 2)
+    assert [process.wait(60) for process in processes] == [2, 2]
+    assert last_step(tiny_config.run) == 4
