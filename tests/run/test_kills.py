@@ -37,10 +37,9 @@ def saving(run: Path) -> bool:
 def kill(config: RunConfig, folder: Path, workers: int, kind: str, chance: random.Random) -> bool:
     """Go on with a run for a few steps, kill one of its processes, wait for the others; tell whether it was inside a save."""
     run = config.run
-    found = checkpoints(run / "checkpoints")
-    step = int(found[-1].name.removeprefix("step-")) if found else 0
+    # The log still has what came after the newest checkpoint.
+    target = last_step(run) + chance.randint(1, 3)
     processes = started(config, folder, workers)
-    target = step + chance.randint(1, 7)
     wait_until(lambda: last_step(run) >= target, processes)
     family = [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
     if kind == "save":
@@ -65,7 +64,7 @@ def finish(config: RunConfig, folder: Path, workers: int) -> None:
 
 def check_kills(corpus: Corpus, folder: Path, workers: int, loader_workers: int, kinds: list[str], seed: int) -> None:
     """Kill a run once for each kind, and compare its end with that of one that nothing happened to."""
-    steps = 4 * (2 * len(kinds) + 2)
+    steps = 4 * (3 * len(kinds) + 3)
     config, whole = (config_of(corpus, folder / name, steps, loader_workers) for name in ("run", "whole"))
     chance = random.Random(seed)
     inside = [kill(config, folder, workers, kind, chance) for kind in kinds]
