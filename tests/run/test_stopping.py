@@ -103,7 +103,7 @@ def test_a_signal_to_one_worker_and_its_loaders_stops_all_workers_at_one_saved_s
 def test_the_launcher_brings_a_killed_run_back_by_itself(english: Corpus, tmp_path: Path) -> None:
     def config(name: str) -> RunConfig:
         settings = tiny_settings(english, tmp_path / name)
-        settings["stages"][0]["budgets"]["knowledge_masking"] = 300
+        settings["stages"][0]["budgets"]["knowledge_masking"] = 80
         return RunConfig.model_validate(settings)
 
     command, environment = _command(config("whole"), tmp_path, workers=2)
@@ -111,7 +111,7 @@ def test_the_launcher_brings_a_killed_run_back_by_itself(english: Corpus, tmp_pa
     command, environment = _command(config("killed"), tmp_path, workers=2)
     command.insert(command.index("--nproc-per-node"), "--max-restarts=5")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: last_step(config("killed").run) >= 40, [process])
+    wait_until(lambda: last_step(config("killed").run) >= 30, [process])
     min(psutil.Process(process.pid).children(), key=lambda child: child.pid).kill()
     assert process.wait(250) == 0
     assert _trace(config("killed").run) == _trace(config("whole").run)
