@@ -57,7 +57,7 @@ def kill(config: RunConfig, folder: Path, workers: int, kind: str, chance: rando
 def finish(config: RunConfig, folder: Path, workers: int) -> None:
     """Train to the end."""
     if workers == 1:
-        pretrain(config, Watcher())
+        assert pretrain(config, Watcher())["finished"]
     else:
         assert [process.wait(250) for process in started(config, folder, workers)] == [0] * workers
 
