@@ -58,6 +58,11 @@ class TrainingConfig(BaseModel):
     """Held-out samples of each task."""
     checkpoint_every: int = Field(1000, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    """Newest checkpoints that stay; with 1 there is none to fall back to if it is damaged."""
+    keep_every: int | None = Field(None, ge=1)
+    """Steps between checkpoints that are kept for good; none: no such checkpoints."""
+    skipped_steps_limit: int = Field(10, ge=1)
+    """Steps in a row whose loss or gradient is not finite, after which a run ends; each is skipped."""
     max_hours: float | None = Field(None, gt=0)
     """Save and stop after so many hours; the same command goes on. None: train to the end."""
     trackers: list[str] = ["tensorboard"]

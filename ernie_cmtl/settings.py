@@ -1,7 +1,8 @@
 """Settings as people write them -> checked models, with messages that name the bad key or value and the accepted ones."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import yaml
@@ -75,6 +76,21 @@ def _accepted_keys(model: type[BaseModel], location: Sequence[int | str]) -> lis
         inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
         model = inner[0] if inner else model
     return sorted(model.model_fields)
+
+
+def differences(before: Any, after: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return what differs between two nested settings: dotted key -> (before, after); None stands for what is not there."""
+    pairs: Iterable[tuple[Any, Any, Any]]
+    if isinstance(before, dict) and isinstance(after, dict):
+        pairs = ((key, before.get(key), after.get(key)) for key in before | after)
+    elif isinstance(before, list) and isinstance(after, list):
+        pairs = ((key, *pair) for key, pair in enumerate(zip_longest(before, after)))
+    else:
+        return {} if before == after else {name: (before, after)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key, old, new in pairs:
+        found |= differences(old, new, f"{name}.{key}" if name else str(key))
+    return found
 
 
 def dump(config: BaseModel) -> str:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ernie_cmtl", "pretrain_tasks")
 LONGEST_FILE = 300
 
-BOTTOM = {"errors", "randomness", "records", "redaction"}
+BOTTOM = {"errors", "files", "randomness", "records", "redaction"}
 CONTRACT = BOTTOM | {"task"}
 TRAINED = CONTRACT | {"data", "model", "scheduling"}
 JUDGED = TRAINED | {"training"}
@@ -24,6 +24,7 @@ EVERYTHING = COMPOSED | {"config", "corpus", "registry", "run", "pretrain_tasks"
 MAY_IMPORT: dict[str, set[str]] = {
     "redaction": set(),
     "errors": {"redaction"},
+    "files": {"errors", "records"},
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ernie_cmtl.config import RunConfig, load_run_config
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.settings import dump, validate
+from ernie_cmtl.settings import differences, dump, validate
 
 MINIMAL: dict[str, Any] = {"run": "runs/a", "corpus": "corpora/b", "stages": [{"name": "only", "budgets": {"capitalization": 5}}]}
 
@@ -279,3 +279,11 @@ def test_numbers_survive_the_dump_exactly(
     path = tmp_path_factory.mktemp("dump") / "run.yaml"
     path.write_text(dump(first), encoding="utf-8")
     assert load_run_config(path) == first
+
+
+def test_differences_name_each_key_with_both_values() -> None:
+    before = {"a": 1, "b": {"c": [1, {"d": 2}], "same": None}, "gone": False}
+    after = {"a": 1, "b": {"c": [1, {"d": 3}, 4], "same": None}, "new": {"e": 5}}
+    assert differences(before, before) == {}
+    assert differences(before, after) == {"b.c.1.d": (2, 3), "b.c.2": (None, 4), "gone": (False, None), "new": (None, {"e": 5})}
+    assert differences({"a": {"b": 1}}, {"a": [1]}) == {"a": ({"b": 1}, [1])}

@@ -42,6 +42,11 @@ class RunView(Observer):
             f"[dim]{line['step']:>7}[/] loss {line['loss']:.4f}  {scores}  [dim]{rate}[/]", highlight=False, soft_wrap=True
         )
 
+    def skipped(self, line: dict[str, Any]) -> None:
+        """Name a step that changed nothing."""
+        tasks = ", ".join(line["tasks"])
+        self._console.print(f"step {line['step']} skipped: not finite in {tasks}, groups {line['groups']}", style="red")
+
     def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
         """Show held-out scores."""
         self._console.print(score_table(f"held out, step {step}, stage {stage}", scores))
@@ -51,6 +56,17 @@ class RunView(Observer):
         left = ", ".join(f"{task} {iterations:,.1f}" for task, iterations in line["left"].items())
         now = f"{line['workers']} worker(s) in place of {before}, {line['rows_of_each_worker']} rows each"
         self._console.print(f"{now}; left: {left}")
+
+    def fell_back(self, step: int, damaged: list[str]) -> None:
+        """Name each damaged checkpoint."""
+        for problem in damaged:
+            self._console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"the run falls back to step {step}; what is damaged is kept as damaged-step-N")
+
+    def changed(self, settings: dict[str, tuple[Any, Any]]) -> None:
+        """List the settings that are not those of the checkpoint."""
+        listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in settings.items())
+        self._console.print(f"settings changed since the checkpoint: {listed}", markup=False, soft_wrap=True)
 
     def decided(self, stage: str, decision: Decision) -> None:
         """Say what each task gets now."""

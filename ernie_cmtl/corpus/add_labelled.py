@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from ernie_cmtl.corpus.files import file_hash, write_array, write_folder
 from ernie_cmtl.corpus.formats import read_rows
 from ernie_cmtl.corpus.labelled import LABELS
 from ernie_cmtl.corpus.manifest import LabelledColumn, LabelledTable
 from ernie_cmtl.corpus.processes import Processes, annotate_texts
 from ernie_cmtl.corpus.scan import HeldoutRule, split_hash, text_digest
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import file_hash, write_array, write_folder
 from ernie_cmtl.records import AnnotatedText, Array, IntArray
 
 MOST_GUESSED_CLASSES = 500

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ernie_cmtl.corpus.add_labelled import add_labelled, read_table
-from ernie_cmtl.corpus.files import file_hash, read_array, write_folder, write_text
 from ernie_cmtl.corpus.fitted import add_fitted_layers, mark_rows
 from ernie_cmtl.corpus.layers import FittedLayer, TextLayer
 from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
@@ -31,6 +30,7 @@ from ernie_cmtl.corpus.summary import summary
 from ernie_cmtl.corpus.titles import TITLES, title_rows
 from ernie_cmtl.corpus.tokenizer import load_tokenizer, raw_text_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import file_hash, read_array, write_folder, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

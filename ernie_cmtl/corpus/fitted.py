@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernie_cmtl.corpus.files import file_hash, write_array, write_folder
 from ernie_cmtl.corpus.layers import FittedLayer, Layer
 from ernie_cmtl.corpus.manifest import LabelledTable, Shard
 from ernie_cmtl.corpus.processes import Processes
+from ernie_cmtl.files import file_hash, write_array, write_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

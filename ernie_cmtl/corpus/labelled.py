@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ernie_cmtl.corpus.files import read_array
 from ernie_cmtl.corpus.manifest import STRUCTURE, LabelledTable, Split
 from ernie_cmtl.corpus.text import TextSplit
+from ernie_cmtl.files import read_array
 from ernie_cmtl.records import TableProfile
 
 LABELS = "labels-"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernie_cmtl.corpus.files import read_array
+from ernie_cmtl.files import read_array
 from ernie_cmtl.records import Array, IntArray
 
 

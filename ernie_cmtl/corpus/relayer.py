@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ernie_cmtl.corpus.files import file_hash, read_array, write_array
 from ernie_cmtl.corpus.manifest import Addition, Manifest, Shard
 from ernie_cmtl.corpus.processes import Processes
 from ernie_cmtl.corpus.readers import ReaderConfig, find_inputs
 from ernie_cmtl.corpus.shards import ShardText, annotated_shards, shard_arrays
 from ernie_cmtl.corpus.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import file_hash, read_array, write_array
 
 
 def add_text_layers(

@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ernie_cmtl.corpus.add_labelled import LabelledConfig
-from ernie_cmtl.corpus.files import write_text
 from ernie_cmtl.corpus.layers import Layer, find_layer
 from ernie_cmtl.corpus.manifest import Manifest, read_manifest
 from ernie_cmtl.corpus.readers import FileInput, ReaderConfig
@@ -19,6 +18,7 @@ from ernie_cmtl.corpus.sources import SourceInput, check_mixture, find_sources
 from ernie_cmtl.corpus.titles import TITLES
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import write_text
 from ernie_cmtl.records import Language
 
 STATE = "building"

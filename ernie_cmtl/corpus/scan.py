@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ernie_cmtl.corpus.files import sync
 from ernie_cmtl.corpus.readers import ReaderConfig
 from ernie_cmtl.corpus.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import sync
 from ernie_cmtl.records import Document, Rejection
 
 _HASHES = 1 << 64

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ernie_cmtl.corpus.files import write_array, write_folder, write_text
 from ernie_cmtl.corpus.manifest import Extent, Shard
 from ernie_cmtl.corpus.processes import Processes, annotate_texts
 from ernie_cmtl.corpus.scan import DIGEST_BYTES, split_hash, text_digest
 from ernie_cmtl.corpus.sources import Numbered, SourceInput
 from ernie_cmtl.corpus.titles import TITLES
+from ernie_cmtl.files import write_array, write_folder, write_text
 from ernie_cmtl.records import AnnotatedText, Array, Document, Rejection
 from ernie_cmtl.redaction import redactor
 

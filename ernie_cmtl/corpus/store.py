@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_cmtl.corpus.files import file_hash, read_array
 from ernie_cmtl.corpus.labelled import open_rows, table_profile
 from ernie_cmtl.corpus.manifest import Shard, Split, read_manifest
 from ernie_cmtl.corpus.text import TextSplit
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import file_hash, read_array
 from ernie_cmtl.records import Array, CorpusProfile, IntArray, Language, Vocabulary
 
 if TYPE_CHECKING:

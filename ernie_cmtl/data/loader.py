@@ -1,5 +1,8 @@
 """Steps for one worker: the whole step is planned, only the worker's own groups are made."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -130,9 +133,24 @@ def load_steps(source: StepSource) -> DataLoader[StepData]:
         batch_size=None,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
+        worker_init_fn=_live_as_long_as_the_trainer,
         # Workers share the opened corpus with this process; pickling it would copy the mapped files.
         multiprocessing_context="fork" if workers else None,
     )
+
+
+def _live_as_long_as_the_trainer(_: int) -> None:
+    """Make a loader process outlive what is sent to stop a run, and no kill of the process that trains."""
+    # Signals go to groups of processes, and the step under way still needs its data.
+    os.setpgrp()
+    # The library's own watch does not end a process whose data nobody takes any more.
+    threading.Thread(target=_end_without, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def fixed_batches(stream: SampleStream, samples: int, config: DataConfig, pad_id: int) -> Iterator[tuple[int, Batch]]:

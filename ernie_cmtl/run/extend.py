@@ -12,7 +12,7 @@ from ernie_cmtl.run.saved import saved_config
 from ernie_cmtl.scheduling.extend import extending_budgets
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.settings import validate
-from ernie_cmtl.training.checkpoint import checkpoints, load_state
+from ernie_cmtl.training.checkpoint import check_checkpoint, checkpoints, load_state
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,12 @@ def extended_config(folder: Path, extension: Extension) -> RunConfig:
     """Return the configuration of a finished run with one more task; where this was begun and broken off, that is its own.
 
     Raises:
-        UserError: It is no run folder or not finished, or task, budget, settings or corpus do not fit.
+        UserError: It is no run folder or not finished, its checkpoint is damaged, or task, budget, settings or corpus do not fit.
     """
     config = saved_config(folder).model_copy(update={"run": folder})
     found = checkpoints(folder / "checkpoints")
+    if found:
+        check_checkpoint(found[-1])
     step, steps = load_state(found[-1])[0].step if found else 0, StageTable(config.stages).steps
     # The same words go on with an extension that was broken off: it is what they make of the stages before it.
     before = config if step == steps else first_stages(config, len(config.stages) - 1)

@@ -1,7 +1,7 @@
 """The verb pretrain: a run from its first step, or from its newest checkpoint, to its last."""
 
 import json
-import signal
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,22 +12,23 @@ from typing import Any
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.files import write_text
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.evaluation.retention import START
+from ernie_cmtl.files import write_text
 from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
+from ernie_cmtl.run.guard import Guard, skipped_by_task
 from ernie_cmtl.run.progress import Observer, Window
-from ernie_cmtl.run.resume import identity, load_newest, resume_point
+from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
+from ernie_cmtl.run.saving import Saving, pass_over_damaged
+from ernie_cmtl.run.stopping import stop_on_signal
 from ernie_cmtl.settings import dump
-from ernie_cmtl.training.checkpoint import save_checkpoint
-from ernie_cmtl.training.learning_rate import pinned_steps
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
@@ -41,16 +42,13 @@ class _Part:
     run: Run
     workers: Workers
     trainer: Trainer
+    saving: Saving
     folder: Path
     observer: Observer
     heldout_streams: list[SampleStream]
     feedback: Feedback
+    guard: Guard
     heldout: dict[str, HeadScore] = field(default_factory=dict)
-
-    @property
-    def pinned(self) -> frozenset[int]:
-        """Steps whose checkpoints are kept for good."""
-        return pinned_steps(self.run.table.steps, self.run.config.optimizer, self.run.table.restarts)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
         config, model = self.run.config, self.trainer.model
@@ -66,14 +64,19 @@ class _Part:
                 log.write("feedback", ledger.step, {"stage": stage, **decision.line()})
                 self.observer.decided(stage, decision)
 
-    def save(self, ledger: Ledger) -> None:
-        if self.workers.is_main:
-            config = self.run.config
-            about: dict[str, Any] = {"identity": identity(config), "pin": self.run.pin, "tasks": self.run.table.tasks}
-            about |= {"feedback": self.feedback.state(), "workers": self.workers.count}
-            folder, keep = self.folder / "checkpoints", config.training.keep_checkpoints
-            save_checkpoint(folder, self.trainer.model, self.trainer.optimizer, ledger, about, keep, self.pinned)
-        self.workers.wait()
+    def announce(self, log: MetricsLog, step: int, about: dict[str, Any], damaged: list[str]) -> None:
+        """Write down and say what is not as it was when the checkpoint was made that the run goes on from."""
+        if damaged:
+            log.write("damaged", step, {"checkpoints": damaged})
+            self.observer.fell_back(step, damaged)
+        if changed := changed_settings(self.saving.settings, about):
+            log.write("settings", step, {"changed": changed})
+            self.observer.changed(changed)
+        before, workers = about.get("workers", self.workers.count), self.workers.count
+        if before != workers and step < self.run.table.steps:
+            line = reallocation(self.run.config, self.feedback.plan, step, workers)
+            log.write("workers", step, {"before": before, **line})
+            self.observer.reallocated(before, line)
 
 
 def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
@@ -87,6 +90,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     check_installed(config.training.trackers)
     workers = Workers(config.training.precision, config.training.trackers, config.run)
     config.check_workers(workers.count)
+    damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)
     model = run.new_model()
     trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed)
@@ -95,16 +99,20 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     if ledger.step:
         load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    part = _Part(run, workers, trainer, config.run, observer, heldout_streams, Feedback(config, run.table))
+    saving = Saving(run, _resolved(config, model), workers)
+    guard = Guard(run.table.tasks, config.training.skipped_steps_limit, workers)
+    feedback = Feedback(config, run.table)
+    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard)
     if about:
         part.feedback.load(about["feedback"])
     if workers.is_main:
         config.run.mkdir(parents=True, exist_ok=True)
-        write_text(config.run / "config.yaml", dump(_resolved(config, model)))
-        (config.run / "corpus.json").write_text(json.dumps(_pinned(run)), encoding="utf-8")
+        write_text(config.run / "config.yaml", dump(saving.settings))
+        write_text(config.run / "corpus.json", json.dumps(_pinned(run)))
+    saving.check_space(model, ledger.step)
     try:
-        with _stop_on_signal(trainer):
-            return _train(part, ledger, about.get("workers", workers.count))
+        with stop_on_signal(trainer):
+            return _train(part, ledger, about, damaged)
     finally:
         trainer.release()
         workers.close()
@@ -132,7 +140,7 @@ def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
             yield result
 
 
-def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
+def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str]) -> dict[str, Any]:
     run, trainer, workers = part.run, part.trainer, part.workers
     config, table = run.config, run.table
     start, first = time.perf_counter(), ledger.step
@@ -142,10 +150,8 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
         part.observer.started(table.steps, first, workers.count, workers.precision)
     every = config.training.heldout_every
     with _open_log(part, first) as log:
-        if log and workers_before != workers.count and first < table.steps:
-            line = reallocation(config, part.feedback.plan, first, workers.count)
-            log.write("workers", first, {"before": workers_before, **line})
-            part.observer.reallocated(workers_before, line)
+        if log:
+            part.announce(log, first, about, damaged)
         if part.feedback.lacks(first) or (not first and (every or len(table.stages) > 1)):
             part.evaluate(log, ledger, table.stages[table.stage_of(first)].name if first else START)
         window = _window(trainer)
@@ -160,9 +166,9 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
                 window = _window(trainer)
             if done in table.ends or (every and done % every == 0) or part.feedback.measures(done):
                 part.evaluate(log, ledger, stage)
-                window.started = time.perf_counter() if not window.steps else window.started
-            if done % config.training.checkpoint_every == 0 or done in part.pinned or done == table.steps or stopped:
-                part.save(ledger)
+                window.started = time.perf_counter() if not window.results else window.started
+            if part.saving.due(done) or stopped:
+                part.saving.save(trainer, ledger, part.feedback.state())
             if stopped:
                 break
         if not part.heldout and ledger.step == table.steps:
@@ -182,6 +188,7 @@ def _train(part: _Part, ledger: Ledger, workers_before: int) -> dict[str, Any]:
         "losses": {name: score["loss"] for name, score in part.heldout.items()},
         "heldout": part.heldout,
         "retention": run_retention(part.folder, table, ledger.step),
+        "skipped": skipped_by_task(part.folder),
         "seconds": round(seconds, 3),
         "real_tokens_per_second": round(all_tokens / seconds, 1),
         "worker": workers.rank,
@@ -210,18 +217,19 @@ def _open_log(part: _Part, step: int) -> Iterator[MetricsLog | None]:
 
 def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
     workers, run = part.workers, part.run
+    trained = len(window.results) - _skipped(part, log, window, stage)
     statistics = workers.sum(window.statistics).cpu()
-    loss = float(workers.sum(window.loss)) / window.steps
+    loss = float(workers.sum(window.loss)) / max(1, trained)
     seconds = time.perf_counter() - window.started
     counts = torch.tensor([window.real_tokens, window.slots], dtype=torch.int64, device=workers.device)
     real_tokens, slots = (int(value) for value in workers.sum(counts))
-    if log:
+    if log and trained:
         line = {
             "stage": stage,
             "loss": loss,
             "tasks": scores_by_head(statistics, part.trainer.model.specs, run.instances),
             "learning_rate": result.learning_rate,
-            "gradient_norm": float(result.gradient_norm),
+            "gradient_norm": _finite(float(result.gradient_norm)),
             "real_tokens_per_second": round(real_tokens / seconds, 1),
             "packing_efficiency": round(real_tokens / slots, 4),
             "data_wait_share": round(window.wait_seconds / seconds, 4),
@@ -231,17 +239,17 @@ def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult
         part.observer.logged(stage, {"step": result.ledger.step, **line})
 
 
-@contextmanager
-def _stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a stop after the running step; a second one ends at once."""
+def _skipped(part: _Part, log: MetricsLog | None, window: Window, stage: str) -> int:
+    """Write down the steps of a window that were skipped, and return how many they are."""
+    lines = part.guard.skipped(window.results)
+    if log:
+        for line in lines:
+            log.write("skipped", line["step"], {"stage": stage, **line})
+            part.observer.skipped(line)
+    part.guard.check()
+    return len(lines)
 
-    def request(number: int, _: object) -> None:
-        trainer.stop_requested = True
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _finite(value: float) -> float | None:
+    """Return a number as JSON can hold it."""
+    return value if math.isfinite(value) else None

@@ -13,11 +13,11 @@ from ernie_cmtl.training.trainer import StepResult
 
 @dataclass
 class Window:
-    """Sums since the last line of the log."""
+    """Steps since the last line of the log, and sums over those that were not skipped."""
 
     statistics: torch.Tensor
     loss: torch.Tensor
-    steps: int = 0
+    results: list[StepResult] = field(default_factory=list)
     real_tokens: int = 0
     slots: int = 0
     wait_seconds: float = 0.0
@@ -25,9 +25,9 @@ class Window:
 
     def add(self, result: StepResult) -> None:
         """Take a step in; nothing is read back from the device."""
-        self.statistics += result.statistics
-        self.loss += result.loss
-        self.steps += 1
+        self.statistics += torch.where(result.skipped, 0.0, result.statistics)
+        self.loss += torch.where(result.skipped, 0.0, result.loss)
+        self.results.append(result)
         self.real_tokens += result.real_tokens
         self.slots += result.slots
         self.wait_seconds += result.wait_seconds
@@ -41,6 +41,15 @@ class Observer:
 
     def reallocated(self, before: int, line: dict[str, Any]) -> None:
         """The run goes on with another number of workers than before; line: what each of them takes over."""
+
+    def fell_back(self, step: int, damaged: list[str]) -> None:
+        """Newer checkpoints are damaged, each for a reason, so the run goes on from this step."""
+
+    def changed(self, settings: dict[str, tuple[Any, Any]]) -> None:
+        """The run goes on with other settings than its checkpoint was made with: dotted key -> (old, new)."""
+
+    def skipped(self, line: dict[str, Any]) -> None:
+        """A step was skipped, its loss or gradient not being finite; line: steps completed, tasks and groups."""
 
     def logged(self, stage: str, line: dict[str, Any]) -> None:
         """A line of training metrics was written."""

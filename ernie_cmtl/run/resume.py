@@ -1,5 +1,7 @@
 """Where a run goes on: what its newest checkpoint must agree with, and what a run that was extended takes over from it."""
 
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from torch.optim import Optimizer
@@ -10,6 +12,7 @@ from ernie_cmtl.model.encoder import SIZES
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.settings import differences
 from ernie_cmtl.task import run_heads
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights
 
@@ -17,9 +20,9 @@ IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "e
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
 
 
-def identity(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that must stay the same over the whole run; how a step is cut into groups is none of them."""
-    found = config.model_dump(mode="json", include=set(IDENTITY))
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a run's settings that must stay the same over the whole run; how a step is cut into groups is none."""
+    found = {name: deepcopy(settings[name]) for name in IDENTITY}
     for name in ("loader_workers", "rows_per_group"):
         del found["data"][name]
     found["stages"] = [
@@ -36,7 +39,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 def made_with(config: RunConfig, about: dict[str, Any]) -> RunConfig:
     """Return the part of a run's configuration that a checkpoint knows: all, or what was there before the run was extended."""
-    return first_stages(config, len(about["identity"]["stages"]))
+    return first_stages(config, len(about["settings"]["stages"]))
 
 
 def first_stages(config: RunConfig, number: int) -> RunConfig:
@@ -61,13 +64,19 @@ def resume_point(run: Run) -> tuple[Ledger, dict[str, Any]]:
     before = Run(made_with(config, about))
     if about["pin"] != before.pin:
         raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
-    then, now = about["identity"], identity(before.config)
-    if changed := [key for key in now if now[key] != then[key]]:
+    then, now = (identity(settings) for settings in (about["settings"], before.config.model_dump(mode="json")))
+    if changed := differences(then, now):
+        listed = ", ".join(f"{key} ({old}, now {new})" for key, (old, new) in changed.items())
         raise UserError(
-            f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {', '.join(changed)}; "
+            f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {listed}; "
             "restore them or choose another run folder"
         )
     return run.carried(ledger, before), about
+
+
+def changed_settings(resolved: RunConfig, about: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that a run goes on with in place of those of its checkpoint: dotted key -> (old, new)."""
+    return differences(about["settings"], made_with(resolved, about).model_dump(mode="json")) if about else {}
 
 
 def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizer) -> None:

@@ -13,7 +13,7 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.resume import made_with
 from ernie_cmtl.run.retention import run_retention
-from ernie_cmtl.training.checkpoint import checkpoints, load_state, load_weights
+from ernie_cmtl.training.checkpoint import check_checkpoint, checkpoints, load_state, load_weights
 from ernie_cmtl.training.workers import Workers
 
 
@@ -34,8 +34,8 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
     corpus: in place of the run's own.
 
     Raises:
-        UserError: It is no run folder, has no checkpoint (at that step), its corpus changed since, or the other corpus has
-            another vocabulary.
+        UserError: It is no run folder, has no checkpoint (at that step) or a damaged one, its corpus changed since, or the
+            other corpus has another vocabulary.
     """
     config = saved_config(folder)
     found = {int(path.name.removeprefix("step-")): path for path in checkpoints(folder / "checkpoints")}
@@ -44,6 +44,7 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
     if step is not None and step not in found:
         raise UserError(f"run {folder} has no checkpoint at step {step}; it has {', '.join(map(str, found))}")
     checkpoint = found[max(found) if step is None else step]
+    check_checkpoint(checkpoint)
     ledger, about = load_state(checkpoint)
     run = Run(made_with(config, about))
     if corpus:

@@ -1,56 +1,177 @@
-"""Checkpoints: weights and optimizer state by parameter name in safetensors, the rest in JSON; never a pickle."""
+"""Checkpoints: weights and optimizer state by parameter name in safetensors, the rest in JSON; never a pickle.
+
+Each folder `step-N` holds the SHA-256 of its files in `SHA256SUMS`, so that damage is found, with `sha256sum -c` too.
+"""
 
 import json
-import os
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import file_hash, sync
 from ernie_cmtl.records import Ledger
 
-_STATE = "state.json"
+_WEIGHTS, _MOMENTS, _STATE, _SUMS = "model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"
+_FILES = (_WEIGHTS, _MOMENTS, _STATE)
 
 
-def save_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: Optimizer,
-    ledger: Ledger,
-    run: dict[str, Any],
-    keep: int,
-    pinned: Collection[int] = (),
-) -> Path:
-    """Write `step-N` beside the older ones, whole or not at all, then delete all but the newest `keep` and the pinned steps."""
-    target = folder / f"step-{ledger.step}"
-    partial = folder / f".partial-step-{ledger.step}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(model.state_dict(), partial / "model.safetensors")
-    save_file(_optimizer_state(model, optimizer), partial / "optimizer.safetensors")
-    (partial / _STATE).write_text(json.dumps({"ledger": asdict(ledger), "run": run}, indent=1), encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        _sync(path)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    _sync(folder)
+class DamagedError(UserError):
+    """A checkpoint does not hold what was written into it."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint holds of a run at one step."""
+
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    """`parameter|entry` -> state of the optimizer."""
+    ledger: Ledger
+    run: dict[str, Any]
+    """What is said of the run, as JSON holds it."""
+
+
+def snapshot(model: nn.Module, optimizer: Optimizer, ledger: Ledger, run: dict[str, Any]) -> Snapshot:
+    """Return the state of a run; the tensors are the run's own."""
+    moments = {
+        f"{name}|{entry}": torch.as_tensor(value)
+        for name, parameter in model.named_parameters()
+        for entry, value in optimizer.state.get(parameter, {}).items()
+    }
+    return Snapshot(model.state_dict(), moments, ledger, run)
+
+
+def save_checkpoint(folder: Path, state: Snapshot, keep: int, pinned: Collection[int] = ()) -> Path:
+    """Write `step-N` beside the older ones, whole or not at all, read it back, and only then delete those not kept.
+
+    Kept are the newest `keep` and the pinned steps.
+
+    Raises:
+        UserError: The disk is full, read-only or faulty; the older checkpoints are as they were.
+    """
+    step = state.ledger.step
+    try:
+        target = _write(folder, state)
+        check_checkpoint(target)
+    except (OSError, SafetensorError, DamagedError) as error:
+        shutil.rmtree(_partial(folder, step), ignore_errors=True)
+        left = [path.name for path in checkpoints(folder) if _step(path) != step]
+        whence = f"the run goes on from {left[-1]}" if left else "there is no older one"
+        raise UserError(f"the checkpoint of step {step} could not be saved in {folder}: {error}; {whence}") from error
     for old in checkpoints(folder)[:-keep]:
         if _step(old) not in pinned:
-            shutil.rmtree(old)
+            _remove(old)
     return target
 
 
+def _write(folder: Path, state: Snapshot) -> Path:
+    target = folder / f"step-{state.ledger.step}"
+    # What a broken save has left.
+    for left in (*folder.glob(".partial-*"), *folder.glob(".removed-*")):
+        shutil.rmtree(left)
+    partial = _partial(folder, state.ledger.step)
+    partial.mkdir(parents=True)
+    save_file(state.weights, partial / _WEIGHTS)
+    save_file(state.moments, partial / _MOMENTS)
+    about = {"ledger": asdict(state.ledger), "run": state.run}
+    (partial / _STATE).write_text(json.dumps(about, indent=1), encoding="utf-8")
+    (partial / _SUMS).write_text(_sums(partial), encoding="utf-8")
+    for path in (*partial.iterdir(), partial):
+        sync(path)
+    if target.exists():
+        _remove(target)
+    partial.rename(target)
+    sync(folder)
+    return target
+
+
+def _partial(folder: Path, step: int) -> Path:
+    return folder / f".partial-step-{step}"
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint so that, broken off, it leaves none that lacks files; where that fails, the next save tries again."""
+    removed = checkpoint.with_name(f".removed-{checkpoint.name}")
+    with suppress(OSError):
+        checkpoint.rename(removed)
+        shutil.rmtree(removed)
+
+
+def _sums(checkpoint: Path) -> str:
+    return "".join(f"{file_hash(checkpoint / name)}  {name}\n" for name in _FILES)
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Read a checkpoint and compare it with its hashes.
+
+    Raises:
+        DamagedError: It names the files that are missing, or that are not what was written.
+    """
+    sums = checkpoint / _SUMS
+    if missing := [name for name in (*_FILES, _SUMS) if not (checkpoint / name).is_file()]:
+        raise DamagedError(f"checkpoint {checkpoint} is damaged: it has no {', '.join(missing)}")
+    found, written = _sums(checkpoint).encode(), sums.read_bytes()
+    if found != written:
+        changed = [line.split()[1].decode() for line in found.splitlines() if line not in written.splitlines()]
+        names = ", ".join(changed or [_SUMS])
+        raise DamagedError(f"checkpoint {checkpoint} is damaged: {names} is not what was written ({_SUMS})")
+    if (step := load_state(checkpoint)[0].step) != _step(checkpoint):
+        raise DamagedError(f"checkpoint {checkpoint} is not what its name says: it holds step {step}")
+
+
 def checkpoints(folder: Path) -> list[Path]:
-    """Return the complete checkpoints of a run, oldest first."""
-    found = [path for path in folder.glob("step-*") if (path / _STATE).is_file()]
+    """Return the checkpoints of a run, oldest first."""
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
     return sorted(found, key=_step)
+
+
+def set_aside_damaged(folder: Path) -> list[str]:
+    """Rename damaged checkpoints that are newer than the newest intact one to `damaged-step-N`; return what is wrong with each.
+
+    Raises:
+        UserError: There are checkpoints and all of them are damaged.
+    """
+    problems: dict[Path, str] = {}
+    found = checkpoints(folder)
+    for checkpoint in reversed(found):
+        try:
+            check_checkpoint(checkpoint)
+            break
+        except DamagedError as error:
+            problems[checkpoint] = str(error)
+    if problems and len(problems) == len(found):
+        raise UserError(f"no checkpoint in {folder} is intact: {'; '.join(problems.values())}")
+    for checkpoint in problems:
+        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+    return list(problems.values())
+
+
+def check_space(folder: Path, model: nn.Module, number: int) -> None:
+    """Refuse a disk that cannot take so many more checkpoints; the folder must exist.
+
+    Raises:
+        UserError: It names what is needed and what is free.
+    """
+    # Two moments for each weight.
+    size = 3 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    needed, free = number * size, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder} has {free / 1e6:,.1f} MB free; {number} checkpoints of {size / 1e6:,.1f} MB need {needed / 1e6:,.1f} MB: "
+            "make room, or lower training.keep_checkpoints or raise training.keep_every"
+        )
 
 
 def _step(checkpoint: Path) -> int:
@@ -60,7 +181,7 @@ def _step(checkpoint: Path) -> int:
 def load_weights(checkpoint: Path, model: nn.Module, fresh: Sequence[str] = ()) -> None:
     """Load the weights of a checkpoint into a model of the same sizes; fresh: beginnings of the names that only the model has."""
     own = {name: value for name, value in model.state_dict().items() if name.startswith(tuple(fresh))}
-    model.load_state_dict(own | load_file(checkpoint / "model.safetensors"))
+    model.load_state_dict(own | load_file(checkpoint / _WEIGHTS))
 
 
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
@@ -73,7 +194,7 @@ def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
 def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> None:
     """Give each parameter its optimizer state back, by name."""
     by_name: dict[str, dict[str, Tensor]] = {}
-    for key, value in load_file(checkpoint / "optimizer.safetensors").items():
+    for key, value in load_file(checkpoint / _MOMENTS).items():
         name, _, entry = key.rpartition("|")
         by_name.setdefault(name, {})[entry] = value
     for name, parameter in model.named_parameters():
@@ -81,19 +202,3 @@ def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> 
             optimizer.state[parameter][entry] = value.to(parameter.device)
     if by_name:
         raise UserError(f"checkpoint {checkpoint} holds optimizer state of unknown parameters: {', '.join(sorted(by_name))}")
-
-
-def _optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        for entry, value in optimizer.state.get(parameter, {}).items():
-            state[f"{name}|{entry}"] = torch.as_tensor(value)
-    return state
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

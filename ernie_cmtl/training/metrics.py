@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ernie_cmtl.files import write_text
+
 Track = Callable[[dict[str, float], int], None]
 """Takes numbers by name, and the steps completed."""
 
@@ -33,7 +35,7 @@ class MetricsLog:
     def _drop_after(self, step: int) -> None:
         """Forget what was written after the checkpoint that the run goes on from; without one it begins anew."""
         kept = [line for line in _complete_lines(self._path) if step and json.loads(line)["step"] <= step]
-        self._path.write_text("".join(kept), encoding="utf-8")
+        write_text(self._path, "".join(kept))
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested keys joined."""

@@ -1,7 +1,7 @@
 """AdamW and its settings."""
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from ernie_cmtl.training.learning_rate import LearningRateConfig
@@ -27,3 +27,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
         (free if name.endswith("bias") or "LayerNorm" in name else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
     return AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
+
+
+def step_unless(optimizer: AdamW, skipped: Tensor) -> None:
+    """Take a step, or leave weights and moments as they are, bit for bit; skipped: one bool, which stays on its device."""
+    # The fused kernel's own switch, made for the scaling of losses.
+    optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
+    optimizer.step()

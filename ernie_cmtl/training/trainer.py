@@ -16,7 +16,7 @@ from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.learning_rate import learning_rate
-from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
+from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, step_unless
 from ernie_cmtl.training.workers import Workers
 
 
@@ -32,6 +32,10 @@ class StepResult:
     statistics: Tensor
     """Of this worker's groups: float32 [heads, tasks + 1, 3], sums of losses, hits and labels."""
     gradient_norm: Tensor
+    skipped: Tensor
+    """Loss or gradient were not finite on some worker, so weights and moments are as before; one bool, on the device."""
+    not_finite: Tensor
+    """Is the loss of a task not finite in a group of this worker's, int32 [groups of the step, tasks]."""
     learning_rate: float
     real_tokens: int
     """In this worker's groups."""
@@ -102,6 +106,8 @@ class Trainer:
         coefficients = self._coefficients(labels, data.shares)
         loss = torch.zeros((), device=self.workers.device)
         statistics = torch.zeros((*labels.shape[:1], labels.shape[1] + 1, 3), device=self.workers.device)
+        groups = len(data.groups) * self.workers.count
+        not_finite = torch.zeros((groups, labels.shape[1]), dtype=torch.int32, device=self.workers.device)
         for number, group in enumerate(data.groups):
             # Dropout belongs to the group, not to the worker that happens to run it.
             global_number = number * self.workers.count + self.workers.rank
@@ -112,16 +118,19 @@ class Trainer:
                 (batch_loss * self.workers.count).backward()
             loss += batch_loss.detach()
             statistics += sums
+            not_finite[global_number] = ~sums[:, :-1, 0].isfinite().all(0)
         for parameter in self.model.idle_parameters(labels > 0, self.rows):
             parameter.grad = None
         norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         rate = learning_rate(data.step, self.table.ends, self.config, self.table.restarts)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
-        self.optimizer.step()
+        skipped = ~(norm.isfinite() & self.workers.sum(loss).isfinite())
+        step_unless(self.optimizer, skipped)
         self.optimizer.zero_grad(set_to_none=True)
         counts = (data.real_tokens, data.slots)
-        return StepResult(data.step, data.ledger, loss, statistics, norm, rate, *counts, wait_seconds, *stops)
+        guard = (skipped, not_finite)
+        return StepResult(data.step, data.ledger, loss, statistics, norm, *guard, rate, *counts, wait_seconds, *stops)
 
     def _count_labels(self, data: StepData) -> tuple[Tensor, tuple[bool, bool]]:
         """Return the labels of each head and task over all workers, int64 [heads, tasks], and (interrupted, out of time)."""

@@ -1,7 +1,7 @@
 """This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -95,9 +95,21 @@ class Workers:
         """Send numbers to every tracker; step: steps completed."""
         self._accelerator.log(values, step=step)
 
-    def wait(self) -> None:
-        """Wait until every worker is here."""
-        self._accelerator.wait_for_everyone()
+    def on_main(self, action: Callable[[], object]) -> None:
+        """Let the main worker do a thing while the others wait.
+
+        Raises:
+            UserError: It could not; every worker raises, the main one with the reason.
+        """
+        problem: UserError | None = None
+        if self.is_main:
+            try:
+                action()
+            except UserError as error:
+                problem = error
+        failed = int(self.sum(torch.tensor(int(problem is not None), device=self.device)))
+        if failed:
+            raise problem or UserError(f"worker {self.rank} ends: the main worker cannot go on")
 
     def close(self) -> None:
         """Close the trackers and leave the process group; the wrapped model must have been let go of.

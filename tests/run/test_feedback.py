@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.training.checkpoint import checkpoints
+from ernie_cmtl.training.checkpoint import _sums, checkpoints
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace
 
@@ -99,6 +99,7 @@ def test_a_task_that_is_made_worse_receives_more(
     changed = {name: -10 * value if "capitalization/capital" in name else value for name, value in load_file(weights).items()}
     assert any("capitalization/capital" in name for name in changed)
     save_file(changed, weights)
+    (weights.parent / "SHA256SUMS").write_text(_sums(weights.parent))
     pretrain(config, Watcher())
     calm, upset = ({row["step"]: row for row in _lines(run, "feedback")} for run in (moved[0].run, config.run))
     assert upset[8]["budgets"] == calm[8]["budgets"]

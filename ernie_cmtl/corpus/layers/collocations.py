@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ernie_cmtl.corpus.files import read_array, write_array, write_text
 from ernie_cmtl.corpus.layers import FittedLayer
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, mine, words_of
+from ernie_cmtl.files import read_array, write_array, write_text
 from ernie_cmtl.records import Array
 
 if TYPE_CHECKING:

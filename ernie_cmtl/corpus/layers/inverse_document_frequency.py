@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from ernie_cmtl.corpus.files import read_array, write_array
 from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.occurrences import occurrences_in
+from ernie_cmtl.files import read_array, write_array
 from ernie_cmtl.records import Array
 
 if TYPE_CHECKING:

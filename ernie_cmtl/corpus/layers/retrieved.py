@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from ernie_cmtl.corpus.files import read_array
 from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.titles import TITLES
+from ernie_cmtl.files import read_array
 from ernie_cmtl.records import Array, IntArray
 
 

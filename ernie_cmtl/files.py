@@ -1,4 +1,4 @@
-"""Files of a corpus, written so that a name stands for a complete file or for none."""
+"""Files written so that a name stands for a complete file or for none, and their hashes."""
 
 import hashlib
 import os

@@ -1,0 +1,84 @@
+"""The checkpoints of a run: room for them, when one is due, what is said in it, and how a damaged one is passed over."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.records import Ledger
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.training.checkpoint import check_space, checkpoints, save_checkpoint, set_aside_damaged, snapshot
+from ernie_cmtl.training.learning_rate import pinned_steps
+from ernie_cmtl.training.trainer import Trainer
+from ernie_cmtl.training.workers import Workers
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Saves a run; the main worker writes, the others wait."""
+
+    run: Run
+    settings: RunConfig
+    """As they stand in the checkpoints: with the encoder's real sizes."""
+    workers: Workers
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints are."""
+        return checkpoint_folder(self.run)
+
+    @cached_property
+    def pinned(self) -> frozenset[int]:
+        """Steps whose checkpoints are kept for good."""
+        config, table = self.run.config, self.run.table
+        every = config.training.keep_every or table.steps
+        return pinned_steps(table.steps, config.optimizer, table.restarts) | frozenset(range(every, table.steps, every))
+
+    def check_space(self, model: MultiTaskModel, done: int) -> None:
+        """Refuse a disk without room for what is still to be saved after so many steps.
+
+        Raises:
+            UserError: It names what is needed and what is free.
+        """
+        ahead = sum(step > done for step in self.pinned)
+        number = self.run.config.training.keep_checkpoints + 1 + ahead - len(checkpoints(self.folder))
+        self.workers.on_main(lambda: check_space(self.run.config.run, model, number))
+
+    def due(self, done: int) -> bool:
+        """Tell whether a run is saved after so many steps."""
+        return done % self.run.config.training.checkpoint_every == 0 or done in self.pinned or done == self.run.table.steps
+
+    def save(self, trainer: Trainer, ledger: Ledger, feedback: dict[str, Any]) -> None:
+        """Save a run as it is.
+
+        Raises:
+            UserError: The main worker could not; every worker raises.
+        """
+        about = {
+            "settings": self.settings.model_dump(mode="json"),
+            "pin": self.run.pin,
+            "tasks": self.run.table.tasks,
+            "feedback": feedback,
+            "workers": self.workers.count,
+        }
+        state = snapshot(trainer.model, trainer.optimizer, ledger, about)
+        keep = self.run.config.training.keep_checkpoints
+        self.workers.on_main(lambda: save_checkpoint(self.folder, state, keep, self.pinned))
+
+
+def checkpoint_folder(run: Run) -> Path:
+    """Return where the checkpoints of a run are."""
+    return run.config.run / "checkpoints"
+
+
+def pass_over_damaged(run: Run, workers: Workers) -> list[str]:
+    """Set damaged checkpoints aside, so that the newest one is intact; return what was wrong, on the main worker.
+
+    Raises:
+        UserError: None is intact; every worker raises.
+    """
+    found: list[str] = []
+    workers.on_main(lambda: found.extend(set_aside_damaged(checkpoint_folder(run))))
+    return found

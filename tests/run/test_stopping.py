@@ -1,0 +1,118 @@
+"""Being stopped: by a signal to one process or to all of them, more than once, or by a kill."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.training.checkpoint import checkpoints
+from ernie_cmtl.training.metrics import read_metrics
+from tests.conftest import tiny_settings
+from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
+
+STOPPED = 130
+
+
+class Signalled(Watcher):
+    """Sends itself a signal, twice, after a step."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def logged(self, stage: str, line: dict[str, object]) -> None:
+        if line["step"] == 2:
+            os.kill(os.getpid(), self.number)
+            os.kill(os.getpid(), self.number)
+
+
+def long_run(english: Corpus, run: Path) -> RunConfig:
+    """A run that does not end by itself within a test; two loader processes for each worker."""
+    settings = tiny_settings(english, run)
+    settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 20_000}}]
+    settings["data"]["loader_workers"] = 2
+    settings["training"]["checkpoint_every"] = 10**6
+    return RunConfig.model_validate(settings)
+
+
+def started(config: RunConfig, folder: Path, workers: int) -> list[subprocess.Popen[bytes]]:
+    """Start workers without a launcher, each in a process group of its own."""
+    command, environment = _command(config, folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    return [
+        subprocess.Popen(command, env=environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **quiet)  # type: ignore[call-overload]
+        for rank in range(workers)
+    ]
+
+
+def wait_until(true: Callable[[], bool], processes: list[subprocess.Popen[bytes]]) -> None:
+    """Wait for something that processes must bring about before any of them ends."""
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.001)
+
+
+def last_step(run: Path) -> int:
+    """The last step that a run has logged."""
+    return max((line["step"] for line in read_metrics(run, "train")), default=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_that_comes_twice_saves_the_running_step(tiny_config: RunConfig, number: int) -> None:
+    before = signal.getsignal(number)
+    result = pretrain(tiny_config, Signalled(number))
+    assert (result["steps"], result["interrupted"]) == (3, True)
+    assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == ["step-3"]
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_to_one_worker_and_its_loaders_stops_all_workers_at_one_saved_step(english: Corpus, tmp_path: Path) -> None:
+    config = long_run(english, tmp_path / "run")
+    processes = started(config, tmp_path, 2)
+    wait_until(lambda: last_step(config.run) >= 3, processes)
+    children = [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
+    assert len(children) >= 4
+    start = time.monotonic()
+    # A cluster manager's way: to every process of the job, again while it ends.
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+        os.killpg(processes[1].pid, number)
+    assert [process.wait(25) for process in processes] == [STOPPED, STOPPED]
+    assert time.monotonic() - start < 25
+    (saved,) = checkpoints(config.run / "checkpoints")
+    assert saved.name == f"step-{_lines(config.run)[-1]['step']}"
+    psutil.wait_procs(children, timeout=10)
+    assert not [child for child in children if child.is_running()]
+
+
+@pytest.mark.slow
+def test_the_launcher_brings_a_killed_run_back_by_itself(english: Corpus, tmp_path: Path) -> None:
+    def config(name: str) -> RunConfig:
+        settings = tiny_settings(english, tmp_path / name)
+        settings["stages"][0]["budgets"]["knowledge_masking"] = 80
+        return RunConfig.model_validate(settings)
+
+    command, environment = _command(config("whole"), tmp_path, workers=2)
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=200)
+    command, environment = _command(config("killed"), tmp_path, workers=2)
+    command.insert(command.index("--nproc-per-node"), "--max-restarts=5")
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: last_step(config("killed").run) >= 30, [process])
+    min(psutil.Process(process.pid).children(), key=lambda child: child.pid).kill()
+    assert process.wait(250) == 0
+    assert _trace(config("killed").run) == _trace(config("whole").run)
+    assert _same(_final(config("killed").run), _final(config("whole").run))
