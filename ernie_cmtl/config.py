@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from omegaconf import OmegaConf
@@ -85,6 +85,7 @@ class RunConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("preset", "unit")
 
     run: Path
     """Folder that the run writes."""
@@ -165,7 +166,7 @@ def write_stages(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: The unit is unknown, the preset is not valid, or stages are given beside it.
     """
-    kept = {key: value for key, value in values.items() if key not in ("preset", "unit")}
+    kept = {key: value for key, value in values.items() if key not in RunConfig.SHORTHANDS}
     unit = values.get("unit", "iterations")
     if unit not in ("iterations", "tokens"):
         raise UserError(f"unknown unit {unit!r} of the budgets; accepted: iterations, tokens")

@@ -75,7 +75,7 @@ def _accepted_keys(model: type[BaseModel], location: Sequence[int | str]) -> lis
         annotations = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
         inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
         model = inner[0] if inner else model
-    return sorted(model.model_fields)
+    return sorted({*model.model_fields, *getattr(model, "SHORTHANDS", ())})
 
 
 def differences(before: Any, after: Any, name: str = "") -> dict[str, tuple[Any, Any]]:

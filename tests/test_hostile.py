@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors import SafetensorError
 from transformers import BertConfig, BertForPreTraining, BertTokenizer
 
 from ernie_cmtl.config import RunConfig, load_run_config
@@ -455,9 +454,9 @@ def test_a_hostile_checkpoint_of_a_run_is_refused(trap: Trap, finished: Path, fi
     planted = run / "checkpoints" / "step-2" / file
     planted.write_bytes(pickle.dumps(trap) if content == "pickle" else header(b"{}", 1 << 62))
     config = load_run_config(run / "config.yaml", [f"run={run}"])
-    refuses(trap, lambda: pretrain(config, Observer()), (UserError, SafetensorError, ValueError))
+    refuses(trap, lambda: pretrain(config, Observer()))
     if file != "optimizer.safetensors":
-        refuses(trap, lambda: open_run(run), (UserError, SafetensorError, ValueError))
+        refuses(trap, lambda: open_run(run))
 
 
 def test_pickles_beside_a_checkpoint_are_not_looked_at(trap: Trap, finished: Path) -> None:

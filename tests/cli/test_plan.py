@@ -129,6 +129,7 @@ def test_budgets_may_count_tokens(tmp_path: Path) -> None:
         ({"preset": PRESET, "stages": [{"name": "a", "budgets": {"capitalization": 1}}]}, "a preset or stages, not both"),
         ({"preset": PRESET | {"naem": "continual"}}, "unknown key 'naem'; did you mean 'name'?"),
         ({"preset": PRESET | {"review": 0.5}}, "review 0.5 of task 'knowledge_masking' in 2 later stages leaves nothing"),
+        ({"presett": PRESET}, "unknown key 'presett'; did you mean 'preset'?"),
         ({"preset": PRESET, "unit": "epochs"}, "unknown unit 'epochs' of the budgets; accepted: iterations, tokens"),
         ({"preset": {"budget": 4, "tasks": {"capitals": {}}}}, "no task named 'capitals'"),
         ({"stages": [{"name": "empty", "budgets": {}}]}, "at least one task"),
