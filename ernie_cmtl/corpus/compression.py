@@ -60,13 +60,10 @@ def _open(path: Path) -> IO[bytes]:
     return io.BufferedReader(_BoundedStream(unpacked, limit), _BUFFER_BYTES)
 
 
-class _BoundedStream(io.RawIOBase):
-    """A stream that may not go on for ever."""
+class _Unpacking(io.RawIOBase):
+    """A stream that is read from another one."""
 
-    def __init__(self, stream: io.BufferedIOBase, limit: int) -> None:
-        self._stream = stream
-        self._limit = limit
-        self._place = 0
+    _stream: io.BufferedIOBase
 
     def readable(self) -> bool:
         return True
@@ -74,6 +71,15 @@ class _BoundedStream(io.RawIOBase):
     def close(self) -> None:
         self._stream.close()
         super().close()
+
+
+class _BoundedStream(_Unpacking):
+    """A stream that may not go on for ever."""
+
+    def __init__(self, stream: io.BufferedIOBase, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._place = 0
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         # One read at a time: what stands before a damage must not be lost with it.
@@ -85,20 +91,13 @@ class _BoundedStream(io.RawIOBase):
         return len(data)
 
 
-class _ZstdStream(io.RawIOBase):
+class _ZstdStream(_Unpacking):
     """The content of a .zst file of one or several frames."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._place = 0
         self._stream = self._begin()
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         try:
