@@ -70,11 +70,13 @@ class Workers:
         Raises:
             RuntimeError: They differ; the message names the workers.
         """
+        if self.count == 1:
+            return
         digest = hashlib.sha256()
         for weight in model.state_dict().values():
             digest.update(weight.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
         own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).to(self.device)
-        found = self._accelerator.gather(own[None]) if self.count > 1 else own[None]
+        found = self._accelerator.gather(own[None])
         if others := [rank for rank, row in enumerate(found) if not torch.equal(row, found[0])]:
             raise RuntimeError(f"the weights of worker {', '.join(map(str, others))} are not those of worker 0")
 
