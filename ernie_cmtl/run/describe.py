@@ -6,6 +6,7 @@ from typing import Any
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
+from ernie_cmtl.model.flops import encoder_flops, vocabulary_flops
 from ernie_cmtl.model.pretrained import pretrained_config
 from ernie_cmtl.registry import describe_task
 from ernie_cmtl.run.assemble import Run
@@ -93,22 +94,20 @@ def _tokens(config: RunConfig) -> _Tokens:
 
 
 def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int | None:
-    """Return the operations of all steps, forward and backward, or None where the encoder's size is not known here.
+    """Return the operations of all steps, or None where the encoder's size is not known here.
 
-    6 for each weight and token, 12 for each layer, hidden unit and pair of places; of the heads only the vocabulary's, which
-    reads the masked places.
+    Of the heads only the vocabulary's counts, which reads the masked places.
     """
     sizes = _encoder_sizes(config.encoder)
     if sizes is None:
         return None
     layers, hidden, inner = sizes
-    weights = layers * (4 * hidden * hidden + 2 * hidden * inner)
     total = 0.0
     for shape, stage in zip(config.stage_data, tokens, strict=True):
         for task, count in stage.items():
             masked = _masking_rate(task, config.tasks.get(task, TaskConfig()))
-            total += count * (6 * weights + 12 * layers * hidden * shape.row_length)
-            total += count * masked * 6 * hidden * (hidden + vocabulary)
+            total += encoder_flops(layers, hidden, inner, count, count * shape.row_length)
+            total += count * masked * vocabulary_flops(hidden, vocabulary)
     return round(total)
 
 
