@@ -131,6 +131,8 @@ def _pinned(run: Run) -> dict[str, Any]:
 
 def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
     """Take the steps of a run; where budgets may move, the steps behind are not made before that is decided."""
+    # Opened before the first step, so that no stage has to wait for its samples.
+    part.run.stage_data(ledger.step, part.run.table.steps)
     while ledger.step < part.run.table.steps:
         known = part.feedback.known_until(ledger.step)
         workers = part.workers
@@ -178,8 +180,20 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
         part.observer.stopped(ledger.step)
     seconds = time.perf_counter() - start
     all_tokens = int(workers.sum(torch.tensor(tokens, device=workers.device)))
+    return _report(part, ledger) | {
+        "seconds": round(seconds, 3),
+        "real_tokens_per_second": round(all_tokens / seconds, 1),
+        "worker": workers.rank,
+        "finished": ledger.step == table.steps,
+        "interrupted": interrupted and ledger.step < table.steps,
+    }
+
+
+def _report(part: _Part, ledger: Ledger) -> dict[str, Any]:
+    """Return where a run stands: what its tasks received, and what they have learned."""
+    run, table = part.run, part.run.table
     return {
-        "run": str(config.run),
+        "run": str(run.config.run),
         "steps": ledger.step,
         "stages": [stage.name for stage in table.stages],
         "consumed": dict(zip(table.tasks, ledger.tokens, strict=True)),
@@ -189,11 +203,6 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
         "heldout": part.heldout,
         "retention": run_retention(part.folder, table, ledger.step),
         "skipped": skipped_by_task(part.folder),
-        "seconds": round(seconds, 3),
-        "real_tokens_per_second": round(all_tokens / seconds, 1),
-        "worker": workers.rank,
-        "finished": ledger.step == table.steps,
-        "interrupted": interrupted and ledger.step < table.steps,
     }
 
 

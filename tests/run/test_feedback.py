@@ -8,7 +8,10 @@ from safetensors.torch import load_file, save_file
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.training.checkpoint import _sums, checkpoints
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace
@@ -74,6 +77,25 @@ def test_decisions_are_the_same_after_a_break(
     assert again == before
     assert _trace(config.run) == _trace(unbroken)
     assert _same(_final(config.run), _final(unbroken))
+
+
+def test_the_samples_of_every_stage_are_opened_before_the_first_step(
+    english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, open_stream = [], Run._open
+    opened_at_a_step = []
+
+    def note(run: Run, split: Any, *others: Any) -> SampleStream:
+        opened.append(split)
+        return open_stream(run, split, *others)
+
+    class Counting(Observer):
+        def logged(self, stage: str, line: dict[str, Any]) -> None:
+            opened_at_a_step.append(opened.count("train"))
+
+    monkeypatch.setattr(Run, "_open", note)
+    pretrain(settings_of(english, tmp_path / "run", every=4), Counting())
+    assert opened_at_a_step == [2] * 20
 
 
 def test_with_floor_and_cap_of_one_nothing_moves(english: Corpus, tmp_path: Path) -> None:
