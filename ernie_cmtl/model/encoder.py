@@ -10,6 +10,7 @@ from transformers import ErnieConfig, ErnieModel
 from transformers.activations import ACT2FN
 
 from ernie_cmtl.model import packed_attention
+from ernie_cmtl.model.dropout import replace_dropout
 from ernie_cmtl.model.pretrained import pretrained_config
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Vocabulary
@@ -120,6 +121,7 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
         encoder = ErnieModel(settings)
         rows = TaskEmbedding(TASK_ROWS, settings.hidden_size, config.initializer_range)
         encoder.embeddings.set_submodule("task_type_embeddings", rows)
+    replace_dropout(encoder)
     if config.task_embedding == "off":
         # Taken away rather than never made, so that all other weights start as they do with it.
         del encoder.embeddings.task_type_embeddings

@@ -8,6 +8,8 @@ from torch.nn import functional
 from transformers import ErnieConfig
 from transformers.models.ernie.modeling_ernie import ErniePredictionHeadTransform
 
+from ernie_cmtl.model.cross_entropy import vocabulary_cross_entropy
+from ernie_cmtl.model.dropout import Dropout
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.task import HeadSpec
 
@@ -26,13 +28,17 @@ class VocabularyHead(nn.Module):
         """states: [N, hidden]; returns scores [N, vocabulary]."""
         return functional.linear(self.transform(states), word_embeddings, self.bias)
 
+    def losses(self, states: Tensor, word_embeddings: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weighted sum of the losses, and the loss and the hit of each label; [N, hidden] and [N]."""
+        return vocabulary_cross_entropy(self.transform(states), word_embeddings, self.bias, labels, weights)
+
 
 class LinearHead(nn.Module):
     """One linear layer: class scores, a regression value, or a candidate's score."""
 
     def __init__(self, config: ErnieConfig, spec: HeadSpec) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         # A choice scores its candidates one by one.
         self.dense = nn.Linear(config.hidden_size, 1 if spec.kind == "choice" else spec.classes)
 

@@ -74,9 +74,9 @@ class MultiTaskModel(nn.Module):
         statistics = coefficients.new_zeros((len(self.specs), self.tasks + 1, 3))
         for row, (name, spec) in enumerate(self.specs.items()):
             targets = batch.targets[name]
-            scores = self._scores(name, spec, layers[spec.layer], targets.positions)
-            losses, hits = losses_and_hits(spec, scores, targets.labels)
-            loss = loss + (losses * coefficients[row][targets.tasks]).sum()
+            weights = coefficients[row][targets.tasks]
+            weighted, losses, hits = self._losses(name, spec, layers[spec.layer], targets, weights)
+            loss = loss + weighted
             sums = torch.stack([losses.detach(), hits, torch.ones_like(hits)], dim=1)
             statistics[row].index_add_(0, targets.tasks % (self.tasks + 1), sums.to(statistics))
         return loss, statistics
@@ -106,13 +106,28 @@ class MultiTaskModel(nn.Module):
         assert self.encoder.pooler is not None
         return self.encoder.pooler
 
+    @property
+    def _word_embeddings(self) -> Tensor:
+        return self.encoder.embeddings.word_embeddings.weight
+
+    def _losses(
+        self, name: str, spec: HeadSpec, states: Tensor, targets: TensorTargets, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weighted sum of a head's losses, and the loss and the hit of each label."""
+        head = self.heads[name]
+        if isinstance(head, VocabularyHead):
+            picked = states.index_select(0, targets.positions)
+            return head.losses(picked, self._word_embeddings, targets.labels, weights)
+        losses, hits = losses_and_hits(spec, self._scores(name, spec, states, targets.positions), targets.labels)
+        return (losses * weights).sum(), losses, hits
+
     def _scores(self, name: str, spec: HeadSpec, states: Tensor, positions: Tensor) -> Tensor:
         picked = states.index_select(0, positions.flatten())
         if spec.kind in SEQUENCE_KINDS:
             picked = self._pooler(picked.unsqueeze(1))
         head = self.heads[name]
         if isinstance(head, VocabularyHead):
-            return cast(Tensor, head(picked, self.encoder.embeddings.word_embeddings.weight))
+            return cast(Tensor, head(picked, self._word_embeddings))
         scores: Tensor = head(picked)
         return scores.view(positions.shape) if spec.kind == "choice" else scores
 
