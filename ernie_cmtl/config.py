@@ -21,7 +21,7 @@ from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.settings import explain, validate
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.trackers import known_trackers
-from ernie_cmtl.training.workers import Precision
+from ernie_cmtl.training.workers import Precision, ReducePrecision
 
 _DEEPEST = 50
 """Levels of a configuration; the settings need far fewer."""
@@ -51,6 +51,10 @@ class TrainingConfig(BaseModel):
     """auto: bf16 autocast where the hardware is fast at it, fp32 elsewhere."""
     gradient_checkpointing: bool = False
     """Compute the activations of each layer again in the backward pass: less memory, more time, the same result."""
+    compile: bool = False
+    """Compile the layers of the encoder: faster on a GPU after a first step of some minutes; needs a C++ compiler."""
+    reduce_precision: ReducePrecision = "fp32"
+    """Of the gradients that workers add up; bf16 halves what goes over the wires."""
     log_every: int = Field(10, ge=1)
     heldout_every: int = Field(0, ge=0)
     """Steps between held-out evaluations inside a stage; 0: only at each stage's end."""

@@ -64,8 +64,8 @@ def test_every_step_of_a_config_has_its_shares_and_its_rows(path: Path) -> None:
             assert sum(shares) == pytest.approx(1)
             assert {task for task, share in zip(table.tasks, shares, strict=True) if share} <= set(stage.budgets)
         assert data.rows == data.groups * data.rows_per_group
-        # Attention is over all pairs of places; more than this at once asks for a large card.
-        assert data.rows_per_group * data.row_length <= 16 * 512
+        # More at once asks for a large card, as those of `bench` for one do.
+        assert data.rows_per_group * data.row_length <= (128 if path.stem.startswith("h200") else 16) * 512
     rates = [learning_rate(step, table.ends, config.optimizer) for step in range(table.steps)]
     assert max(rates) == pytest.approx(config.optimizer.learning_rate)
     assert config.optimizer.warmup_steps < table.stages[0].steps

@@ -1,5 +1,6 @@
 """The encoder: transformers' own ErnieModel with a task embedding whose rows are parameters of their own."""
 
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import torch
@@ -140,6 +141,12 @@ def recompute_activations(encoder: ErnieModel) -> None:
     # The older name is deprecated in newer versions of transformers, the newer one is not there in older ones.
     enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
     enable({"use_reentrant": False})
+
+
+def compile_layers(encoder: ErnieModel, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile what the layers do beside attention; shapes are the same in all layers and steps, so it is done once."""
+    for layer in encoder.encoder.layer:
+        layer.compile(backend=backend, dynamic=False)
 
 
 def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:

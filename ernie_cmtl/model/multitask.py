@@ -10,7 +10,7 @@ from transformers import ErnieModel
 
 from ernie_cmtl.model.encoder import task_rows
 from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, build_head, losses_and_hits
-from ernie_cmtl.model.packed_attention import PackedLayout
+from ernie_cmtl.model.packed_attention import PackedLayout, to_device
 from ernie_cmtl.records import MASKED_TOKEN, Batch
 from ernie_cmtl.task import HeadSpec
 
@@ -43,12 +43,12 @@ class TensorBatch:
         """Move a batch to a device."""
         arrays = (batch.token_ids, batch.token_type_ids, batch.task_type_ids, batch.position_ids)
         rows, length = batch.token_ids.shape
-        layout = PackedLayout.of(batch.sequence_starts, batch.sequence_lengths, rows * length, length, device)
+        layout = PackedLayout(batch.sequence_starts, batch.sequence_lengths, rows * length, length, device)
         targets = {
-            name: TensorTargets(*(torch.from_numpy(a).to(device, non_blocking=True) for a in (t.positions, t.labels, t.tasks)))
+            name: TensorTargets(*(to_device(a, device) for a in (t.positions, t.labels, t.tasks)))
             for name, t in batch.targets.items()
         }
-        moved = [torch.from_numpy(a).to(device, non_blocking=True) for a in arrays]
+        moved = [to_device(a, device) for a in arrays]
         return cls(moved[0], moved[1], moved[2], moved[3], layout, targets)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -32,20 +34,25 @@ class WidthGroup:
 class PackedLayout:
     """Where the sequences of a batch lie."""
 
-    groups: tuple[WidthGroup, ...]
-    """For the path of plain torch."""
-    boundaries: Tensor
-    """Cumulative lengths for the variable-length kernel, the tails of rows as sequences of their own; int32 [S + 1]."""
-    longest: int
+    starts: IntArray
+    """In order of place; int64 [S]."""
+    lengths: IntArray
+    slots: int
+    """Token places of the batch."""
+    row_length: int
+    device: torch.device
 
-    @classmethod
-    def of(cls, starts: IntArray, lengths: IntArray, slots: int, row_length: int, device: torch.device) -> "PackedLayout":
-        """Lay out sequences; starts, lengths: int64 [S], in order of place; slots: token places of the batch."""
-        groups = tuple(_width_groups(starts, lengths, device))
-        row_starts = np.arange(0, slots + 1, row_length)
-        edges = np.unique(np.concatenate([row_starts, starts, starts + lengths]))
-        boundaries = torch.from_numpy(edges.astype(np.int32)).to(device)
-        return cls(groups, boundaries, row_length)
+    @cached_property
+    def groups(self) -> tuple[WidthGroup, ...]:
+        """For the path of plain torch."""
+        return tuple(_width_groups(self.starts, self.lengths, self.device))
+
+    @cached_property
+    def boundaries(self) -> Tensor:
+        """Cumulative lengths for the variable-length kernel, the tails of rows as sequences of their own; int32 [S + 1]."""
+        row_starts = np.arange(0, self.slots + 1, self.row_length)
+        edges = np.unique(np.concatenate([row_starts, self.starts, self.starts + self.lengths]))
+        return to_device(edges.astype(np.int32), self.device)
 
 
 def _width_groups(starts: IntArray, lengths: IntArray, device: torch.device) -> Iterator[WidthGroup]:
@@ -56,9 +63,18 @@ def _width_groups(starts: IntArray, lengths: IntArray, device: torch.device) -> 
         offsets = np.arange(width)
         real = offsets[None, :] < lengths[members, None]
         places = np.where(real, starts[members, None] + offsets, 0)
-        yield WidthGroup(torch.from_numpy(places).to(device), torch.from_numpy(real).to(device), not bool(real.all()))
+        yield WidthGroup(to_device(places, device), to_device(real, device), not bool(real.all()))
 
 
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to a device without waiting for what that still has to do."""
+    tensor = torch.from_numpy(array)
+    # Only a copy from pinned memory runs beside the rest.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+# Kernels of its own, and shapes that differ from step to step: nothing to compile here.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def packed_attention(
     module: nn.Module,
     query: Tensor,
@@ -78,7 +94,7 @@ def packed_attention(
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 
-        bounds, longest = packed_layout.boundaries, packed_layout.longest
+        bounds, longest = packed_layout.boundaries, packed_layout.row_length
         attended = cast(Tensor, varlen_attn(query, key, value, bounds, bounds, longest, longest))
     else:
         attended = _attend_by_width(query, key, value, packed_layout)

@@ -16,7 +16,7 @@ from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.data.loader import StageData, StepSource
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import build_encoder, load_encoder_weights, recompute_activations
+from ernie_cmtl.model.encoder import build_encoder, compile_layers, load_encoder_weights, recompute_activations
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.records import MASKED_TOKEN, Ledger
@@ -180,6 +180,8 @@ class Run:
             raise UserError(f"row_length {self.config.longest_row} is more than the encoder's {positions} positions")
         if self.config.training.gradient_checkpointing:
             recompute_activations(encoder)
+        if self.config.training.compile:
+            compile_layers(encoder)
         model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
         if encoder_config.init_from:
             fresh = load_encoder_weights(encoder, weights)

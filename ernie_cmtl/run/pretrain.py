@@ -88,7 +88,8 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     started = time.monotonic()
     run = Run(config)
     check_installed(config.training.trackers)
-    workers = Workers(config.training.precision, config.training.trackers, config.run)
+    training = config.training
+    workers = Workers(training.precision, training.trackers, config.run, training.reduce_precision)
     config.check_workers(workers.count)
     damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)

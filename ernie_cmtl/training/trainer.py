@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import TaskInstance
+from ernie_cmtl.training.clock import untimed
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, step_unless
 from ernie_cmtl.training.workers import Workers
@@ -72,6 +74,8 @@ class Trainer:
         self.stop_requested = False
         self.deadline = math.inf
         """On the clock of `time.monotonic`."""
+        self.timed: Callable[[str], AbstractContextManager[None]] = untimed
+        """Is told of each phase of a step."""
 
     def release(self) -> None:
         """Let go of the wrapper; no step can be taken afterwards."""
@@ -102,7 +106,8 @@ class Trainer:
 
     def step(self, data: StepData, wait_seconds: float = 0.0) -> StepResult:
         """Take one step on this worker's groups; wait_seconds: how long its data was waited for."""
-        labels, stops = self._count_labels(data)
+        with self.timed("communication"):
+            labels, stops = self._count_labels(data)
         coefficients = self._coefficients(labels, data.shares)
         loss = torch.zeros((), device=self.workers.device)
         statistics = torch.zeros((*labels.shape[:1], labels.shape[1] + 1, 3), device=self.workers.device)
@@ -113,24 +118,32 @@ class Trainer:
             global_number = number * self.workers.count + self.workers.rank
             torch.manual_seed(derive_key(self.seed, "dropout", data.step, global_number) >> 1)
             with self.workers.gradients(self.wrapped, reduced=number == len(data.groups) - 1):
-                batch_loss, sums = self.wrapped(TensorBatch.of(group, self.workers.device), coefficients)
-                # The reduction is a mean over workers; the loss is a sum over them.
-                (batch_loss * self.workers.count).backward()
+                with self.timed("forward"):
+                    batch_loss, sums = self.wrapped(TensorBatch.of(group, self.workers.device), coefficients)
+                with self.timed("backward"):
+                    # The reduction is a mean over workers; the loss is a sum over them.
+                    (batch_loss * self.workers.count).backward()
             loss += batch_loss.detach()
             statistics += sums
             not_finite[global_number] = ~sums[:, :-1, 0].isfinite().all(0)
-        for parameter in self.model.idle_parameters(labels > 0, self.rows):
-            parameter.grad = None
-        norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         rate = learning_rate(data.step, self.table.ends, self.config, self.table.restarts)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
-        skipped = ~(norm.isfinite() & self.workers.sum(loss).isfinite())
-        step_unless(self.optimizer, skipped)
-        self.optimizer.zero_grad(set_to_none=True)
+        with self.timed("optimizer"):
+            norm, skipped = self._update(labels, self.workers.sum(loss), rate)
         counts = (data.real_tokens, data.slots)
         guard = (skipped, not_finite)
         return StepResult(data.step, data.ledger, loss, statistics, norm, *guard, rate, *counts, wait_seconds, *stops)
+
+    def _update(self, labels: Tensor, loss: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+        """Move the weights, unless something is not finite; return the gradient's norm and whether the step was skipped."""
+        for parameter in self.model.idle_parameters(labels > 0, self.rows):
+            parameter.grad = None
+        norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        skipped = ~(norm.isfinite() & loss.isfinite())
+        step_unless(self.optimizer, skipped)
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm, skipped
 
     def _count_labels(self, data: StepData) -> tuple[Tensor, tuple[bool, bool]]:
         """Return the labels of each head and task over all workers, int64 [heads, tasks], and (interrupted, out of time)."""
@@ -143,7 +156,7 @@ class Trainer:
         # Clocks differ, so one worker's decides.
         late = self.workers.is_main and time.monotonic() >= self.deadline
         message = torch.cat([counts.flatten(), torch.tensor([int(self.stop_requested), int(late)])])
-        message = self.workers.sum(message.to(self.workers.device)).cpu() if self.workers.count > 1 else message
+        message = self.workers.sum_on_host(message)
         return message[:-2].view_as(counts), (bool(message[-2]), bool(message[-1]))
 
     def _coefficients(self, labels: Tensor, shares: tuple[float, ...]) -> Tensor:

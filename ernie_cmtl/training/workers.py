@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs, ProjectConfiguration
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,23 +17,47 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.trackers import flat_settings
 
 Precision = Literal["auto", "fp32", "bf16"]
+ReducePrecision = Literal["fp32", "bf16"]
 
 
 class Workers:
     """Rank, device and the few collective operations that a step needs."""
 
-    def __init__(self, precision: Precision = "auto", trackers: Sequence[str] = (), folder: Path | None = None) -> None:
-        """trackers: as accelerate calls them; folder: of the run, where those that write files do so."""
+    def __init__(
+        self,
+        precision: Precision = "auto",
+        trackers: Sequence[str] = (),
+        folder: Path | None = None,
+        reduce_precision: ReducePrecision = "fp32",
+    ) -> None:
+        """trackers: as accelerate calls them; folder: of the run, where those that write files do so.
+
+        Raises:
+            UserError: Gradients cannot be reduced in that precision here.
+        """
         cpu = not torch.cuda.is_available()
+        if cpu and reduce_precision == "bf16":
+            raise UserError("training.reduce_precision 'bf16' needs GPUs; accepted here: fp32")
         mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
         # A process may open one run after another, each in its own precision.
         AcceleratorState._reset_state()
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "tensorboard")) if folder else None
-        self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, log_with=list(trackers) or None, project_config=project)
+        hook = DDPCommunicationHookType.BF16 if reduce_precision == "bf16" else DDPCommunicationHookType.NO
+        self._accelerator = Accelerator(
+            cpu=cpu,
+            mixed_precision=mixed,
+            log_with=list(trackers) or None,
+            project_config=project,
+            kwargs_handlers=[DistributedDataParallelKwargs(comm_hook=hook)],
+        )
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.count: int = self._accelerator.num_processes
         self.precision = "bf16" if mixed == "bf16" else "fp32"
+        self.reduces_gradients = True
+        """Off only to measure what the reduction costs."""
+        # Counts are made and needed on the host: reducing them on a GPU would wait for all that it still has to do.
+        self._host_group = torch.distributed.new_group(backend="gloo") if self.count > 1 and not cpu else None
 
     @property
     def is_main(self) -> bool:
@@ -50,7 +74,7 @@ class Workers:
     @contextmanager
     def gradients(self, model: nn.Module, reduced: bool) -> Iterator[None]:
         """Run forward and backward; reduce the gradients over the workers at the end, or only keep them for later."""
-        if reduced:
+        if reduced and self.reduces_gradients:
             yield
         else:
             with self._accelerator.no_sync(model):
@@ -63,6 +87,12 @@ class Workers:
     def sum(self, values: Tensor) -> Tensor:
         """Sum a tensor over the workers."""
         return cast(Tensor, self._accelerator.reduce(values, "sum")) if self.count > 1 else values
+
+    def sum_on_host(self, values: Tensor) -> Tensor:
+        """Sum a tensor of the host's memory over the workers, in place, without waiting for the device."""
+        if self.count > 1:
+            torch.distributed.all_reduce(values, group=self._host_group)
+        return values
 
     def check_same_weights(self, model: nn.Module) -> None:
         """Compare the weights of all workers, bit for bit.

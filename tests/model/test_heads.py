@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.data.batching import make_batch
-from ernie_cmtl.model.encoder import EncoderConfig, build_encoder, recompute_activations
+from ernie_cmtl.model.encoder import EncoderConfig, build_encoder, compile_layers, recompute_activations
 from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
 from ernie_cmtl.records import AnnotatedText, Example, Targets
@@ -128,6 +129,31 @@ def test_activations_that_are_computed_again_give_the_same_gradients_of_every_he
     assert len(passes) == 2
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
+
+
+def test_compiled_layers_compute_the_same(scored: tuple[MultiTaskModel, TensorBatch]) -> None:
+    model, batch = scored
+    coefficients = torch.ones(len(model.specs), 2)
+    expected = model(batch, coefficients)[0]
+    expected.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compile_layers(model.encoder, counter)
+    pieces = set()
+    for _ in range(2):
+        model.zero_grad(set_to_none=True)
+        loss = model(batch, coefficients)[0]
+        pieces.add(counter.frame_count)
+        loss.backward()
+        torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+        for name, parameter in model.named_parameters():
+            if name in gradients:
+                torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-6)
+    # The pieces of one layer around its attention; the second layer and the second step need nothing more.
+    assert len(pieces) == 1
+    assert 1 < pieces.pop() < 6
 
 
 def test_an_idle_head_counts_nothing(scored: tuple[MultiTaskModel, TensorBatch]) -> None:

@@ -67,7 +67,7 @@ def test_a_sequence_does_not_see_its_neighbours(mixed: tuple[MultiTaskModel, Bat
 
 def test_the_kernel_boundaries_cover_every_place_once() -> None:
     starts, lengths = np.array([0, 5, 16, 20]), np.array([5, 4, 4, 10])
-    layout = PackedLayout.of(starts, lengths, 32, 16, CPU)
+    layout = PackedLayout(starts, lengths, 32, 16, CPU)
     # Two rows of 16: two sequences and a tail, two sequences and a tail.
     assert layout.boundaries.tolist() == [0, 5, 9, 16, 20, 30, 32]
     covered = torch.cat([group.places[group.real] for group in layout.groups])

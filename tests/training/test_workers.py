@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.workers import Workers
 
 
@@ -28,3 +29,9 @@ def test_weights_that_differ_in_one_bit_are_noticed(monkeypatch: pytest.MonkeyPa
             workers.check_same_weights(model)
     else:
         workers.check_same_weights(model)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs can")
+def test_gradients_are_reduced_in_half_precision_on_gpus_only() -> None:
+    with pytest.raises(UserError, match=r"reduce_precision 'bf16'.*accepted here: fp32"):
+        Workers("fp32", reduce_precision="bf16")
