@@ -47,6 +47,10 @@ class RunView(Observer):
         tasks = ", ".join(line["tasks"])
         self._console.print(f"step {line['step']} skipped: not finite in {tasks}, groups {line['groups']}", style="red")
 
+    def unwritten(self, problem: str) -> None:
+        """Say what is not written."""
+        self._console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+
     def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
         """Show held-out scores."""
         self._console.print(score_table(f"held out, step {step}, stage {stage}", scores))

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.evaluation.retention import START
-from ernie_cmtl.files import write_text
+from ernie_cmtl.files import write_problem, write_text
 from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
@@ -58,7 +59,7 @@ class _Part:
         decision = self.feedback.measured(ledger.step, self.heldout)
         if log:
             log.write("heldout", ledger.step, {"stage": stage, "tasks": self.heldout})
-            write_retention(self.folder, self.run.table)
+            log.attempt(self.folder / "retention.csv", lambda: write_retention(self.folder, self.run.table))
             self.observer.evaluated(stage, ledger.step, self.heldout)
             if decision:
                 log.write("feedback", ledger.step, {"stage": stage, **decision.line()})
@@ -105,10 +106,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard)
     if about:
         part.feedback.load(about["feedback"])
-    if workers.is_main:
-        config.run.mkdir(parents=True, exist_ok=True)
-        write_text(config.run / "config.yaml", dump(saving.settings))
-        write_text(config.run / "corpus.json", json.dumps(_pinned(run)))
+    workers.on_main(lambda: _write_settings(run, saving.settings))
     saving.check_space(model, ledger.step)
     try:
         with stop_on_signal(trainer):
@@ -122,6 +120,16 @@ def _resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
     """Return the configuration with a corpus that is found from any working directory and the encoder's real sizes."""
     encoder = config.encoder.model_copy(update=encoder_sizes(model.encoder))
     return config.model_copy(update={"corpus": config.corpus.resolve(), "encoder": encoder})
+
+
+def _write_settings(run: Run, resolved: RunConfig) -> None:
+    folder = run.config.run
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.yaml", dump(resolved))
+        write_text(folder / "corpus.json", json.dumps(_pinned(run)))
+    except OSError as error:
+        raise UserError(write_problem(folder / "config.yaml", error)) from error
 
 
 def _pinned(run: Run) -> dict[str, Any]:
@@ -214,14 +222,19 @@ def _window(trainer: Trainer) -> Window:
 
 @contextmanager
 def _open_log(part: _Part, step: int) -> Iterator[MetricsLog | None]:
-    if not part.workers.is_main:
-        yield None
-        return
+    """Open the log on the main worker; what the disk has not taken at the end ends all workers alike."""
+    opened: list[MetricsLog] = []
+    part.workers.on_main(lambda: opened.append(_start_log(part, step)))
+    with ExitStack() as stack:
+        yield stack.enter_context(opened[0]) if opened else None
+        part.workers.on_main(lambda: opened[0].finish())
+
+
+def _start_log(part: _Part, step: int) -> MetricsLog:
     config = part.run.config
     options = tracker_options(config.training.trackers, part.folder, step)
     part.workers.start_trackers(part.folder.resolve().name, config.model_dump(mode="json"), options)
-    with MetricsLog(part.folder, part.workers.track, step) as log:
-        yield log
+    return MetricsLog(part.folder, part.workers.track, step, part.observer.unwritten)
 
 
 def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:

@@ -51,6 +51,9 @@ class Observer:
     def skipped(self, line: dict[str, Any]) -> None:
         """A step was skipped, its loss or gradient not being finite; line: steps completed, tasks and groups."""
 
+    def unwritten(self, problem: str) -> None:
+        """The disk or a tracker does not take what is logged, or does so again; the run goes on."""
+
     def logged(self, stage: str, line: dict[str, Any]) -> None:
         """A line of training metrics was written."""
 

@@ -1,6 +1,7 @@
 """This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any, Literal, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import ProjectConfiguration
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.trackers import flat_settings
+
+_log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -94,8 +98,24 @@ class Workers:
             raise UserError(f"a tracker did not start: {error}") from error
 
     def track(self, values: dict[str, float], step: int) -> None:
-        """Send numbers to every tracker; step: steps completed."""
-        self._accelerator.log(values, step=step)
+        """Send numbers to every tracker; step: steps completed.
+
+        Raises:
+            UserError: Some failed, and are let go of; the others have the numbers.
+        """
+        if problems := self._with_each_tracker(lambda tracker: tracker.log(values, step=step)):
+            raise UserError(problems)
+
+    def _with_each_tracker(self, use: Callable[[GeneralTracker], None]) -> str:
+        """Use every tracker, let go of those that fail, and say why."""
+        problems = []
+        for tracker in tuple(self._accelerator.trackers):
+            try:
+                use(tracker)
+            except Exception as error:  # Each tracker raises its own kinds.
+                self._accelerator.trackers.remove(tracker)
+                problems.append(f"tracker {tracker.name} failed: {error}")
+        return "; ".join(problems)
 
     def on_main(self, action: Callable[[], object]) -> None:
         """Let the main worker do a thing while the others wait.
@@ -120,6 +140,9 @@ class Workers:
         is held, and waits for ever for its own threads.
         """
         self._accelerator.free_memory()
+        if problems := self._with_each_tracker(lambda tracker: tracker.finish()):
+            _log.warning("%s", UserError(problems))
+        self._accelerator.trackers.clear()
         self._accelerator.end_training()
 
 
