@@ -62,7 +62,11 @@ class TrainingConfig(BaseModel):
     keep_every: int | None = Field(None, ge=1)
     """Steps between checkpoints that are kept for good; none: no such checkpoints."""
     skipped_steps_limit: int = Field(10, ge=1)
-    """Steps in a row whose loss or gradient is not finite, after which a run ends; each is skipped."""
+    """Skipped steps in a row after which a run ends."""
+    spike_window: int | None = Field(None, ge=2)
+    """Skip a step whose gradient norm is `spike_sigma` above the mean of so many steps of its stage before; none: skip none."""
+    spike_sigma: float = Field(6.0, gt=0)
+    """Standard deviations of the norms in the window."""
     max_hours: float | None = Field(None, gt=0)
     """Save and stop after so many hours; the same command goes on. None: train to the end."""
     trackers: list[str] = ["tensorboard"]

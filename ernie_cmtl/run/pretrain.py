@@ -1,7 +1,6 @@
 """The verb pretrain: a run from its first step, or from its newest checkpoint, to its last."""
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,7 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
-from ernie_cmtl.run.guard import Guard, skipped_by_task
+from ernie_cmtl.run.guard import Guard, finite, new_spikes, skipped_by_task
 from ernie_cmtl.run.progress import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
@@ -94,14 +93,15 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)
     model = run.new_model()
-    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed)
+    spikes = new_spikes(run, workers, about)
+    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed, spikes)
     if config.training.max_hours is not None:
         trainer.deadline = started + 3600 * config.training.max_hours
     if ledger.step:
         load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
     saving = Saving(run, _resolved(config, model), workers)
-    guard = Guard(run.table.tasks, config.training.skipped_steps_limit, workers)
+    guard = Guard(run, workers, ledger)
     feedback = Feedback(config, run.table)
     part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard)
     if about:
@@ -251,7 +251,7 @@ def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult
             "loss": loss,
             "tasks": scores_by_head(statistics, part.trainer.model.specs, run.instances),
             "learning_rate": result.learning_rate,
-            "gradient_norm": _finite(float(result.gradient_norm)),
+            "gradient_norm": finite(float(result.gradient_norm)),
             "real_tokens_per_second": round(real_tokens / seconds, 1),
             "packing_efficiency": round(real_tokens / slots, 4),
             "data_wait_share": round(window.wait_seconds / seconds, 4),
@@ -263,15 +263,10 @@ def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult
 
 def _skipped(part: _Part, log: MetricsLog | None, window: Window, stage: str) -> int:
     """Write down the steps of a window that were skipped, and return how many they are."""
-    lines = part.guard.skipped(window.results)
+    lines = part.guard.skipped(window.results, part.feedback.plan)
     if log:
         for line in lines:
             log.write("skipped", line["step"], {"stage": stage, **line})
             part.observer.skipped(line)
     part.guard.check()
     return len(lines)
-
-
-def _finite(value: float) -> float | None:
-    """Return a number as JSON can hold it."""
-    return value if math.isfinite(value) else None

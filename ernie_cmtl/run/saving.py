@@ -62,6 +62,7 @@ class Saving:
             "tasks": self.run.table.tasks,
             "feedback": feedback,
             "workers": self.workers.count,
+            "gradient_norms": trainer.spikes.state() if trainer.spikes else [],
         }
         state = snapshot(trainer.model, trainer.optimizer, ledger, about)
         keep = self.run.config.training.keep_checkpoints

@@ -17,6 +17,7 @@ from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, step_unless
+from ernie_cmtl.training.spikes import Spikes
 from ernie_cmtl.training.workers import Workers
 
 
@@ -33,7 +34,7 @@ class StepResult:
     """Of this worker's groups: float32 [heads, tasks + 1, 3], sums of losses, hits and labels."""
     gradient_norm: Tensor
     skipped: Tensor
-    """Loss or gradient were not finite on some worker, so weights and moments are as before; one bool, on the device."""
+    """Loss or gradient were not finite or too large, so weights and moments are as before; one bool, on the device."""
     not_finite: Tensor
     """Is the loss of a task not finite in a group of this worker's, int32 [groups of the step, tasks]."""
     learning_rate: float
@@ -59,8 +60,10 @@ class Trainer:
         workers: Workers,
         table: StageTable,
         seed: int,
+        spikes: Spikes | None = None,
     ) -> None:
         self.workers, self.config, self.table, self.seed = workers, config, table, seed
+        self.spikes = spikes
         self.rows = [instance.rows for instance in instances]
         self.model = model
         self.wrapped = workers.wrap(model)
@@ -126,6 +129,8 @@ class Trainer:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         skipped = ~(norm.isfinite() & self.workers.sum(loss).isfinite())
+        if self.spikes:
+            skipped = self.spikes.skips(data.step, norm, skipped)
         step_unless(self.optimizer, skipped)
         self.optimizer.zero_grad(set_to_none=True)
         counts = (data.real_tokens, data.slots)
