@@ -67,6 +67,8 @@ class TrainingConfig(BaseModel):
     """Skip a step whose gradient norm is `spike_sigma` above the mean of so many steps of its stage before; none: skip none."""
     spike_sigma: float = Field(6.0, gt=0)
     """Standard deviations of the norms in the window."""
+    worker_timeout_seconds: float = Field(600, gt=0)
+    """How long a worker waits for another before it ends the run; longer than the longest save takes."""
     max_hours: float | None = Field(None, gt=0)
     """Save and stop after so many hours; the same command goes on. None: train to the end."""
     trackers: list[str] = ["tensorboard"]

@@ -1,7 +1,7 @@
 """The verb pretrain: a run from its first step, or from its newest checkpoint, to its last."""
 
-import json
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,23 +12,19 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.evaluation.retention import START
-from ernie_cmtl.files import write_problem, write_text
-from ernie_cmtl.model.encoder import encoder_sizes
-from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
+from ernie_cmtl.run.folder import resolved, write_settings
 from ernie_cmtl.run.guard import Guard, finite, new_spikes, skipped_by_task
 from ernie_cmtl.run.progress import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
 from ernie_cmtl.run.saving import Saving, pass_over_damaged
 from ernie_cmtl.run.stopping import stop_on_signal
-from ernie_cmtl.settings import dump
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
@@ -48,6 +44,8 @@ class _Part:
     heldout_streams: list[SampleStream]
     feedback: Feedback
     guard: Guard
+    done: int
+    """Steps completed."""
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
@@ -88,7 +86,8 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     started = time.monotonic()
     run = Run(config)
     check_installed(config.training.trackers)
-    workers = Workers(config.training.precision, config.training.trackers, config.run)
+    training = config.training
+    workers = Workers(training.precision, training.trackers, config.run, training.worker_timeout_seconds)
     config.check_workers(workers.count)
     damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)
@@ -100,41 +99,32 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     if ledger.step:
         load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    saving = Saving(run, _resolved(config, model), workers)
+    saving = Saving(run, resolved(config, model), workers)
     guard = Guard(run, workers, ledger)
     feedback = Feedback(config, run.table)
-    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard)
+    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard, ledger.step)
     if about:
         part.feedback.load(about["feedback"])
-    workers.on_main(lambda: _write_settings(run, saving.settings))
+    workers.on_main(lambda: write_settings(run, saving.settings))
     saving.check_space(model, ledger.step)
     try:
         with stop_on_signal(trainer):
             return _train(part, ledger, about, damaged)
+    except RuntimeError as raised:
+        error = raised
+        # They hold the wrapper, which has to be let go of before the group is left.
+        traceback.clear_frames(raised.__traceback__)
     finally:
         trainer.release()
         workers.close()
+    raise workers.lost(error, _place(part)) or error
 
 
-def _resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
-    """Return the configuration with a corpus that is found from any working directory and the encoder's real sizes."""
-    encoder = config.encoder.model_copy(update=encoder_sizes(model.encoder))
-    return config.model_copy(update={"corpus": config.corpus.resolve(), "encoder": encoder})
-
-
-def _write_settings(run: Run, resolved: RunConfig) -> None:
-    folder = run.config.run
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", dump(resolved))
-        write_text(folder / "corpus.json", json.dumps(_pinned(run)))
-    except OSError as error:
-        raise UserError(write_problem(folder / "config.yaml", error)) from error
-
-
-def _pinned(run: Run) -> dict[str, Any]:
-    """Return what the run's folder says of its corpus."""
-    return {"fingerprint": run.corpus.manifest.fingerprint, "pin": run.pin, "layers": run.read_layers, "mixture": run.mixture}
+def _place(part: _Part) -> str:
+    """Say which step a run is at, and what it serves."""
+    table, step = part.run.table, min(part.done, part.run.table.steps - 1)
+    served = [task for task, share in zip(table.tasks, part.feedback.plan(step), strict=True) if share]
+    return f"step {step + 1} ({', '.join(served)})"
 
 
 def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
@@ -166,7 +156,8 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
             part.evaluate(log, ledger, table.stages[table.stage_of(first)].name if first else START)
         window = _window(trainer)
         for result in _steps(part, ledger):
-            ledger, done = result.ledger, result.ledger.step
+            ledger = result.ledger
+            done = part.done = ledger.step
             stage = table.stages[table.stage_of(result.step)].name
             window.add(result)
             tokens += result.real_tokens

@@ -15,7 +15,8 @@ from accelerate.utils import ProjectConfiguration
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import LostWorkerError, UserError
+from ernie_cmtl.training.group import is_lost_connection, join_group, lost_workers
 from ernie_cmtl.training.trackers import flat_settings
 
 _log = logging.getLogger(__name__)
@@ -26,12 +27,22 @@ Precision = Literal["auto", "fp32", "bf16"]
 class Workers:
     """Rank, device and the few collective operations that a step needs."""
 
-    def __init__(self, precision: Precision = "auto", trackers: Sequence[str] = (), folder: Path | None = None) -> None:
-        """trackers: as accelerate calls them; folder: of the run, where those that write files do so."""
+    def __init__(
+        self,
+        precision: Precision = "auto",
+        trackers: Sequence[str] = (),
+        folder: Path | None = None,
+        timeout_seconds: float = 600,
+    ) -> None:
+        """trackers: as accelerate calls them; folder: of the run, where those that write files do so.
+
+        timeout_seconds: after which a worker that waits for another gives up.
+        """
         cpu = not torch.cuda.is_available()
         mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
         # A process may open one run after another, each in its own precision.
         AcceleratorState._reset_state()
+        self._store = join_group(timeout_seconds)
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "tensorboard")) if folder else None
         self._accelerator = Accelerator(cpu=cpu, mixed_precision=mixed, log_with=list(trackers) or None, project_config=project)
         self.device: torch.device = self._accelerator.device
@@ -132,6 +143,20 @@ class Workers:
         failed = int(self.sum(torch.tensor(int(problem is not None), device=self.device)))
         if failed:
             raise problem or UserError(f"worker {self.rank} ends: the main worker cannot go on")
+
+    def lost(self, error: RuntimeError, where: str) -> LostWorkerError | None:
+        """Return what to raise in place of an error which says that another worker is lost; None where it says something else.
+
+        where: in the run. To be called once this worker has left the group, so that those that wait for it give up too.
+        """
+        if self._store is None or not is_lost_connection(error):
+            return None
+        lost = lost_workers(self._store, self.rank, self.count)
+        others = f"worker {', '.join(map(str, lost))}" if lost else "another worker"
+        return LostWorkerError(
+            f"worker {self.rank} lost {others} at {where}: killed, stopped or not answering; "
+            "the same command goes on from the newest checkpoint"
+        )
 
     def close(self) -> None:
         """Close the trackers and leave the process group; the wrapped model must have been let go of.

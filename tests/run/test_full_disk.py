@@ -11,7 +11,7 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run import pretrain as module
+from ernie_cmtl.run import folder
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.metrics import MetricsLog
@@ -78,6 +78,6 @@ def test_a_disk_that_is_full_from_the_first_is_one_message(tiny_config: RunConfi
     def full(path: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "write_text", full)
+    monkeypatch.setattr(folder, "write_text", full)
     with pytest.raises(UserError, match=r"config\.yaml cannot be written: No space left on device; [\d,.]+ MB are free there"):
         pretrain(tiny_config, Watcher())

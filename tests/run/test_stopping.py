@@ -44,14 +44,14 @@ def long_run(english: Corpus, run: Path) -> RunConfig:
     return RunConfig.model_validate(settings)
 
 
-def started(config: RunConfig, folder: Path, workers: int) -> list[subprocess.Popen[bytes]]:
+def started(config: RunConfig, folder: Path, workers: int, stderr: int = subprocess.DEVNULL) -> list[subprocess.Popen[bytes]]:
     """Start workers without a launcher, each in a process group of its own."""
     command, environment = _command(config, folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": stderr, "start_new_session": True}
     return [
         subprocess.Popen(command, env=environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **quiet)  # type: ignore[call-overload]
         for rank in range(workers)

@@ -1,0 +1,65 @@
+"""The group of the worker processes: how they find each other, also after a restart, and who of them is lost."""
+
+import os
+import threading
+import time
+from contextlib import suppress
+from datetime import timedelta
+
+import torch
+from torch import distributed
+from torch.distributed import PrefixStore, Store
+
+_ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_ANSWER_SECONDS = 3.0
+
+
+def join_group(timeout_seconds: float) -> Store | None:
+    """Join the other workers that a launcher has started, and return the store that they share; None without any.
+
+    timeout_seconds: after which a worker that waits for another gives up.
+    """
+    if any(name not in os.environ for name in _ADDRESS) or os.environ["WORLD_SIZE"] == "1" or distributed.is_initialized():
+        return None
+    shared, rank, count = next(distributed.rendezvous("env://"))
+    # The launcher keeps its store over restarts: without a prefix, workers would look for those that were killed.
+    store = PrefixStore(f"restart_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
+    # Some import and open faster than others; only from here on they go at one pace.
+    store.set(f"came/{rank}", "")
+    store.wait([f"came/{other}" for other in range(count)])
+    distributed.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        store=store,
+        rank=rank,
+        world_size=count,
+        timeout=timedelta(seconds=timeout_seconds),
+    )
+    return store
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Tell whether an error is that of a collective operation which another worker did not take part in."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
+
+
+def lost_workers(store: Store, rank: int, count: int) -> list[int]:
+    """Return the workers that do not say within a moment that they are left; none where the store cannot be asked either.
+
+    Every worker that is left calls this, once it has given up the group.
+    """
+    absent: list[int] = []
+
+    def ask() -> None:
+        # The store is lost with the process that keeps it.
+        with suppress(RuntimeError):
+            store.set(f"left/{rank}", "")
+            end = time.monotonic() + _ANSWER_SECONDS
+            while (found := [other for other in range(count) if not store.check([f"left/{other}"])]) and time.monotonic() < end:
+                time.sleep(0.05)
+            absent.extend(found)
+
+    # If that process is only stopped, it never answers.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(2 * _ANSWER_SECONDS)
+    return absent

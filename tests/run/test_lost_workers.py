@@ -1,0 +1,59 @@
+"""A worker that is killed or stopped: the others end soon and name it, and nothing of the run stays behind."""
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ernie_cmtl.corpus.store import Corpus
+from tests.run.test_pretrain import with_training
+from tests.run.test_stopping import last_step, long_run, started, wait_until
+
+TIMEOUT = 4.0
+LOSSES = (signal.SIGKILL, signal.SIGSTOP)
+SECONDS_TO_END = 30
+"""After the timeout, on a machine that does other things too."""
+
+
+def family(processes: list[subprocess.Popen[bytes]]) -> list[psutil.Process]:
+    return [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
+
+
+def message(process: subprocess.Popen[bytes]) -> str:
+    assert process.stderr
+    return " ".join(process.stderr.read().decode().split())
+
+
+def lose(english: Corpus, folder: Path, lost: int, number: int, workers: int = 2) -> list[str]:
+    """Send a signal to one of the workers; return what the others say once all of them have ended."""
+    config = with_training(long_run(english, folder / "run"), worker_timeout_seconds=TIMEOUT)
+    before = set(Path("/dev/shm").iterdir())
+    processes = started(config, folder, workers, stderr=subprocess.PIPE)
+    wait_until(lambda: last_step(config.run) >= 3, processes)
+    children = family(processes)
+    assert len(children) >= 2 * workers
+    processes[lost].send_signal(number)
+    others = [process for process in processes if process is not processes[lost]]
+    assert [process.wait(TIMEOUT + SECONDS_TO_END) for process in others] == [1] * len(others)
+    if number == signal.SIGSTOP:
+        # It finds itself alone.
+        processes[lost].send_signal(signal.SIGCONT)
+    assert processes[lost].wait(SECONDS_TO_END) != 0
+    assert not psutil.wait_procs(children, timeout=SECONDS_TO_END)[1]
+    assert set(Path("/dev/shm").iterdir()) <= before
+    return [message(process) for process in others]
+
+
+@pytest.mark.parametrize(
+    ("lost", "number"),
+    [(1, signal.SIGKILL), (1, signal.SIGSTOP), *(pytest.param(0, number, marks=pytest.mark.slow) for number in LOSSES)],
+)
+def test_the_other_worker_ends_in_time_and_names_the_lost_one(english: Corpus, tmp_path: Path, lost: int, number: int) -> None:
+    (said,) = lose(english, tmp_path, lost, number)
+    # Without a launcher the first worker keeps the store, and nobody else can say who is left.
+    name = f"worker {lost}" if lost else "another worker"
+    assert re.search(rf"worker {1 - lost} lost {name} at step \d+ \(knowledge_masking\): killed, stopped or not answering", said)
+    assert "Traceback" not in said
