@@ -57,6 +57,8 @@ class TrainingConfig(BaseModel):
     heldout_samples: int = Field(512, ge=1)
     """Held-out samples of each task."""
     checkpoint_every: int = Field(1000, ge=1)
+    asynchronous_checkpoints: bool = False
+    """Go on with the training while a checkpoint is written, from a copy in the memory of the main worker's machine."""
     keep_checkpoints: int = Field(2, ge=1)
     """Newest checkpoints that stay; with 1 there is none to fall back to if it is damaged."""
     keep_every: int | None = Field(None, ge=1)

@@ -115,6 +115,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
         # They hold the wrapper, which has to be let go of before the group is left.
         traceback.clear_frames(raised.__traceback__)
     finally:
+        saving.close()
         trainer.release()
         workers.close()
     raise workers.lost(error, _place(part)) or error
@@ -134,6 +135,8 @@ def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
     while ledger.step < part.run.table.steps:
         known = part.feedback.known_until(ledger.step)
         workers = part.workers
+        # Loader processes are copies of this one, which had better not be in the middle of writing.
+        part.saving.settle()
         source = part.run.source(ledger, known, workers.rank, workers.count, part.feedback.plan)
         for result in part.trainer.run(source):
             ledger = result.ledger
@@ -174,6 +177,7 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
                 break
         if not part.heldout and ledger.step == table.steps:
             part.evaluate(None, ledger, table.stages[-1].name)
+        part.saving.settle()
     workers.check_same_weights(trainer.model)
     if stopped and workers.is_main:
         part.observer.stopped(ledger.step)

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,14 @@ def snapshot(model: nn.Module, optimizer: Optimizer, ledger: Ledger, run: dict[s
         for entry, value in optimizer.state.get(parameter, {}).items()
     }
     return Snapshot(model.state_dict(), moments, ledger, run)
+
+
+def in_host_memory(state: Snapshot) -> Snapshot:
+    """Return a copy that stays what it is while the run goes on."""
+    weights, moments = (
+        {name: value.detach().to("cpu", copy=True) for name, value in part.items()} for part in (state.weights, state.moments)
+    )
+    return replace(state, weights=weights, moments=moments)
 
 
 def save_checkpoint(folder: Path, state: Snapshot, keep: int, pinned: Collection[int] = ()) -> Path:

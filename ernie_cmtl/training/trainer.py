@@ -76,6 +76,10 @@ class Trainer:
         self.deadline = math.inf
         """On the clock of `time.monotonic`."""
 
+    def request_stop(self) -> None:
+        """Let all workers stop after the running step."""
+        self.stop_requested = True
+
     def release(self) -> None:
         """Let go of the wrapper; no step can be taken afterwards."""
         self.wrapped = self.model
