@@ -67,7 +67,7 @@ class _Part:
         if damaged:
             log.write("damaged", step, {"checkpoints": damaged})
             self.observer.fell_back(step, damaged)
-        if changed := changed_settings(self.saving.settings, about):
+        if changed := changed_settings(self.saving.settings, about, self.workers.precision):
             log.write("settings", step, {"changed": changed})
             self.observer.changed(changed)
         before, workers = about.get("workers", self.workers.count), self.workers.count

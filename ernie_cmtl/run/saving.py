@@ -77,6 +77,7 @@ class Saving:
             "tasks": self.run.table.tasks,
             "feedback": feedback,
             "workers": self.workers.count,
+            "precision": self.workers.precision,
             "gradient_norms": trainer.spikes.state() if trainer.spikes else [],
         }
         state = snapshot(trainer.model, trainer.optimizer, ledger, about)

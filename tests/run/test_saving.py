@@ -9,11 +9,14 @@ import pytest
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import StepData
 from ernie_cmtl.run.extend import Extension, extended_config
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.resume import changed_settings
 from ernie_cmtl.run.saved import evaluate_run, export_run
 from ernie_cmtl.training import checkpoint
 from ernie_cmtl.training.checkpoint import checkpoints
+from ernie_cmtl.training.trainer import StepResult, Trainer
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
 from tests.run.test_stopping import last_step, started
@@ -118,6 +121,37 @@ def test_settings_that_are_not_those_of_the_checkpoint_are_said_or_refused_key_b
     assert listener.settings == expected
     (line,) = _lines(config.run, "settings")
     assert (line["step"], line["changed"]["optimizer.learning_rate"]) == (8, [1e-3, 2e-3])
+
+
+def test_an_optimizer_goes_on_with_the_settings_of_the_config_and_says_so(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(finished, tmp_path)
+    shutil.rmtree(config.run / "checkpoints" / "step-12")
+    given = {"beta1": 0.5, "beta2": 0.75, "epsilon": 1e-3, "weight_decay": 0.125}
+    kept = config.optimizer.model_dump()
+    used: list[dict[str, Any]] = []
+    real = Trainer.step
+
+    def step(self: Trainer, data: StepData, wait_seconds: float = 0.0) -> StepResult:
+        result = real(self, data, wait_seconds)
+        used.extend(self.optimizer.param_groups)
+        return result
+
+    monkeypatch.setattr(Trainer, "step", step)
+    listener = Listener()
+    pretrain(config.model_copy(update={"optimizer": config.optimizer.model_copy(update=given)}), listener)
+    assert {(group["betas"], group["eps"]) for group in used} == {((0.5, 0.75), 1e-3)}
+    assert {group["weight_decay"] for group in used} == {0.125, 0.0}
+    assert listener.settings.pop("run")
+    assert listener.settings == {f"optimizer.{name}": (kept[name], value) for name, value in given.items()}
+
+
+def test_a_precision_that_another_machine_chooses_is_said(tiny_config: RunConfig) -> None:
+    about = {"settings": tiny_config.model_dump(mode="json"), "precision": "bf16"}
+    assert changed_settings(tiny_config, about, "fp32") == {"training.precision in use": ("bf16", "fp32")}
+    assert changed_settings(tiny_config, about, "bf16") == {}
+    assert changed_settings(tiny_config, {}, "fp32") == {}
 
 
 def test_some_checkpoints_are_kept_for_good(tiny_config: RunConfig) -> None:
