@@ -11,7 +11,7 @@ from torch import distributed
 from torch.distributed import PrefixStore, Store
 
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_ANSWER_SECONDS = 3.0
+_ANSWER_SECONDS = 2.0
 
 
 def join_group(timeout_seconds: float) -> Store | None:

@@ -18,6 +18,7 @@ from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import Snapshot, checkpoints
 from tests.run.test_kills import config_of, kill
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
+from tests.run.test_stopping import started
 
 Save = Callable[..., Path]
 
@@ -106,6 +107,7 @@ def test_an_error_lets_the_save_under_way_end(tiny_config: RunConfig, monkeypatc
     assert ended == [4]
 
 
+@pytest.mark.slow
 def test_a_kill_inside_a_save_changes_nothing(english: Corpus, tmp_path: Path) -> None:
     config, whole = (with_training(config_of(english, tmp_path / name, 16, 0), asynchronous_checkpoints=True) for name in "ab")
     kill(config, tmp_path, 1, "save", random.Random(1))
@@ -113,3 +115,18 @@ def test_a_kill_inside_a_save_changes_nothing(english: Corpus, tmp_path: Path) -
         assert pretrain(each, Watcher())["finished"]
     assert _trace(config.run) == _trace(whole.run)
     assert _same(_final(config.run), _final(whole.run))
+
+
+@pytest.mark.slow
+def test_two_workers_skip_the_same_steps_as_one_and_save_beside_their_training(tiny_config: RunConfig, tmp_path: Path) -> None:
+    # So narrow that steps of an ordinary run are skipped.
+    config = with_training(tiny_config, asynchronous_checkpoints=True, spike_window=2, spike_sigma=0.5)
+    alone = config.model_copy(update={"run": tmp_path / "alone"})
+    skipped = pretrain(alone, Watcher())["skipped"]
+    assert 1 <= skipped["spike"] <= 6
+    # They compare their weights at the end.
+    assert [process.wait(120) for process in started(config, tmp_path, 2)] == [0, 0]
+    lines, expected = (_lines(run, "skipped") for run in (config.run, alone.run))
+    assert [line["step"] for line in lines] == [line["step"] for line in expected]
+    assert [line["samples"] for line in lines] == [line["samples"] for line in expected]
+    assert checkpoints(config.run / "checkpoints")[-1].name == "step-12"

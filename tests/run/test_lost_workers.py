@@ -8,11 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
-from tests.run.test_pretrain import with_training
+from tests.run.test_kills import config_of
+from tests.run.test_pretrain import _command, _final, _same, _trace, with_training
 from tests.run.test_stopping import last_step, long_run, started, wait_until
 
-TIMEOUT = 4.0
+TIMEOUT = 3.0
 LOSSES = (signal.SIGKILL, signal.SIGSTOP)
 SECONDS_TO_END = 30
 """After the timeout, on a machine that does other things too."""
@@ -57,3 +59,28 @@ def test_the_other_worker_ends_in_time_and_names_the_lost_one(english: Corpus, t
     name = f"worker {lost}" if lost else "another worker"
     assert re.search(rf"worker {1 - lost} lost {name} at step \d+ \(knowledge_masking\): killed, stopped or not answering", said)
     assert "Traceback" not in said
+
+
+def launched(config: RunConfig, folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    """Start two workers with torch's launcher."""
+    command, environment = _command(config, folder, workers=2)
+    at = command.index("--nproc-per-node")
+    command[at:at] = options
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("options", [(), ("--standalone",)])
+def test_the_launcher_brings_a_run_back_from_twenty_kills(english: Corpus, tmp_path: Path, options: tuple[str, ...]) -> None:
+    config, whole = (config_of(english, tmp_path / name, 160, 0) for name in ("run", "whole"))
+    process = launched(config, tmp_path, "--max-restarts=20", *options)
+    for number in range(20):
+        target = last_step(config.run) + 2
+        wait_until(lambda target=target: last_step(config.run) >= target, [process])  # type: ignore[misc]
+        # In order of their ranks.
+        sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[number % 2].kill()
+    assert process.wait(600) == 0
+    assert launched(whole, tmp_path).wait(600) == 0
+    assert _trace(config.run) == _trace(whole.run)
+    assert _same(_final(config.run), _final(whole.run))

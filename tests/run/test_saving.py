@@ -182,7 +182,7 @@ def test_a_disk_without_room_is_refused_before_the_first_step(tiny_config: RunCo
     assert pretrain(tiny_config, Watcher())["finished"]
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_where_the_main_worker_cannot_save_all_workers_end_alike(
     tiny_config: RunConfig, tmp_path: Path, asynchronous: bool
 ) -> None:
