@@ -112,7 +112,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
             return _train(part, ledger, about, damaged)
     except RuntimeError as raised:
         error = raised
-        # They hold the wrapper, which has to be let go of before the group is left.
+        # Its frames hold the wrapper, which has to be let go of before the group is left.
         traceback.clear_frames(raised.__traceback__)
     finally:
         saving.close()

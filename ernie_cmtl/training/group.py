@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
-from torch.distributed import PrefixStore, Store
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _ANSWER_SECONDS = 2.0
@@ -21,7 +22,7 @@ def join_group(timeout_seconds: float) -> Store | None:
     """
     if any(name not in os.environ for name in _ADDRESS) or os.environ["WORLD_SIZE"] == "1" or distributed.is_initialized():
         return None
-    shared, rank, count = next(distributed.rendezvous("env://"))
+    shared, rank, count = next(rendezvous("env://"))
     # The launcher keeps its store over restarts: without a prefix, workers would look for those that were killed.
     store = PrefixStore(f"restart_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
     # Some import and open faster than others; only from here on they go at one pace.

@@ -32,20 +32,24 @@ def message(process: subprocess.Popen[bytes]) -> str:
 def lose(english: Corpus, folder: Path, lost: int, number: int, workers: int = 2) -> list[str]:
     """Send a signal to one of the workers; return what the others say once all of them have ended."""
     config = with_training(long_run(english, folder / "run"), worker_timeout_seconds=TIMEOUT)
-    before = set(Path("/dev/shm").iterdir())
     processes = started(config, folder, workers, stderr=subprocess.PIPE)
-    wait_until(lambda: last_step(config.run) >= 3, processes)
-    children = family(processes)
-    assert len(children) >= 2 * workers
-    processes[lost].send_signal(number)
-    others = [process for process in processes if process is not processes[lost]]
-    assert [process.wait(TIMEOUT + SECONDS_TO_END) for process in others] == [1] * len(others)
-    if number == signal.SIGSTOP:
-        # It finds itself alone.
-        processes[lost].send_signal(signal.SIGCONT)
-    assert processes[lost].wait(SECONDS_TO_END) != 0
-    assert not psutil.wait_procs(children, timeout=SECONDS_TO_END)[1]
-    assert set(Path("/dev/shm").iterdir()) <= before
+    try:
+        wait_until(lambda: last_step(config.run) >= 3, processes)
+        children = family(processes)
+        assert len(children) >= 2 * workers
+        processes[lost].send_signal(number)
+        others = [process for process in processes if process is not processes[lost]]
+        assert [process.wait(TIMEOUT + SECONDS_TO_END) for process in others] == [1] * len(others)
+        if number == signal.SIGSTOP:
+            # It finds itself alone.
+            processes[lost].send_signal(signal.SIGCONT)
+        assert processes[lost].wait(SECONDS_TO_END) != 0
+        assert not psutil.wait_procs(children, timeout=SECONDS_TO_END)[1]
+    finally:
+        for process in processes:
+            process.kill()
+    owners = [process.pid for process in (*processes, *children)]
+    assert not [path for path in Path("/dev/shm").iterdir() if any(f"_{owner}_" in path.name for owner in owners)]
     return [message(process) for process in others]
 
 
