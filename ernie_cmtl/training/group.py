@@ -5,11 +5,14 @@ import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
+from uuid import uuid4
 
 import torch
 from torch import distributed
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
+
+from ernie_cmtl.errors import LostWorkerError
 
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _ANSWER_SECONDS = 2.0
@@ -23,11 +26,8 @@ def join_group(timeout_seconds: float) -> Store | None:
     if any(name not in os.environ for name in _ADDRESS) or os.environ["WORLD_SIZE"] == "1" or distributed.is_initialized():
         return None
     shared, rank, count = next(rendezvous("env://"))
-    # The launcher keeps its store over restarts: without a prefix, workers would look for those that were killed.
-    store = PrefixStore(f"restart_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", shared)
-    # Some import and open faster than others; only from here on they go at one pace.
-    store.set(f"came/{rank}", "")
-    store.wait([f"came/{other}" for other in range(count)])
+    # The launcher keeps its store over restarts: under one name, workers would look for those that were killed.
+    store = PrefixStore(_lead(shared, count) if rank == 0 else _follow(shared, rank), shared)
     distributed.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo",
         store=store,
@@ -36,6 +36,36 @@ def join_group(timeout_seconds: float) -> Store | None:
         timeout=timedelta(seconds=timeout_seconds),
     )
     return store
+
+
+def _lead(store: Store, count: int) -> str:
+    """Give this round of workers a name that no other has, and wait until all know it.
+
+    Raises:
+        LostWorkerError: Some do not come.
+    """
+    name = uuid4().hex
+    end = time.monotonic() + store.timeout.total_seconds()
+    while absent := [other for other in range(1, count) if not store.check([f"{name}/came/{other}"])]:
+        if time.monotonic() > end:
+            raise LostWorkerError(f"worker {', '.join(map(str, absent))} did not come within {store.timeout}")
+        for other in absent:
+            # Perhaps that of a worker which was killed: nobody reads the answer.
+            if store.check([f"hello/{other}"]):
+                store.set(f"answer/{store.get(f'hello/{other}').decode()}", name)
+        time.sleep(0.02)
+    store.set(f"{name}/go", "")
+    return name
+
+
+def _follow(store: Store, rank: int) -> str:
+    """Learn the name of this round; returns once all workers have come, since some import and open faster than others."""
+    question = uuid4().hex
+    store.set(f"hello/{rank}", question)
+    name = store.get(f"answer/{question}").decode()
+    store.set(f"{name}/came/{rank}", "")
+    store.wait([f"{name}/go"])
+    return str(name)
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
