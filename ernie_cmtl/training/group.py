@@ -15,6 +15,8 @@ from torch.distributed.rendezvous import rendezvous
 from ernie_cmtl.errors import LostWorkerError
 
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_COME_SECONDS = 1800.0
+"""As long as torch lets the others wait for their answer."""
 _ANSWER_SECONDS = 2.0
 
 
@@ -38,17 +40,17 @@ def join_group(timeout_seconds: float) -> Store | None:
     return store
 
 
-def _lead(store: Store, count: int) -> str:
+def _lead(store: Store, count: int, seconds: float = _COME_SECONDS) -> str:
     """Give this round of workers a name that no other has, and wait until all know it.
 
     Raises:
         LostWorkerError: Some do not come.
     """
     name = uuid4().hex
-    end = time.monotonic() + store.timeout.total_seconds()
+    end = time.monotonic() + seconds
     while absent := [other for other in range(1, count) if not store.check([f"{name}/came/{other}"])]:
         if time.monotonic() > end:
-            raise LostWorkerError(f"worker {', '.join(map(str, absent))} did not come within {store.timeout}")
+            raise LostWorkerError(f"worker {', '.join(map(str, absent))} did not come within {seconds:g} seconds")
         for other in absent:
             # Perhaps that of a worker which was killed: nobody reads the answer.
             if store.check([f"hello/{other}"]):
