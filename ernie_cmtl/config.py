@@ -61,12 +61,20 @@ class TrainingConfig(BaseModel):
     heldout_samples: int = Field(512, ge=1)
     """Held-out samples of each task."""
     checkpoint_every: int = Field(1000, ge=1)
+    asynchronous_checkpoints: bool = False
+    """Go on with the training while a checkpoint is written, from a copy in the memory of the main worker's machine."""
     keep_checkpoints: int = Field(2, ge=1)
     """Newest checkpoints that stay; with 1 there is none to fall back to if it is damaged."""
     keep_every: int | None = Field(None, ge=1)
     """Steps between checkpoints that are kept for good; none: no such checkpoints."""
     skipped_steps_limit: int = Field(10, ge=1)
-    """Steps in a row whose loss or gradient is not finite, after which a run ends; each is skipped."""
+    """Skipped steps in a row after which a run ends."""
+    spike_window: int | None = Field(None, ge=2)
+    """Skip a step whose gradient norm is `spike_sigma` above the mean of so many steps of its stage before; none: skip none."""
+    spike_sigma: float = Field(6.0, gt=0)
+    """Standard deviations of the norms in the window."""
+    worker_timeout_seconds: float = Field(600, gt=0)
+    """How long a worker waits for another before it ends the run; longer than the longest save takes."""
     max_hours: float | None = Field(None, gt=0)
     """Save and stop after so many hours; the same command goes on. None: train to the end."""
     trackers: list[str] = ["tensorboard"]

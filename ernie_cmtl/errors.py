@@ -9,3 +9,7 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         # Here, so that no secret that stands in a setting or address is shown, wherever the message goes.
         super().__init__(redacted(message))
+
+
+class LostWorkerError(RuntimeError):
+    """Another worker of the run was killed or does not answer; verbs print the message and exit with 1."""

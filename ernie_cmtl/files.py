@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_problem(path: Path, error: OSError) -> str:
+    """Say of a file that it could not be written, why, and how much room its disk has."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    return f"{path} cannot be written: {error.strerror or error}; {shutil.disk_usage(folder).free / 1e6:,.1f} MB are free there"
 
 
 def write_folder(path: Path, fill: Callable[[Path], object]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from rich.console import Console, RenderableType
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import LostWorkerError, UserError
 
 console = Console(stderr=True)
 """Progress and messages; what a verb was asked for goes to standard output."""
@@ -22,7 +22,7 @@ TaskModules = Annotated[
 
 
 def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Turn a mistake of the user's into one message and exit code 2."""
+    """Turn a mistake of the user's into one message and exit code 2, a lost worker into one and exit code 1."""
 
     @wraps(function)
     def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
@@ -31,6 +31,9 @@ def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, No
         except UserError as error:
             console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+        except LostWorkerError as error:
+            console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
 
     return checked
 

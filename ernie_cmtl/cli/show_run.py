@@ -45,7 +45,12 @@ class RunView(Observer):
     def skipped(self, line: dict[str, Any]) -> None:
         """Name a step that changed nothing."""
         tasks = ", ".join(line["tasks"])
-        self._console.print(f"step {line['step']} skipped: not finite in {tasks}, groups {line['groups']}", style="red")
+        where = f", groups {line['groups']}" if line["groups"] else ""
+        self._console.print(f"step {line['step']} skipped for {tasks}{where}, gradient norm {line['gradient_norm']}", style="red")
+
+    def unwritten(self, problem: str) -> None:
+        """Say what is not written."""
+        self._console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
 
     def evaluated(self, stage: str, step: int, scores: dict[str, HeadScore]) -> None:
         """Show held-out scores."""

@@ -13,7 +13,7 @@ from ernie_cmtl.corpus.manifest import Split
 from ernie_cmtl.corpus.sources import check_mixture
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
-from ernie_cmtl.data.loader import StageData, StepSource
+from ernie_cmtl.data.loader import Shares, StageData, StepSource
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import build_encoder, compile_layers, load_encoder_weights, recompute_activations
@@ -139,7 +139,7 @@ class Run:
             found[number] = StageData(data, streams, [self._cuts[cut] for cut in cuts])
         return found
 
-    def source(self, ledger: Ledger, last: int, rank: int, workers: int, plan: Plan | None = None) -> StepSource:
+    def source(self, ledger: Ledger, last: int, rank: int, workers: int, plan: Shares | None = None) -> StepSource:
         """Return the steps from a ledger on, for one worker; plan: with revisions, in place of the run's own."""
         stages = self.stage_data(ledger.step, last)
         pad_id, ahead = self.corpus.vocabulary.pad_id, self.config.data.loader_workers

@@ -1,10 +1,9 @@
 """The verb pretrain: a run from its first step, or from its newest checkpoint, to its last."""
 
-import json
-import math
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,17 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.evaluation.retention import START
-from ernie_cmtl.files import write_text
-from ernie_cmtl.model.encoder import encoder_sizes
-from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
-from ernie_cmtl.run.guard import Guard, skipped_by_task
+from ernie_cmtl.run.folder import resolved, write_settings
+from ernie_cmtl.run.guard import Guard, finite, new_spikes, skipped_by_task
 from ernie_cmtl.run.progress import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
 from ernie_cmtl.run.retention import run_retention, write_retention
 from ernie_cmtl.run.saving import Saving, pass_over_damaged
 from ernie_cmtl.run.stopping import stop_on_signal
-from ernie_cmtl.settings import dump
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import check_installed, tracker_options
 from ernie_cmtl.training.trainer import StepResult, Trainer
@@ -48,6 +44,8 @@ class _Part:
     heldout_streams: list[SampleStream]
     feedback: Feedback
     guard: Guard
+    done: int
+    """Steps completed."""
     heldout: dict[str, HeadScore] = field(default_factory=dict)
 
     def evaluate(self, log: MetricsLog | None, ledger: Ledger, stage: str) -> None:
@@ -58,7 +56,7 @@ class _Part:
         decision = self.feedback.measured(ledger.step, self.heldout)
         if log:
             log.write("heldout", ledger.step, {"stage": stage, "tasks": self.heldout})
-            write_retention(self.folder, self.run.table)
+            log.attempt(self.folder / "retention.csv", lambda: write_retention(self.folder, self.run.table))
             self.observer.evaluated(stage, ledger.step, self.heldout)
             if decision:
                 log.write("feedback", ledger.step, {"stage": stage, **decision.line()})
@@ -69,7 +67,7 @@ class _Part:
         if damaged:
             log.write("damaged", step, {"checkpoints": damaged})
             self.observer.fell_back(step, damaged)
-        if changed := changed_settings(self.saving.settings, about):
+        if changed := changed_settings(self.saving.settings, about, self.workers.precision):
             log.write("settings", step, {"changed": changed})
             self.observer.changed(changed)
         before, workers = about.get("workers", self.workers.count), self.workers.count
@@ -89,45 +87,46 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     run = Run(config)
     check_installed(config.training.trackers)
     training = config.training
-    workers = Workers(training.precision, training.trackers, config.run, training.reduce_precision)
+    timeout, reduced = training.worker_timeout_seconds, training.reduce_precision
+    workers = Workers(training.precision, training.trackers, config.run, timeout, reduced)
     config.check_workers(workers.count)
     damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)
     model = run.new_model()
-    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed)
+    spikes = new_spikes(run, workers, about)
+    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed, spikes)
     if config.training.max_hours is not None:
         trainer.deadline = started + 3600 * config.training.max_hours
     if ledger.step:
         load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    saving = Saving(run, _resolved(config, model), workers)
-    guard = Guard(run.table.tasks, config.training.skipped_steps_limit, workers)
+    saving = Saving(run, resolved(config, model), workers)
+    guard = Guard(run, workers, ledger)
     feedback = Feedback(config, run.table)
-    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard)
+    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard, ledger.step)
     if about:
         part.feedback.load(about["feedback"])
-    if workers.is_main:
-        config.run.mkdir(parents=True, exist_ok=True)
-        write_text(config.run / "config.yaml", dump(saving.settings))
-        write_text(config.run / "corpus.json", json.dumps(_pinned(run)))
+    workers.on_main(lambda: write_settings(run, saving.settings))
     saving.check_space(model, ledger.step)
     try:
         with stop_on_signal(trainer):
             return _train(part, ledger, about, damaged)
+    except RuntimeError as raised:
+        error = raised
+        # Its frames hold the wrapper, which has to be let go of before the group is left.
+        traceback.clear_frames(raised.__traceback__)
     finally:
+        saving.close()
         trainer.release()
         workers.close()
+    raise workers.lost(error, _place(part)) or error
 
 
-def _resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
-    """Return the configuration with a corpus that is found from any working directory and the encoder's real sizes."""
-    encoder = config.encoder.model_copy(update=encoder_sizes(model.encoder))
-    return config.model_copy(update={"corpus": config.corpus.resolve(), "encoder": encoder})
-
-
-def _pinned(run: Run) -> dict[str, Any]:
-    """Return what the run's folder says of its corpus."""
-    return {"fingerprint": run.corpus.manifest.fingerprint, "pin": run.pin, "layers": run.read_layers, "mixture": run.mixture}
+def _place(part: _Part) -> str:
+    """Say which step a run is at, and what it serves."""
+    table, step = part.run.table, min(part.done, part.run.table.steps - 1)
+    served = [task for task, share in zip(table.tasks, part.feedback.plan(step), strict=True) if share]
+    return f"step {step + 1} ({', '.join(served)})"
 
 
 def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
@@ -137,6 +136,8 @@ def _steps(part: _Part, ledger: Ledger) -> Iterator[StepResult]:
     while ledger.step < part.run.table.steps:
         known = part.feedback.known_until(ledger.step)
         workers = part.workers
+        # Loader processes are copies of this one, which had better not be in the middle of writing.
+        part.saving.settle()
         source = part.run.source(ledger, known, workers.rank, workers.count, part.feedback.plan)
         for result in part.trainer.run(source):
             ledger = result.ledger
@@ -159,7 +160,8 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
             part.evaluate(log, ledger, table.stages[table.stage_of(first)].name if first else START)
         window = _window(trainer)
         for result in _steps(part, ledger):
-            ledger, done = result.ledger, result.ledger.step
+            ledger = result.ledger
+            done = part.done = ledger.step
             stage = table.stages[table.stage_of(result.step)].name
             window.add(result)
             tokens += result.real_tokens
@@ -176,6 +178,7 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
                 break
         if not part.heldout and ledger.step == table.steps:
             part.evaluate(None, ledger, table.stages[-1].name)
+        part.saving.settle()
     workers.check_same_weights(trainer.model)
     if stopped and workers.is_main:
         part.observer.stopped(ledger.step)
@@ -215,14 +218,19 @@ def _window(trainer: Trainer) -> Window:
 
 @contextmanager
 def _open_log(part: _Part, step: int) -> Iterator[MetricsLog | None]:
-    if not part.workers.is_main:
-        yield None
-        return
+    """Open the log on the main worker; what the disk has not taken at the end ends all workers alike."""
+    opened: list[MetricsLog] = []
+    part.workers.on_main(lambda: opened.append(_start_log(part, step)))
+    with ExitStack() as stack:
+        yield stack.enter_context(opened[0]) if opened else None
+        part.workers.on_main(lambda: opened[0].finish())
+
+
+def _start_log(part: _Part, step: int) -> MetricsLog:
     config = part.run.config
     options = tracker_options(config.training.trackers, part.folder, step)
     part.workers.start_trackers(part.folder.resolve().name, config.model_dump(mode="json"), options)
-    with MetricsLog(part.folder, part.workers.track, step) as log:
-        yield log
+    return MetricsLog(part.folder, part.workers.track, step, part.observer.unwritten)
 
 
 def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
@@ -239,7 +247,7 @@ def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult
             "loss": loss,
             "tasks": scores_by_head(statistics, part.trainer.model.specs, run.instances),
             "learning_rate": result.learning_rate,
-            "gradient_norm": _finite(float(result.gradient_norm)),
+            "gradient_norm": finite(float(result.gradient_norm)),
             "real_tokens_per_second": round(real_tokens / seconds, 1),
             "packing_efficiency": round(real_tokens / slots, 4),
             "data_wait_share": round(window.wait_seconds / seconds, 4),
@@ -251,15 +259,10 @@ def _log(part: _Part, log: MetricsLog | None, window: Window, result: StepResult
 
 def _skipped(part: _Part, log: MetricsLog | None, window: Window, stage: str) -> int:
     """Write down the steps of a window that were skipped, and return how many they are."""
-    lines = part.guard.skipped(window.results)
+    lines = part.guard.skipped(window.results, part.feedback.plan)
     if log:
         for line in lines:
             log.write("skipped", line["step"], {"stage": stage, **line})
             part.observer.skipped(line)
     part.guard.check()
     return len(lines)
-
-
-def _finite(value: float) -> float | None:
-    """Return a number as JSON can hold it."""
-    return value if math.isfinite(value) else None

@@ -49,7 +49,10 @@ class Observer:
         """The run goes on with other settings than its checkpoint was made with: dotted key -> (old, new)."""
 
     def skipped(self, line: dict[str, Any]) -> None:
-        """A step was skipped, its loss or gradient not being finite; line: steps completed, tasks and groups."""
+        """A step was skipped, its loss or gradient not being finite or too large; line: as in the log."""
+
+    def unwritten(self, problem: str) -> None:
+        """The disk or a tracker does not take what is logged, or does so again; the run goes on."""
 
     def logged(self, stage: str, line: dict[str, Any]) -> None:
         """A line of training metrics was written."""

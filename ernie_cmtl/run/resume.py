@@ -74,9 +74,16 @@ def resume_point(run: Run) -> tuple[Ledger, dict[str, Any]]:
     return run.carried(ledger, before), about
 
 
-def changed_settings(resolved: RunConfig, about: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that a run goes on with in place of those of its checkpoint: dotted key -> (old, new)."""
-    return differences(about["settings"], made_with(resolved, about).model_dump(mode="json")) if about else {}
+def changed_settings(resolved: RunConfig, about: dict[str, Any], precision: str) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that a run goes on with in place of those of its checkpoint: dotted key -> (old, new).
+
+    precision: that `auto` has come to, which another machine may change.
+    """
+    if not about:
+        return {}
+    found = differences(about["settings"], made_with(resolved, about).model_dump(mode="json"))
+    before = about.get("precision", precision)
+    return found | ({"training.precision in use": (before, precision)} if before != precision else {})
 
 
 def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizer) -> None:

@@ -1,18 +1,31 @@
 """The checkpoints of a run: room for them, when one is due, what is said in it, and how a damaged one is passed over."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.training.checkpoint import check_space, checkpoints, save_checkpoint, set_aside_damaged, snapshot
+from ernie_cmtl.training.background import Background
+from ernie_cmtl.training.checkpoint import (
+    Snapshot,
+    check_space,
+    checkpoints,
+    in_host_memory,
+    save_checkpoint,
+    set_aside_damaged,
+    snapshot,
+)
 from ernie_cmtl.training.learning_rate import pinned_steps
 from ernie_cmtl.training.trainer import Trainer
 from ernie_cmtl.training.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Saving:
     settings: RunConfig
     """As they stand in the checkpoints: with the encoder's real sizes."""
     workers: Workers
+    background: Background = field(default_factory=Background)
 
     @property
     def folder(self) -> Path:
@@ -51,21 +65,52 @@ class Saving:
         return done % self.run.config.training.checkpoint_every == 0 or done in self.pinned or done == self.run.table.steps
 
     def save(self, trainer: Trainer, ledger: Ledger, feedback: dict[str, Any]) -> None:
-        """Save a run as it is.
+        """Save a run as it is; asynchronously, once the save before has ended, where the settings say so.
 
         Raises:
-            UserError: The main worker could not; every worker raises.
+            UserError: The main worker could not, this time or the time before; every worker raises.
         """
+        self.settle()
         about = {
             "settings": self.settings.model_dump(mode="json"),
             "pin": self.run.pin,
             "tasks": self.run.table.tasks,
             "feedback": feedback,
             "workers": self.workers.count,
+            "precision": self.workers.precision,
+            "gradient_norms": trainer.spikes.state() if trainer.spikes else [],
         }
         state = snapshot(trainer.model, trainer.optimizer, ledger, about)
-        keep = self.run.config.training.keep_checkpoints
-        self.workers.on_main(lambda: save_checkpoint(self.folder, state, keep, self.pinned))
+        if not self.asynchronous:
+            self.workers.on_main(lambda: self._write(state))
+        elif self.workers.is_main:
+            held = in_host_memory(state)
+            # All workers then end their step and come to the next save, where they learn why.
+            self.background.start(lambda: self._write(held), failed=trainer.request_stop)
+
+    @property
+    def asynchronous(self) -> bool:
+        """Does the training go on while a checkpoint is written."""
+        return self.run.config.training.asynchronous_checkpoints
+
+    def _write(self, state: Snapshot) -> None:
+        save_checkpoint(self.folder, state, self.run.config.training.keep_checkpoints, self.pinned)
+
+    def settle(self) -> None:
+        """Wait until what is being written stands.
+
+        Raises:
+            UserError: The main worker could not write it; every worker raises.
+        """
+        if self.asynchronous:
+            self.workers.on_main(self.background.wait)
+
+    def close(self) -> None:
+        """Let what is being written come to its end, whatever has ended the run."""
+        try:
+            self.background.wait()
+        except UserError as error:
+            _log.warning("%s", error)
 
 
 def checkpoint_folder(run: Run) -> Path:

@@ -17,7 +17,7 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
     """
 
     def request(number: int, _: object) -> None:
-        trainer.stop_requested = True
+        trainer.request_stop()
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
 

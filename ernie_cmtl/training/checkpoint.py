@@ -5,9 +5,9 @@ Each folder `step-N` holds the SHA-256 of its files in `SHA256SUMS`, so that dam
 
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,14 @@ def snapshot(model: nn.Module, optimizer: Optimizer, ledger: Ledger, run: dict[s
         for entry, value in optimizer.state.get(parameter, {}).items()
     }
     return Snapshot(model.state_dict(), moments, ledger, run)
+
+
+def in_host_memory(state: Snapshot) -> Snapshot:
+    """Return a copy that stays what it is while the run goes on."""
+    weights, moments = (
+        {name: value.detach().to("cpu", copy=True) for name, value in part.items()} for part in (state.weights, state.moments)
+    )
+    return replace(state, weights=weights, moments=moments)
 
 
 def save_checkpoint(folder: Path, state: Snapshot, keep: int, pinned: Collection[int] = ()) -> Path:
@@ -187,8 +195,12 @@ def load_weights(checkpoint: Path, model: nn.Module, fresh: Sequence[str] = ()) 
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
     """Return the ledger of a checkpoint and what it says of its run."""
     state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    parts = {name: tuple(value) for name, value in state["ledger"].items() if name != "step"}
-    return Ledger(state["ledger"]["step"], **parts), state["run"]
+    return read_ledger(state["ledger"]), state["run"]
+
+
+def read_ledger(values: Mapping[str, Any]) -> Ledger:
+    """Return a ledger that was written as JSON."""
+    return Ledger(values["step"], **{name: tuple(value) for name, value in values.items() if name != "step"})
 
 
 def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> None:

@@ -1,16 +1,20 @@
 """What a run writes down while it goes: lines of JSON, and numbers for its trackers."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ernie_cmtl.files import write_text
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import write_problem, write_text
+
+_log = logging.getLogger(__name__)
 
 Track = Callable[[dict[str, float], int], None]
-"""Takes numbers by name, and the steps completed."""
+"""Takes numbers by name, and the steps completed; raises UserError where a tracker fails."""
 
 
 def read_metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -24,13 +28,27 @@ def _complete_lines(path: Path) -> list[str]:
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl` and passes numbers on; on the main worker only."""
+    """Appends to `metrics.jsonl` and passes numbers on; on the main worker only.
 
-    def __init__(self, folder: Path, track: Track, resumed_at: int) -> None:
+    A full disk stops no run here: what cannot be written is said once, kept, and tried again with every line and at the end.
+    """
+
+    def __init__(self, folder: Path, track: Track, resumed_at: int, say: Callable[[str], None] = _log.warning) -> None:
+        """say: is told what cannot be written, and when it is.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
         self._path = folder / "metrics.jsonl"
-        self._drop_after(resumed_at)
-        self._stream = self._path.open("a", encoding="utf-8")
-        self._track = track
+        self._track, self._say = track, say
+        self._unwritten = b""
+        self._behind: dict[Path, Callable[[], None]] = {}
+        try:
+            self._drop_after(resumed_at)
+            # Without a buffer, which would lose lines where the disk takes a part of it.
+            self._stream = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise UserError(write_problem(self._path, error)) from error
 
     def _drop_after(self, step: int) -> None:
         """Forget what was written after the checkpoint that the run goes on from; without one it begins anew."""
@@ -40,14 +58,53 @@ class MetricsLog:
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested keys joined."""
         line = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
-        self._stream.write(json.dumps(line) + "\n")
-        self._stream.flush()
-        self._track(dict(_numbers(kind, values)), step)
+        self._unwritten += (json.dumps(line) + "\n").encode()
+        self.attempt(self._path, self._append)
+        try:
+            self._track(dict(_numbers(kind, values)), step)
+        except UserError as error:
+            self._say(f"{error}; the run goes on without it, and {self._path} has all of its numbers")
+
+    def _append(self) -> None:
+        while self._unwritten:
+            self._unwritten = self._unwritten[self._stream.write(self._unwritten) :]
+
+    def attempt(self, path: Path, write: Callable[[], None]) -> None:
+        """Write a file of the run that it can do without for a while; what fails is tried again later."""
+        if path != self._path and self._path in self._behind:
+            # What is read off the log waits for it.
+            self._behind[path] = write
+            return
+        try:
+            write()
+        except OSError as error:
+            if path not in self._behind:
+                self._say(f"{write_problem(path, error)}; the run goes on, and what is missing there is kept and tried again")
+            self._behind[path] = write
+        else:
+            if self._behind.pop(path, None):
+                self._say(f"{path} is written again and lacks nothing")
+
+    def finish(self) -> None:
+        """Write what could not be written so far.
+
+        Raises:
+            UserError: It still cannot; the message names the files.
+        """
+        self._try_again()
+        if self._behind:
+            names = ", ".join(map(str, self._behind))
+            raise UserError(f"the disk did not take all that was logged: lines or numbers are missing in {names}")
+
+    def _try_again(self) -> None:
+        for path, write in tuple(self._behind.items()):
+            self.attempt(path, write)
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._try_again()
         self._stream.close()
 
 

@@ -9,6 +9,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import LoggerType
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import write_problem, write_text
 
 
 def known_trackers() -> list[str]:
@@ -42,7 +43,10 @@ def _identifier(folder: Path) -> str:
     """Return the name of a run that no other run has; made once and kept in its folder."""
     path = folder / "tracker_id"
     if not path.exists():
-        path.write_text(uuid.uuid4().hex, encoding="utf-8")
+        try:
+            write_text(path, uuid.uuid4().hex)
+        except OSError as error:
+            raise UserError(write_problem(path, error)) from error
     return path.read_text(encoding="utf-8")
 
 

@@ -19,6 +19,7 @@ from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.clock import untimed
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, step_unless
+from ernie_cmtl.training.spikes import Spikes
 from ernie_cmtl.training.workers import Workers
 
 
@@ -35,7 +36,7 @@ class StepResult:
     """Of this worker's groups: float32 [heads, tasks + 1, 3], sums of losses, hits and labels."""
     gradient_norm: Tensor
     skipped: Tensor
-    """Loss or gradient were not finite on some worker, so weights and moments are as before; one bool, on the device."""
+    """Loss or gradient were not finite or too large, so weights and moments are as before; one bool, on the device."""
     not_finite: Tensor
     """Is the loss of a task not finite in a group of this worker's, int32 [groups of the step, tasks]."""
     learning_rate: float
@@ -61,8 +62,10 @@ class Trainer:
         workers: Workers,
         table: StageTable,
         seed: int,
+        spikes: Spikes | None = None,
     ) -> None:
         self.workers, self.config, self.table, self.seed = workers, config, table, seed
+        self.spikes = spikes
         self.rows = [instance.rows for instance in instances]
         self.model = model
         self.wrapped = workers.wrap(model)
@@ -76,6 +79,10 @@ class Trainer:
         """On the clock of `time.monotonic`."""
         self.timed: Callable[[str], AbstractContextManager[None]] = untimed
         """Is told of each phase of a step."""
+
+    def request_stop(self) -> None:
+        """Let all workers stop after the running step."""
+        self.stop_requested = True
 
     def release(self) -> None:
         """Let go of the wrapper; no step can be taken afterwards."""
@@ -128,19 +135,21 @@ class Trainer:
             not_finite[global_number] = ~sums[:, :-1, 0].isfinite().all(0)
         rate = learning_rate(data.step, self.table.ends, self.config, self.table.restarts)
         with self.timed("optimizer"):
-            norm, skipped = self._update(labels, self.workers.sum(loss), rate)
+            norm, skipped = self._update(data.step, labels, self.workers.sum(loss), rate)
         counts = (data.real_tokens, data.slots)
         guard = (skipped, not_finite)
         return StepResult(data.step, data.ledger, loss, statistics, norm, *guard, rate, *counts, wait_seconds, *stops)
 
-    def _update(self, labels: Tensor, loss: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-        """Move the weights, unless something is not finite; return the gradient's norm and whether the step was skipped."""
+    def _update(self, step: int, labels: Tensor, loss: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+        """Move the weights, unless the step is to be skipped; return the gradient's norm and whether it was."""
         for parameter in self.model.idle_parameters(labels > 0, self.rows):
             parameter.grad = None
         norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         skipped = ~(norm.isfinite() & loss.isfinite())
+        if self.spikes:
+            skipped = self.spikes.skips(step, norm, skipped)
         step_unless(self.optimizer, skipped)
         self.optimizer.zero_grad(set_to_none=True)
         return norm, skipped

@@ -1,6 +1,7 @@
 """This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any, Literal, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs, ProjectConfiguration
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import LostWorkerError, UserError
+from ernie_cmtl.training.group import is_lost_connection, join_group, lost_workers
 from ernie_cmtl.training.trackers import flat_settings
+
+_log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
 ReducePrecision = Literal["fp32", "bf16"]
@@ -28,9 +33,12 @@ class Workers:
         precision: Precision = "auto",
         trackers: Sequence[str] = (),
         folder: Path | None = None,
+        timeout_seconds: float = 600,
         reduce_precision: ReducePrecision = "fp32",
     ) -> None:
         """trackers: as accelerate calls them; folder: of the run, where those that write files do so.
+
+        timeout_seconds: after which a worker that waits for another gives up.
 
         Raises:
             UserError: Gradients cannot be reduced in that precision here.
@@ -41,6 +49,7 @@ class Workers:
         mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
         # A process may open one run after another, each in its own precision.
         AcceleratorState._reset_state()
+        self._store = join_group(timeout_seconds)
         project = ProjectConfiguration(str(folder), logging_dir=str(folder / "tensorboard")) if folder else None
         hook = DDPCommunicationHookType.BF16 if reduce_precision == "bf16" else DDPCommunicationHookType.NO
         self._accelerator = Accelerator(
@@ -56,8 +65,6 @@ class Workers:
         self.precision = "bf16" if mixed == "bf16" else "fp32"
         self.reduces_gradients = True
         """Off only to measure what the reduction costs."""
-        # Counts are made and needed on the host: reducing them on a GPU would wait for all that it still has to do.
-        self._host_group = torch.distributed.new_group(backend="gloo") if self.count > 1 and not cpu else None
 
     @property
     def is_main(self) -> bool:
@@ -91,7 +98,7 @@ class Workers:
     def sum_on_host(self, values: Tensor) -> Tensor:
         """Sum a tensor of the host's memory over the workers, in place, without waiting for the device."""
         if self.count > 1:
-            torch.distributed.all_reduce(values, group=self._host_group)
+            torch.distributed.all_reduce(values)
         return values
 
     def check_same_weights(self, model: nn.Module) -> None:
@@ -124,8 +131,24 @@ class Workers:
             raise UserError(f"a tracker did not start: {error}") from error
 
     def track(self, values: dict[str, float], step: int) -> None:
-        """Send numbers to every tracker; step: steps completed."""
-        self._accelerator.log(values, step=step)
+        """Send numbers to every tracker; step: steps completed.
+
+        Raises:
+            UserError: Some failed, and are let go of; the others have the numbers.
+        """
+        if problems := self._with_each_tracker(lambda tracker: tracker.log(values, step=step)):
+            raise UserError(problems)
+
+    def _with_each_tracker(self, use: Callable[[GeneralTracker], None]) -> str:
+        """Use every tracker, let go of those that fail, and say why."""
+        problems = []
+        for tracker in tuple(self._accelerator.trackers):
+            try:
+                use(tracker)
+            except Exception as error:  # Each tracker raises its own kinds.
+                self._accelerator.trackers.remove(tracker)
+                problems.append(f"tracker {tracker.name} failed: {error}")
+        return "; ".join(problems)
 
     def on_main(self, action: Callable[[], object]) -> None:
         """Let the main worker do a thing while the others wait.
@@ -143,6 +166,20 @@ class Workers:
         if failed:
             raise problem or UserError(f"worker {self.rank} ends: the main worker cannot go on")
 
+    def lost(self, error: RuntimeError, where: str) -> LostWorkerError | None:
+        """Return what to raise in place of an error which says that another worker is lost; None where it says something else.
+
+        where: in the run. To be called once this worker has left the group, so that those that wait for it give up too.
+        """
+        if self._store is None or not is_lost_connection(error):
+            return None
+        lost = lost_workers(self._store, self.rank, self.count)
+        others = f"worker {', '.join(map(str, lost))}" if lost else "another worker"
+        return LostWorkerError(
+            f"worker {self.rank} lost {others} at {where}: killed, stopped or not answering; "
+            "the same command goes on from the newest checkpoint"
+        )
+
     def close(self) -> None:
         """Close the trackers and leave the process group; the wrapped model must have been let go of.
 
@@ -150,6 +187,9 @@ class Workers:
         is held, and waits for ever for its own threads.
         """
         self._accelerator.free_memory()
+        if problems := self._with_each_tracker(lambda tracker: tracker.finish()):
+            _log.warning("%s", UserError(problems))
+        self._accelerator.trackers.clear()
         self._accelerator.end_training()
 
 

@@ -1,9 +1,12 @@
-"""A loss or gradient that is not finite: the step changes nothing, is named and counted, and too many in a row end the run."""
+"""A loss or gradient that is not finite or too large: the step changes nothing, is named, can be made again; many end a run."""
 
 import math
 from collections.abc import Collection
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,9 +14,12 @@ from torch import Tensor
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.records import StepData
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.replay import replay
 from ernie_cmtl.training.checkpoint import checkpoints
+from ernie_cmtl.training.spikes import Spikes
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.training.workers import Workers
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
@@ -111,6 +117,80 @@ def test_a_loss_that_is_not_finite_on_another_worker_skips_the_step_here(
     assert unchanged(before, state(trainer))
 
 
+def test_a_step_with_a_gradient_that_is_far_too_large_changes_no_bit(
+    trainer: Trainer, tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.spikes = Spikes(2, 20.0, (), trainer.workers.device)
+    assert not any(result.skipped for result in take(trainer, tiny_config, 3))
+    before = state(trainer)
+    poison(monkeypatch, {2}, MASKING, 1e4)
+    (result,) = take(trainer, tiny_config, 1)
+    assert result.skipped
+    assert math.isfinite(result.gradient_norm)
+    assert unchanged(before, state(trainer))
+
+
+def spiky(config: RunConfig) -> RunConfig:
+    return with_training(config, spike_window=2, spike_sigma=50.0)
+
+
+def test_a_spike_is_named_and_the_window_of_a_run_that_goes_on_is_that_of_the_checkpoint(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = spiky(tiny_config.model_copy(update={"run": tmp_path / "whole"}))
+    watcher = Steps()
+    with monkeypatch.context() as patch:
+        # Group 1 of step 9, the third of its stage after the two that fill the window and one more.
+        poison(patch, {33}, MASKING, 1e4)
+        assert pretrain(whole, watcher)["skipped"] == {"spike": 1}
+    (line,) = watcher.told
+    assert (line["step"], line["tasks"], line["groups"]) == (9, ["spike"], [])
+    assert line["gradient_norm"] > 1e3
+    pretrain(spiky(tiny_config), Watcher(interrupt_at=7))
+    with monkeypatch.context() as patch:
+        # The first step after the one that was saved.
+        poison(patch, {1}, MASKING, 1e4)
+        assert pretrain(spiky(tiny_config), Watcher())["skipped"] == {"spike": 1}
+    assert _trace(tiny_config.run) == _trace(whole.run)
+    assert _same(_final(tiny_config.run), _final(whole.run))
+
+
+@pytest.mark.parametrize("mode", ["mixed", "one_task"])
+def test_the_batch_of_a_skipped_step_can_be_made_again_from_its_line(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    config = tiny_config.model_copy(update={"mode": mode})
+    seen: dict[int, StepData] = {}
+    real = Trainer.step
+
+    def step(self: Trainer, data: StepData, wait_seconds: float = 0.0) -> StepResult:
+        seen[data.step] = data
+        return real(self, data, wait_seconds)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    poison(monkeypatch, {25, 32, 35}, CAPITALS)
+    pretrain(config, Watcher())
+    run = Run(config)
+    texts = run.streams("train")
+    lines = _lines(config.run, "skipped")
+    assert [(line["step"], line["groups"]) for line in lines] == [(7, [1]), (9, [0, 3])]
+    for line in lines:
+        data, before = replay(run, line), seen[line["step"] - 1]
+        assert (data.step, data.shares, data.ledger) == (before.step, before.shares, before.ledger)
+        for group, other in zip(data.groups, before.groups, strict=True):
+            assert all(map(np.array_equal, astuple(group)[:6], astuple(other)[:6]))
+            for name, targets in group.targets.items():
+                assert all(map(np.array_equal, astuple(targets), astuple(other.targets[name])))
+        named = sum(len(samples["numbers"]) for samples in line["samples"].values())
+        assert named == sum(len(data.groups[group].sequence_lengths) for group in line["groups"])
+        for stream in texts:
+            samples = line["samples"].get(stream.instance.name, {"numbers": [], "documents": []})
+            bounds = stream.corpus.document_tokens
+            for number, document in zip(samples["numbers"], samples["documents"], strict=True):
+                start, stop = stream.source(number)
+                assert bounds[document] <= start < stop <= bounds[document + 1]
+
+
 @pytest.mark.parametrize("log_every", [1, 4])
 def test_skipped_steps_are_named_counted_and_left_out_of_the_means(
     tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch, log_every: int
@@ -126,7 +206,7 @@ def test_skipped_steps_are_named_counted_and_left_out_of_the_means(
         {"step": 7, "tasks": ["capitalization"], "groups": [1]},
         {"step": 9, "tasks": ["capitalization"], "groups": [0, 3]},
     ]
-    assert watcher.told == expected
+    assert [{key: line[key] for key in expected[0]} for line in watcher.told] == expected
     lines = _lines(config.run, "skipped")
     assert [{key: line[key] for key in expected[0]} for line in lines] == expected
     assert all(line["stage"] == "second" for line in lines)
@@ -161,7 +241,7 @@ def test_too_many_skipped_steps_in_a_row_end_a_run(
     # Step 2 alone, then every step from 6 on.
     poison(monkeypatch, {4, *range(20, 48)}, MASKING)
     config = with_training(tiny_config, skipped_steps_limit=3, log_every=log_every)
-    with pytest.raises(UserError, match="of 3 steps in a row, up to step 8, was not finite"):
+    with pytest.raises(UserError, match="of 3 steps in a row, up to step 8, was not finite or too large"):
         pretrain(config, Watcher())
     assert [line["step"] for line in _lines(config.run, "skipped")] == [2, *range(6, seen_at + 1)]
     # What it stands on was made before, or is as good.

@@ -17,7 +17,7 @@ from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.metrics import read_metrics
 from tests.conftest import tiny_settings
-from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
+from tests.run.test_pretrain import Watcher, _command, _lines
 
 STOPPED = 130
 
@@ -44,14 +44,14 @@ def long_run(english: Corpus, run: Path) -> RunConfig:
     return RunConfig.model_validate(settings)
 
 
-def started(config: RunConfig, folder: Path, workers: int) -> list[subprocess.Popen[bytes]]:
+def started(config: RunConfig, folder: Path, workers: int, stderr: int = subprocess.DEVNULL) -> list[subprocess.Popen[bytes]]:
     """Start workers without a launcher, each in a process group of its own."""
     command, environment = _command(config, folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": stderr, "start_new_session": True}
     return [
         subprocess.Popen(command, env=environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **quiet)  # type: ignore[call-overload]
         for rank in range(workers)
@@ -97,22 +97,3 @@ def test_a_signal_to_one_worker_and_its_loaders_stops_all_workers_at_one_saved_s
     assert saved.name == f"step-{_lines(config.run)[-1]['step']}"
     psutil.wait_procs(children, timeout=10)
     assert not [child for child in children if child.is_running()]
-
-
-@pytest.mark.slow
-def test_the_launcher_brings_a_killed_run_back_by_itself(english: Corpus, tmp_path: Path) -> None:
-    def config(name: str) -> RunConfig:
-        settings = tiny_settings(english, tmp_path / name)
-        settings["stages"][0]["budgets"]["knowledge_masking"] = 80
-        return RunConfig.model_validate(settings)
-
-    command, environment = _command(config("whole"), tmp_path, workers=2)
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=200)
-    command, environment = _command(config("killed"), tmp_path, workers=2)
-    command.insert(command.index("--nproc-per-node"), "--max-restarts=5")
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: last_step(config("killed").run) >= 30, [process])
-    min(psutil.Process(process.pid).children(), key=lambda child: child.pid).kill()
-    assert process.wait(250) == 0
-    assert _trace(config("killed").run) == _trace(config("whole").run)
-    assert _same(_final(config("killed").run), _final(config("whole").run))

@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.metrics import MetricsLog, read_metrics
+from tests.training.test_damage import files_at_most
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -102,3 +106,56 @@ def test_trackers_get_the_nested_numbers_under_joined_names(tmp_path: Path) -> N
         log.write("train", 3, values)
     numbers = {"train/loss": 0.5, "train/tasks/a/loss": 2.0, "train/tasks/a/labels": 3.0, "train/tasks/b/loss": 4.0}
     assert tracked == [(numbers, 3)]
+
+
+def test_a_full_disk_keeps_lines_back_says_so_once_and_loses_none(tmp_path: Path) -> None:
+    write(tmp_path, range(2), resumed_at=0)
+    begun = (tmp_path / "metrics.jsonl").stat().st_size
+    # The disk ends before, within and after a line.
+    for room in (0, 1, 40, 100):
+        said: list[str] = []
+        with MetricsLog(tmp_path, no_tracker, 1, said.append) as log:
+            with files_at_most(begun + room):
+                for step in (2, 3, 4):
+                    log.write("train", step, {"loss": 0.5})
+                read = [line["step"] for line in read_metrics(tmp_path, "train")]
+                assert read == [0, 1, 2][: len(read)]
+            (problem,) = said
+            assert str(tmp_path / "metrics.jsonl") in problem
+            assert "MB are free" in problem
+            log.write("train", 5, {"loss": 0.5})
+            log.finish()
+        assert [line["step"] for line in lines(tmp_path)] == [0, 1, 2, 3, 4, 5]
+        assert len(said) == 2
+        write(tmp_path, range(2), resumed_at=0)
+
+
+def test_what_the_disk_never_took_is_an_error_at_the_end(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, no_tracker, 0, [].append) as log, files_at_most(0):
+        log.write("train", 1, {"loss": 0.5})
+        with pytest.raises(UserError, match=r"missing in .*metrics\.jsonl"):
+            log.finish()
+
+
+def test_what_is_read_off_the_log_waits_for_it(tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    with MetricsLog(tmp_path, no_tracker, 0, [].append) as log:
+        with files_at_most(30):
+            log.write("train", 1, {"loss": 0.5})
+            log.attempt(table, lambda: table.write_text(str(len(lines(tmp_path)))) and None)
+            assert not table.exists()
+        log.finish()
+        assert table.read_text() == "1"
+
+
+def test_a_tracker_that_fails_keeps_no_line_back(tmp_path: Path) -> None:
+    def broken(values: dict[str, float], step: int) -> None:
+        raise UserError("tracker x failed: no route")
+
+    said: list[str] = []
+    with MetricsLog(tmp_path, broken, 0, said.append) as log:
+        log.write("train", 1, {"loss": 0.5})
+        log.finish()
+    assert [line["step"] for line in lines(tmp_path)] == [1]
+    (problem,) = said
+    assert problem.startswith("tracker x failed: no route; the run goes on without it")

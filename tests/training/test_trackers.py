@@ -142,3 +142,24 @@ def test_the_common_trackers_are_known() -> None:
 def test_settings_become_flat_values() -> None:
     nested = {"a": {"b": 1, "c": None}, "d": [True, {"e": "x"}], "f": 0.5, "g": []}
     assert flat_settings(nested) == {"a.b": 1, "d.0": True, "d.1.e": "x", "f": 0.5}
+
+
+def test_a_tracker_that_fails_is_let_go_of_and_others_go_on(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Recorder):
+        def log(self, values: dict[str, float], step: int, **_: Any) -> None:
+            if step >= 3:
+                raise ConnectionError("no route")
+            super().log(values, step)
+
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "wandb", Failing)
+    told: list[str] = []
+    watcher = Watcher()
+    watcher.unwritten = told.append  # type: ignore[method-assign]
+    result = pretrain(with_training(tiny_config, trackers=["wandb", "recorder"]), watcher)
+    assert result["finished"]
+    failing, recorder = Recorder.opened
+    assert max(step for step, _ in failing.rows) == 2
+    assert [(step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row] == logged_losses(tiny_config.run)
+    assert recorder.finished
+    (problem,) = told
+    assert problem.startswith("tracker recorder failed: no route; the run goes on without it")

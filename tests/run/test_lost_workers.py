@@ -1,0 +1,90 @@
+"""A worker that is killed or stopped: the others end soon and name it, and nothing of the run stays behind."""
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store import Corpus
+from tests.run.test_kills import config_of
+from tests.run.test_pretrain import _command, _final, _same, _trace, with_training
+from tests.run.test_stopping import last_step, long_run, started, wait_until
+
+TIMEOUT = 3.0
+LOSSES = (signal.SIGKILL, signal.SIGSTOP)
+SECONDS_TO_END = 30
+"""After the timeout, on a machine that does other things too."""
+
+
+def family(processes: list[subprocess.Popen[bytes]]) -> list[psutil.Process]:
+    return [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
+
+
+def message(process: subprocess.Popen[bytes]) -> str:
+    assert process.stderr
+    return " ".join(process.stderr.read().decode().split())
+
+
+def lose(english: Corpus, folder: Path, lost: int, number: int, workers: int = 2) -> list[str]:
+    """Send a signal to one of the workers; return what the others say once all of them have ended."""
+    config = with_training(long_run(english, folder / "run"), worker_timeout_seconds=TIMEOUT)
+    processes = started(config, folder, workers, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: last_step(config.run) >= 3, processes)
+        children = family(processes)
+        assert len(children) >= 2 * workers
+        processes[lost].send_signal(number)
+        others = [process for process in processes if process is not processes[lost]]
+        assert [process.wait(TIMEOUT + SECONDS_TO_END) for process in others] == [1] * len(others)
+        if number == signal.SIGSTOP:
+            # It finds itself alone.
+            processes[lost].send_signal(signal.SIGCONT)
+        assert processes[lost].wait(SECONDS_TO_END) != 0
+        assert not psutil.wait_procs(children, timeout=SECONDS_TO_END)[1]
+    finally:
+        for process in processes:
+            process.kill()
+    owners = [process.pid for process in (*processes, *children)]
+    assert not [path for path in Path("/dev/shm").iterdir() if any(f"_{owner}_" in path.name for owner in owners)]
+    return [message(process) for process in others]
+
+
+@pytest.mark.parametrize(
+    ("lost", "number"),
+    [(1, signal.SIGKILL), (1, signal.SIGSTOP), *(pytest.param(0, number, marks=pytest.mark.slow) for number in LOSSES)],
+)
+def test_the_other_worker_ends_in_time_and_names_the_lost_one(english: Corpus, tmp_path: Path, lost: int, number: int) -> None:
+    (said,) = lose(english, tmp_path, lost, number)
+    # Without a launcher the first worker keeps the store, and nobody else can say who is left.
+    name = f"worker {lost}" if lost else "another worker"
+    assert re.search(rf"worker {1 - lost} lost {name} at step \d+ \(knowledge_masking\): killed, stopped or not answering", said)
+    assert "Traceback" not in said
+
+
+def launched(config: RunConfig, folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    """Start two workers with torch's launcher."""
+    command, environment = _command(config, folder, workers=2)
+    at = command.index("--nproc-per-node")
+    command[at:at] = options
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("options", [(), ("--standalone",)])
+def test_the_launcher_brings_a_run_back_from_twenty_kills(english: Corpus, tmp_path: Path, options: tuple[str, ...]) -> None:
+    config, whole = (config_of(english, tmp_path / name, 160, 0) for name in ("run", "whole"))
+    process = launched(config, tmp_path, "--max-restarts=20", *options)
+    for number in range(20):
+        target = last_step(config.run) + 2
+        wait_until(lambda target=target: last_step(config.run) >= target, [process])  # type: ignore[misc]
+        # In order of their ranks.
+        sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[number % 2].kill()
+    assert process.wait(600) == 0
+    assert launched(whole, tmp_path).wait(600) == 0
+    assert _trace(config.run) == _trace(whole.run)
+    assert _same(_final(config.run), _final(whole.run))
