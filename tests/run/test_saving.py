@@ -15,8 +15,9 @@ from ernie_cmtl.run.saved import evaluate_run, export_run
 from ernie_cmtl.training import checkpoint
 from ernie_cmtl.training.checkpoint import checkpoints
 from tests.conftest import tiny_settings
+from tests.run.forked import started
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
-from tests.run.test_stopping import last_step, started
+from tests.run.test_stopping import last_step
 
 
 class Listener(Watcher):
