@@ -45,7 +45,7 @@ def losses(preset: str, corpus: Corpus, folder: Path) -> Iterator[float]:
     settings: dict[str, Any] = tiny_settings(corpus, folder / preset)
     del settings["stages"]
     settings["preset"] = {"name": preset, "budget": 30, "tasks": TASKS}
-    settings["data"] = {"row_length": 32, "rows": 8, "rows_per_group": 4}
+    settings["data"] = {"row_length": 32, "rows": 4, "rows_per_group": 4}
     settings["encoder"]["layers"] = 1
     run = Run(RunConfig.model_validate(settings))
     trainer = Trainer(run.new_model(), run.instances, run.config.optimizer, Workers("fp32"), run.table, run.config.seed)
