@@ -198,7 +198,7 @@ def plain_accelerate(attempt: Attempt, seedable: bool = False) -> None:
             schedule.step()
             optimizer.zero_grad()
             progress.step += 1
-            attempt.took(progress.step, float(loss), numbers, tokens)
+            attempt.took(progress.step, float(loss.detach()), numbers, tokens)
             if progress.step % SAVE_EVERY == 0:
                 with attempt.saving():
                     accelerator.save_state()
