@@ -119,9 +119,10 @@ def saves(side: str, base: Attempt, given: argparse.Namespace) -> Counts:
     for fault in faults(side, broken, given.points):
         attempt = replace(copied(broken), fault=fault)
         count["points"] += 1
-        count["the save failed"] += not run(side, attempt)
+        failed = not run(side, attempt)
+        count["the save failed"] += failed
         attempt = replace(attempt, fault=None)
-        if run(side, attempt):
+        if not failed or run(side, attempt):
             count["goes on by itself"] += 1
             count["ends as without the fault"] += same(end(attempt.folder), expected)
         elif saved(attempt):
