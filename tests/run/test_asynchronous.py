@@ -16,9 +16,9 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.run import saving
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import Snapshot, checkpoints
+from tests.run.forked import started
 from tests.run.test_kills import config_of, kill
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
-from tests.run.test_stopping import started
 
 Save = Callable[..., Path]
 

@@ -159,7 +159,7 @@ SPOILT = {
 
 @pytest.mark.parametrize(("change", "rule", "reason"), SPOILT.values(), ids=list(SPOILT))
 def test_what_breaks_the_contract_is_named(outside, english, change, rule, reason):
-    result = check_source(outside, english, variant(change))
+    result = check_source(outside, english, variant(change), samples=300)
     assert not result["passed"]
     found = broken(result)
     assert rule in found

@@ -1,8 +1,10 @@
 """A worker that is killed or stopped: the others end soon and name it, and nothing of the run stays behind."""
 
+import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -10,9 +12,10 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
+from tests.run.forked import Worker, started
 from tests.run.test_kills import config_of
 from tests.run.test_pretrain import _command, _final, _same, _trace, with_training
-from tests.run.test_stopping import last_step, long_run, started, wait_until
+from tests.run.test_stopping import last_step, long_run, wait_until
 
 TIMEOUT = 3.0
 LOSSES = (signal.SIGKILL, signal.SIGSTOP)
@@ -20,29 +23,24 @@ SECONDS_TO_END = 30
 """After the timeout, on a machine that does other things too."""
 
 
-def family(processes: list[subprocess.Popen[bytes]]) -> list[psutil.Process]:
+def family(processes: Sequence[Worker]) -> list[psutil.Process]:
     return [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
-
-
-def message(process: subprocess.Popen[bytes]) -> str:
-    assert process.stderr
-    return " ".join(process.stderr.read().decode().split())
 
 
 def lose(english: Corpus, folder: Path, lost: int, number: int, workers: int = 2) -> list[str]:
     """Send a signal to one of the workers; return what the others say once all of them have ended."""
     config = with_training(long_run(english, folder / "run"), worker_timeout_seconds=TIMEOUT)
-    processes = started(config, folder, workers, stderr=subprocess.PIPE)
+    processes = started(config, folder, workers)
     try:
         wait_until(lambda: last_step(config.run) >= 3, processes)
         children = family(processes)
         assert len(children) >= 2 * workers
-        processes[lost].send_signal(number)
+        os.kill(processes[lost].pid, number)
         others = [process for process in processes if process is not processes[lost]]
         assert [process.wait(TIMEOUT + SECONDS_TO_END) for process in others] == [1] * len(others)
         if number == signal.SIGSTOP:
             # It finds itself alone.
-            processes[lost].send_signal(signal.SIGCONT)
+            os.kill(processes[lost].pid, signal.SIGCONT)
         assert processes[lost].wait(SECONDS_TO_END) != 0
         assert not psutil.wait_procs(children, timeout=SECONDS_TO_END)[1]
     finally:
@@ -50,7 +48,7 @@ def lose(english: Corpus, folder: Path, lost: int, number: int, workers: int = 2
             process.kill()
     owners = [process.pid for process in (*processes, *children)]
     assert not [path for path in Path("/dev/shm").iterdir() if any(f"_{owner}_" in path.name for owner in owners)]
-    return [message(process) for process in others]
+    return [" ".join((folder / f"worker-{rank}.err").read_text().split()) for rank in range(workers) if rank != lost]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints
 from tests.conftest import build_corpus, sample_texts, tiny_settings
+from tests.run.forked import started
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +83,20 @@ def _command(config: RunConfig, folder: Path, workers: int = 1) -> tuple[list[st
         "MASTER_PORT": str(20000 + os.getpid() % 20000),
     }
     return [sys.executable, *launcher, str(ROOT / "launch.py"), "pretrain", str(path), "--json"], environment
+
+
+def _launched(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Train with two workers of torchrun."""
+    command, environment = _command(config, folder, workers=2)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(json.loads(done.stdout))
+
+
+def _forked(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Train with two workers without a launcher."""
+    assert [process.wait(240) for process in started(config, folder, 2)] == [0, 0]
+    return dict(json.loads((folder / "worker-0.out").read_text()))
 
 
 @pytest.mark.parametrize("crash_at", [3, 6, 9])
@@ -143,10 +159,7 @@ def test_a_run_in_short_parts_ends_as_an_unbroken_one(unbroken: Path, tiny_confi
 
 
 def test_all_workers_stop_when_the_time_of_the_main_one_is_up(tiny_config: RunConfig, tmp_path: Path) -> None:
-    command, environment = _command(with_training(tiny_config, max_hours=1e-9), tmp_path, workers=2)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout)
+    result = _forked(with_training(tiny_config, max_hours=1e-9), tmp_path)
     assert (result["steps"], result["finished"], result["interrupted"]) == (1, False, False)
     assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == ["step-1"]
 
@@ -180,14 +193,14 @@ def test_computing_activations_again_changes_nothing(unbroken: Path, tiny_config
     assert _same(_final(tiny_config.run), _final(unbroken))
 
 
-@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("train", "again"),
+    [(_forked, False), *(pytest.param(_launched, again, marks=pytest.mark.slow) for again in (False, True))],
+)
 def test_two_gloo_workers_equal_one_worker_with_accumulation(
-    unbroken: Path, tiny_config: RunConfig, tmp_path: Path, again: bool
+    unbroken: Path, tiny_config: RunConfig, tmp_path: Path, train: Callable[[RunConfig, Path], dict[str, Any]], again: bool
 ) -> None:
-    command, environment = _command(with_training(tiny_config, gradient_checkpointing=again), tmp_path, workers=2)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout)
+    result = train(with_training(tiny_config, gradient_checkpointing=again), tmp_path)
     assert result["steps"] == 12
     assert [row["step"] for row in result["retention"]["matrix"]] == [0, 5, 12]
     alone = _trace(unbroken)
@@ -234,6 +247,7 @@ def test_a_finished_run_is_not_trained_again(unbroken: Path, english: Corpus) ->
 def test_a_run_learns(english: Corpus, tmp_path: Path) -> None:
     settings = tiny_settings(english, tmp_path / "run")
     settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 60, "capitalization": 60}}]
+    settings["data"]["rows_per_group"] = 8
     settings["optimizer"] = {"learning_rate": 5e-3, "warmup_steps": 5}
     result = pretrain(RunConfig.model_validate(settings), Watcher())
     first, last = _lines(tmp_path / "run")[0]["tasks"], result["heldout"]

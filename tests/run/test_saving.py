@@ -18,8 +18,9 @@ from ernie_cmtl.training import checkpoint
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from tests.conftest import tiny_settings
+from tests.run.forked import started
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
-from tests.run.test_stopping import last_step, started
+from tests.run.test_stopping import last_step
 
 
 class Listener(Watcher):

@@ -2,10 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,7 +16,8 @@ from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.metrics import read_metrics
 from tests.conftest import tiny_settings
-from tests.run.test_pretrain import Watcher, _command, _lines
+from tests.run.forked import Worker, started
+from tests.run.test_pretrain import Watcher, _lines
 
 STOPPED = 130
 
@@ -44,21 +44,7 @@ def long_run(english: Corpus, run: Path) -> RunConfig:
     return RunConfig.model_validate(settings)
 
 
-def started(config: RunConfig, folder: Path, workers: int, stderr: int = subprocess.DEVNULL) -> list[subprocess.Popen[bytes]]:
-    """Start workers without a launcher, each in a process group of its own."""
-    command, environment = _command(config, folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": stderr, "start_new_session": True}
-    return [
-        subprocess.Popen(command, env=environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **quiet)  # type: ignore[call-overload]
-        for rank in range(workers)
-    ]
-
-
-def wait_until(true: Callable[[], bool], processes: list[subprocess.Popen[bytes]]) -> None:
+def wait_until(true: Callable[[], bool], processes: Sequence[Worker | subprocess.Popen[bytes]]) -> None:
     """Wait for something that processes must bring about before any of them ends."""
     deadline = time.monotonic() + 120
     while not true():

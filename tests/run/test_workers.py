@@ -2,17 +2,18 @@
 
 import json
 import subprocess
-import time
+from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig
 from typer.testing import CliRunner
 
+from ernie_cmtl.cli import workers as workers_option
 from ernie_cmtl.cli.verbs import app
 from ernie_cmtl.cli.workers import count_workers
 from ernie_cmtl.config import RunConfig
@@ -22,7 +23,9 @@ from ernie_cmtl.records import Batch, StepData
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
 from tests.conftest import tiny_settings
+from tests.run.forked import started
 from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
+from tests.run.test_stopping import last_step, wait_until
 
 STAGES = [
     {"name": "first", "budgets": {"knowledge_masking": 6}},
@@ -80,32 +83,19 @@ def test_what_workers_consume_is_what_the_plan_grants(english: Corpus, tmp_path:
 
 def _killed(config: RunConfig, folder: Path, workers: int, after: int) -> None:
     """Train with a number of workers and kill them all, without notice, once a step is logged."""
-    command, environment = _command(config, folder, workers)
-    metrics = config.run / "metrics.jsonl"
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.exists() and any(row["step"] >= after for row in _complete_lines(metrics)):
-            break
-        time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it was killed"
-    # The launcher's workers have sessions of their own.
-    for one in (*psutil.Process(process.pid).children(recursive=True), process):
-        one.kill()
-    process.wait()
-
-
-def _complete_lines(metrics: Path) -> list[dict[str, Any]]:
-    text = metrics.read_text()
-    rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-    return [row for row in rows if row["kind"] == "train"]
+    processes = started(config, folder, workers)
+    wait_until(lambda: last_step(config.run) >= after, processes)
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.wait(60)
 
 
 def _ended(config: RunConfig, folder: Path, workers: int) -> dict[str, Any]:
-    command, environment = _command(config, folder, workers)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return dict(json.loads(done.stdout))
+    processes = started(config, folder, workers)
+    codes = [process.wait(250) for process in processes]
+    assert codes == [0] * workers, (folder / "worker-0.err").read_text()[-2000:]
+    return dict(json.loads((folder / "worker-0.out").read_text()))
 
 
 @pytest.mark.parametrize("mode", ["one_task", pytest.param("mixed", marks=pytest.mark.slow)])
@@ -168,12 +158,20 @@ def test_the_option_workers_starts_them(english: Corpus, tmp_path: Path) -> None
     assert result["consumed"] == expected["consumed"]
     for (_, loss, _), (_, other, _) in zip(_trace(alone.run), _trace(config.run), strict=True):
         assert other == pytest.approx(loss, rel=1e-5)
-    other_seed = subprocess.run(
-        [*command, "seed=9", "--workers", "2"], env=environment, capture_output=True, text=True, check=False, timeout=400
-    )
-    assert other_seed.returncode == 2
-    assert other_seed.stderr.count("made with other settings of seed") == 1
-    assert "Traceback" not in other_seed.stderr
+
+
+def test_what_all_workers_refuse_is_said_once(english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(english, tmp_path / "run")
+    pretrain(RunConfig.model_validate(settings), Watcher(interrupt_at=1))
+
+    def launch(config: LaunchConfig, work: Callable[..., object]) -> Callable[..., dict[int, object]]:
+        return lambda *given: {rank: work(*given) for rank in range(config.nproc_per_node)}
+
+    monkeypatch.setattr(workers_option, "elastic_launch", launch)
+    command, _ = _command(RunConfig.model_validate(settings), tmp_path)
+    done = CliRunner().invoke(app, [*command[2:], "seed=9", "--workers", "2"])
+    assert done.exit_code == 2
+    assert " ".join(done.stderr.split()).count("made with other settings of seed") == 1
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_bandit_comes_to_prefer_what_stays_hard() -> None:
 LOSSES = st.fixed_dictionaries(dict.fromkeys("abc", st.floats(1e-3, 20)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(POLICIES),
     st.sampled_from(["mixed", "one_task"]),

@@ -68,7 +68,7 @@ def presets(draw: st.DrawFn) -> Preset:
     return Preset.model_validate({"name": name, "tasks": tasks})
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(presets(), st.integers(0, 2**32))
 def test_every_task_has_its_total_and_no_stage_is_empty(preset: Preset, seed: int) -> None:
     table = StageTable(preset.stages())
@@ -87,7 +87,7 @@ def test_every_task_has_its_total_and_no_stage_is_empty(preset: Preset, seed: in
     assert granted == pytest.approx([stage.budgets.get(task, 0) for task in table.tasks])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 6).flatmap(lambda width: st.lists(st.lists(ENTRIES, min_size=width, max_size=width), min_size=1, max_size=6))
 )

@@ -1,0 +1,67 @@
+"""Losses of a tiny run of each preset: 100 steps on the English sample, one thread, fp32.
+
+    python -m tests.run.golden
+
+records them anew, with the versions and the processor that they come from.
+"""
+
+import json
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.training.trainer import Trainer
+from ernie_cmtl.training.workers import Workers
+from tests.conftest import build_corpus, sample_texts, tiny_settings
+
+RECORDED = Path(__file__).with_suffix(".json")
+PRESETS = ("continual", "multitask", "continual_multitask", "continual_multitask_mlm")
+TASKS = {"knowledge_masking": {"budget": 40}, "capitalization": {}, "sentence_reordering": {}}
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
+
+
+def environment() -> dict[str, str]:
+    """Return all that the last bit of a loss may depend on."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text("utf-8").splitlines() if information.exists() else []
+    # Of the first core; several processors go by one name.
+    about = dict(reversed([(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)]))
+    parts = [about.get(key, "") for key in ("model name", "cpu family", "model", "stepping")]
+    processor = " ".join(filter(None, parts)) or platform.processor()
+    found = {"processor": processor, "vectors": torch.backends.cpu.get_cpu_capability()}
+    return found | {package: version(package) for package in PACKAGES}
+
+
+def losses(preset: str, corpus: Corpus, folder: Path) -> Iterator[float]:
+    """Yield the loss of each step of a run of 1x32 whose three tasks have 40, 30 and 30 iterations."""
+    settings: dict[str, Any] = tiny_settings(corpus, folder / preset)
+    del settings["stages"]
+    settings["preset"] = {"name": preset, "budget": 30, "tasks": TASKS}
+    settings["data"] = {"row_length": 32, "rows": 4, "rows_per_group": 4}
+    settings["encoder"]["layers"] = 1
+    run = Run(RunConfig.model_validate(settings))
+    trainer = Trainer(run.new_model(), run.instances, run.config.optimizer, Workers("fp32"), run.table, run.config.seed)
+    for result in trainer.run(run.source(run.first_ledger(), run.table.steps, 0, 1)):
+        yield float(result.loss)
+
+
+def main() -> None:
+    """Record."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        build_corpus(folder, sample_texts("en"))
+        corpus = Corpus(folder / "corpus")
+        found = {preset: list(losses(preset, corpus, folder)) for preset in PRESETS}
+    RECORDED.write_text(json.dumps({"environment": environment(), "losses": found}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
