@@ -1,0 +1,44 @@
+"""What a run or a model of transformers is worth without further training: held-out tasks, minimal pairs, similarity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.evaluation.judged import load_judged
+from ernie_cmtl.evaluation.minimal_pairs import judge_pairs, read_pairs
+from ernie_cmtl.evaluation.similarity import judge_similarity, read_scored_pairs
+from ernie_cmtl.run.saved import evaluate_run, judged_run
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Files to judge a model on."""
+
+    minimal_pairs: Path | None = None
+    rest_of_word: bool = False
+    """Mask with each token of a minimal pair those after it in its word."""
+    sts: Path | None = None
+
+
+def judge(name: str, step: int | None, corpus: Path | None, settings: Sequence[str], sets: Sets) -> dict[str, Any]:
+    """Judge a run folder, or a model of transformers by its name or folder.
+
+    Raises:
+        UserError: It is neither, a file is not what it should be, or an option does not go with a model that is no run.
+    """
+    pairs = read_pairs(sets.minimal_pairs) if sets.minimal_pairs else None
+    scored = read_scored_pairs(sets.sts) if sets.sts else None
+    folder = Path(name)
+    is_run = (folder / "config.yaml").is_file() or not (pairs or scored)
+    if not is_run and (settings or corpus or step is not None):
+        raise UserError(f"{name} is no run folder: it takes no --step, --corpus or settings")
+    result: dict[str, Any] = evaluate_run(folder, step, corpus, settings) if is_run else {"model": name}
+    if pairs or scored:
+        judged = judged_run(folder, step) if is_run else load_judged(name)
+        if pairs:
+            result["minimal_pairs"] = judge_pairs(judged, pairs, sets.rest_of_word)
+        if scored:
+            result["sts"] = judge_similarity(judged, scored)
+    return result
