@@ -46,7 +46,7 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
         UserError: A verb failed, or the result that is there was made with other settings.
     """
     kept = output / "results" / f"{cell.label}.json"
-    asked = {"settings": cell.settings, "heldout": dict(cell.heldout), "minimal_pairs": str(given.minimal_pairs)}
+    asked = {"settings": cell.settings, "heldout": dict(cell.heldout), "minimal_pairs": str(given.minimal_pairs or "")}
     asked["recipes"] = list(map(str, given.recipes))
     if kept.is_file():
         result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))

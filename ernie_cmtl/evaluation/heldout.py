@@ -15,6 +15,9 @@ from ernie_cmtl.records import Batch
 from ernie_cmtl.task import HeadSpec, TaskInstance
 from ernie_cmtl.training.workers import Workers
 
+_COLUMNS = 6
+"""Of the sums: those of the statistics, and three for intervals."""
+
 
 class Score(TypedDict):
     """Means over labels."""
@@ -116,12 +119,9 @@ def _sums(spec: HeadSpec, scores: Tensor, labels: Tensor, sequences: Tensor) -> 
     return torch.stack(rows)
 
 
-_COLUMNS = 6
-
-
 def _sum(losses: Tensor, hits: Tensor, sequences: Tensor) -> Tensor:
     """Return loss, hits and labels, and the sums over sequences of hits², hits x labels and labels²; [columns]."""
-    losses, hits = losses.double().cpu(), hits.double().cpu()
+    losses, hits = losses.cpu().double(), hits.cpu().double()
     labels_of = torch.bincount(sequences).double()
     hits_of = torch.bincount(sequences, weights=hits)
     products = [(hits_of**2).sum(), (hits_of * labels_of).sum(), (labels_of**2).sum()]

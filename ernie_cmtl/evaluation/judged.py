@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BatchEncoding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.pretrained import check_index, first_line
@@ -69,7 +77,7 @@ def load_judged(name: str) -> JudgedModel:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
         raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
-    if type(config) not in AutoModelForMaskedLM._model_mapping:
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise UserError(f"model {name!r} is a {config.model_type!r}, a kind that has no masked-language-model head")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)

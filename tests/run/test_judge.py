@@ -1,5 +1,6 @@
 """A run, its export and any model are judged alike; held-out examples can be those of another run."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -111,4 +112,7 @@ def test_a_checkpoint_that_is_pickled_is_refused(english: Corpus, tmp_path: Path
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="holds no safetensors weights"):
+        judge(name, None, None, [], PAIRS)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"cls": "pytorch_model.bin"}}))
+    with pytest.raises(UserError, match=r"names 'pytorch_model\.bin'"):
         judge(name, None, None, [], PAIRS)
