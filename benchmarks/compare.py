@@ -63,7 +63,7 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
     for view, words in cell.heldout.items():
         # The pairs are the same in every view.
         pairs = ("--minimal-pairs", given.minimal_pairs) if given.minimal_pairs and not result["minimal_pairs"] else ()
-        found = verb(given.threads, "evaluate", run, *words, *pairs)
+        found = verb(given.threads, "evaluate", run, "--no-sources", *words, *pairs)
         # What a view does not name was answered on examples of the cell's own.
         named = {word.split(".")[1] for word in words}
         result["heldout"][view] = {name: score for name, score in found["heldout"].items() if name.split("/")[0] in named}

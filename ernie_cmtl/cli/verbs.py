@@ -196,15 +196,16 @@ def evaluate(
     minimal_pairs: Annotated[Path | None, typer.Option(help="JSONL of good and bad sentences, or a folder of such.")] = None,
     rest_of_word: Annotated[bool, typer.Option("--rest-of-word", help="Mask a token with the rest of its word.")] = False,
     sts: Annotated[Path | None, typer.Option(help="TSV or JSONL of sentence1, sentence2, score.")] = None,
+    sources: Annotated[bool, typer.Option("--sources/--no-sources", help="Held-out tasks by source too.")] = True,
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
     """Measure the held-out tasks of a run; judge it, or any model, on minimal pairs and on similarity without training."""
     from ernie_cmtl.cli.show_judged import judged_tables
-    from ernie_cmtl.run.judge import Sets, judge
+    from ernie_cmtl.run.judge import Measures, judge
 
     add_tasks(task_module)
-    result = judge(model, step, corpus, settings or [], Sets(minimal_pairs, rest_of_word, sts))
+    result = judge(model, step, corpus, settings or [], Measures(minimal_pairs, rest_of_word, sts, sources))
     print_result(result, as_json, lambda: Group(*judged_tables(result)))
 
 

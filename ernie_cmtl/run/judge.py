@@ -13,32 +13,34 @@ from ernie_cmtl.run.saved import evaluate_run, judged_run
 
 
 @dataclass(frozen=True)
-class Sets:
-    """Files to judge a model on."""
+class Measures:
+    """What to judge a model on, beside the held-out tasks of a run."""
 
     minimal_pairs: Path | None = None
     rest_of_word: bool = False
     """Mask with each token of a minimal pair those after it in its word."""
     sts: Path | None = None
+    sources: bool = True
+    """Measure the held-out tasks for each source of the text too."""
 
 
-def judge(name: str, step: int | None, corpus: Path | None, settings: Sequence[str], sets: Sets) -> dict[str, Any]:
+def judge(name: str, step: int | None, corpus: Path | None, settings: Sequence[str], measures: Measures) -> dict[str, Any]:
     """Judge a run folder, or a model of transformers by its name or folder.
 
     Raises:
         UserError: It is neither, a file is not what it should be, or an option does not go with a model that is no run.
     """
-    pairs = read_pairs(sets.minimal_pairs) if sets.minimal_pairs else None
-    scored = read_scored_pairs(sets.sts) if sets.sts else None
+    pairs = read_pairs(measures.minimal_pairs) if measures.minimal_pairs else None
+    scored = read_scored_pairs(measures.sts) if measures.sts else None
     folder = Path(name)
     is_run = (folder / "config.yaml").is_file() or not (pairs or scored)
     if not is_run and (settings or corpus or step is not None):
         raise UserError(f"{name} is no run folder: it takes no --step, --corpus or settings")
-    result: dict[str, Any] = evaluate_run(folder, step, corpus, settings) if is_run else {"model": name}
+    result: dict[str, Any] = evaluate_run(folder, step, corpus, settings, measures.sources) if is_run else {"model": name}
     if pairs or scored:
         judged = judged_run(folder, step) if is_run else load_judged(name)
         if pairs:
-            result["minimal_pairs"] = judge_pairs(judged, pairs, sets.rest_of_word)
+            result["minimal_pairs"] = judge_pairs(judged, pairs, measures.rest_of_word)
         if scored:
             result["sts"] = judge_similarity(judged, scored)
     return result

@@ -67,17 +67,20 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
     return run, model, ledger
 
 
-def evaluate_run(folder: Path, step: int | None, corpus: Path | None = None, settings: Sequence[str] = ()) -> dict[str, Any]:
+def evaluate_run(
+    folder: Path, step: int | None, corpus: Path | None = None, settings: Sequence[str] = (), by_source: bool = True
+) -> dict[str, Any]:
     """Measure the held-out loss and accuracy of each task of a run, over its mixture and for each source of the text.
 
-    settings: `tasks.NAME.OPTION=value` of the held-out examples in place of the run's own, and `training.heldout_samples=N`.
+    settings: `tasks.NAME.OPTION=value` of the held-out examples in place of the run's own, and `training.heldout_samples=N`;
+    by_source: measure each source apart too, where there are several.
     """
     run, model, ledger = open_run(folder, step, corpus)
     run = _with_settings(run, settings)
     workers = Workers(run.config.training.precision)
     workers.wrap(model)
-    names = run.corpus.manifest.sources
-    by_source = {name: _heldout(run, model, workers, run.heldout_of(name)) for name in names} if len(names) > 1 else {}
+    sources = list(run.corpus.manifest.sources)
+    apart = sources if by_source and len(sources) > 1 else []
     heldout = _heldout(run, model, workers, run.streams("heldout"))
     return {
         "run": str(folder),
@@ -85,7 +88,7 @@ def evaluate_run(folder: Path, step: int | None, corpus: Path | None = None, set
         "step": ledger.step,
         "settings": list(settings),
         "heldout": heldout,
-        "sources": by_source,
+        "sources": {name: _heldout(run, model, workers, run.heldout_of(name)) for name in apart},
         "retention": run_retention(folder, run.table, ledger.step),
     }
 

@@ -277,6 +277,8 @@ def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path:
     evaluated = result_of("evaluate", line.run, "--corpus", tmp_path / "corpus")
     assert set(evaluated["sources"]) == {"more", "text"}
     assert evaluated["sources"]["more"]["knowledge_masking/masked_token"]["loss"] > 0
+    short = result_of("evaluate", line.run, "--corpus", tmp_path / "corpus", "--no-sources")
+    assert short == evaluated | {"sources": {}}
     assert evaluated["corpus"] == str(tmp_path / "corpus")
 
 

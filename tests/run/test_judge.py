@@ -12,7 +12,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.judge import Sets, judge
+from ernie_cmtl.run.judge import Measures, judge
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.saved import _heldout, evaluate_run, export_run, open_run
 from ernie_cmtl.training.workers import Workers
@@ -20,7 +20,7 @@ from tests.conftest import tiny_settings
 from tests.evaluation.judging import OBVIOUS
 from tests.run.test_pretrain import Watcher
 
-PAIRS = Sets(minimal_pairs=OBVIOUS)
+PAIRS = Measures(minimal_pairs=OBVIOUS)
 BERT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 
 
@@ -49,7 +49,7 @@ def test_a_run_and_its_export_score_alike(run: Path, tmp_path: Path) -> None:
 
 def test_held_out_examples_without_masked_tokens_are_those_of_a_run_without(run: Path) -> None:
     given = ["tasks.capitalization.masked_tokens=false", "training.heldout_samples=7"]
-    found = judge(str(run), None, None, given, Sets())
+    found = judge(str(run), None, None, given, Measures())
     opened, model, _ = open_run(run)
     plain = opened.config.model_dump(mode="json") | {"tasks": {}}
     plain["training"]["heldout_samples"] = 7
@@ -73,7 +73,7 @@ def test_held_out_examples_without_masked_tokens_are_those_of_a_run_without(run:
 )
 def test_settings_that_do_not_fit_the_run_are_refused(run: Path, setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        judge(str(run), None, None, [setting], Sets())
+        judge(str(run), None, None, [setting], Measures())
 
 
 def test_a_model_that_is_no_run_takes_no_settings(tmp_path: Path) -> None:
