@@ -96,4 +96,8 @@ def load_judged(name: str) -> JudgedModel:
     missing = sorted(report["missing_keys"])
     if random := [key for key in missing if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]:
         raise UserError(f"model {name!r} lacks weights of its encoder: {random[0]}")
+    if len(tokenizer) > (rows := model.get_input_embeddings().num_embeddings):
+        raise UserError(
+            f"model {name!r} has {rows} rows for tokens and its tokenizer {len(tokenizer)}: they do not belong together"
+        )
     return JudgedModel(name, model.train(False).to(DEVICE), tokenizer, tuple(missing))

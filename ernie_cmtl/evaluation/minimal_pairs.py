@@ -15,6 +15,8 @@ from ernie_cmtl.evaluation.pseudo_likelihood import pseudo_log_likelihoods
 GOOD, BAD = ("good", "sentence_good"), ("bad", "sentence_bad")
 GROUP = ("group", "UID", "linguistics_term")
 """Keys of a line, the first of them that is there; the long ones are BLiMP's."""
+_AT_ONCE = 2000
+"""Pairs whose masked sentences stand in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,14 @@ def judge_pairs(judged: JudgedModel, pairs: Sequence[Pair], rest_of_word: bool =
         UserError: The model has no head for masked tokens, or a sentence is too long for it.
     """
     began = time.perf_counter()
-    sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
-    encoded = judged.encode(sentences, [pair.place for pair in pairs for _ in range(2)])
-    scores = pseudo_log_likelihoods(judged, encoded, rest_of_word)
     groups: dict[str, list[bool]] = {}
-    for number, pair in enumerate(pairs):
-        groups.setdefault(pair.group, []).append(scores[2 * number] > scores[2 * number + 1])
+    for first in range(0, len(pairs), _AT_ONCE):
+        part = pairs[first : first + _AT_ONCE]
+        sentences = [sentence for pair in part for sentence in (pair.good, pair.bad)]
+        encoded = judged.encode(sentences, [pair.place for pair in part for _ in range(2)])
+        scores = pseudo_log_likelihoods(judged, encoded, rest_of_word)
+        for pair, good, bad in zip(part, scores[0::2], scores[1::2], strict=True):
+            groups.setdefault(pair.group, []).append(good > bad)
     seconds = time.perf_counter() - began
     found = _accuracy([hit for hits in groups.values() for hit in hits])
     by_group = {name: _accuracy(hits) for name, hits in sorted(groups.items())}

@@ -8,7 +8,7 @@ import torch
 
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.evaluation import pseudo_likelihood
+from ernie_cmtl.evaluation import minimal_pairs, pseudo_likelihood
 from ernie_cmtl.evaluation.intervals import clustered, wilson
 from ernie_cmtl.evaluation.judged import JudgedModel
 from ernie_cmtl.evaluation.minimal_pairs import Pair, judge_pairs, read_pairs
@@ -58,6 +58,14 @@ def test_the_obvious_cases_score_as_one_masked_sentence_at_a_time(judged: Judged
     assert set(result["groups"]) == {"subject_verb", "determiner_noun", "verb_form", "anaphora", "polarity", "obvious_pairs"}
     assert result["interval"] == pytest.approx(wilson(sum(hits) / 12, 12))
     assert result["pairs_per_second"] > 0
+
+
+def test_pairs_score_the_same_in_parts(judged: JudgedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = read_pairs(OBVIOUS)
+    whole = judge_pairs(judged, pairs)
+    monkeypatch.setattr(minimal_pairs, "_AT_ONCE", 5)
+    parts = judge_pairs(judged, pairs)
+    assert parts | {"pairs_per_second": 0} == whole | {"pairs_per_second": 0}
 
 
 def test_words_of_several_pieces_make_the_two_ways_differ(judged: JudgedModel) -> None:

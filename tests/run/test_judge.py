@@ -94,11 +94,13 @@ def test_models_that_cannot_be_judged_are_refused(english: Corpus, tmp_path: Pat
     bare = save(english, tmp_path / "bare", BertModel(bert))
     speechless = save(english, tmp_path / "speechless", BertForMaskedLM(bert), tokenizer=False)
     forward = save(english, tmp_path / "gpt", GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=16, n_layer=1, n_head=2)))
+    foreign = save(english, tmp_path / "foreign", BertForMaskedLM(BertConfig(vocab_size=size - 1, **BERT)))
     (tmp_path / "empty").mkdir()
     refused = {
         bare: "has no masked-language-model head: it lacks cls.",
         speechless: "has no tokenizer",
         forward: "is a 'gpt2', a kind that has no masked-language-model head",
+        foreign: f"has {size - 1} rows for tokens and its tokenizer {size}",
         str(tmp_path / "empty"): "cannot be loaded",
     }
     for name, message in refused.items():
