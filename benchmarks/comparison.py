@@ -21,14 +21,19 @@ def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for view, scores in result["heldout"].items():
         for name, score in scores.items():
-            found[f"{name}, {view}: loss"] = score["loss"]
-            if score["accuracy"] is not None:
-                found[f"{name}, {view}: accuracy"] = score["accuracy"]
+            found |= _scores(f"{name}, {view}", score)
+            for group, inner in score.get("given", {}).items():
+                if inner["classes"] > 1:
+                    found |= _scores(f"{name}, {view}, given {group}", inner)
     if result["minimal_pairs"]:
         found["minimal pairs: accuracy"] = result["minimal_pairs"]["accuracy"]
     for recipe, scores in result["downstream"].items():
         found[f"{recipe}: {scores['metric']}"] = scores["mean"]
     return found
+
+
+def _scores(name: str, score: Mapping[str, Any]) -> dict[str, float]:
+    return {f"{name}: {metric}": score[metric] for metric in ("loss", "accuracy") if score[metric] is not None}
 
 
 def collect(results: Sequence[Mapping[str, Any]]) -> dict[str, Values]:

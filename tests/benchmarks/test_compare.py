@@ -8,7 +8,7 @@ from typing import Any
 import compare
 import pytest
 import yaml
-from comparison import collect, markdown, paired_difference, plot
+from comparison import collect, markdown, metrics_of, paired_difference, plot
 from suite import SCALES, load_scale, load_suite, make_cell
 
 from ernie_cmtl.config import RunConfig
@@ -129,6 +129,15 @@ def test_the_table_has_mean_spread_and_paired_difference() -> None:
     assert rows["tokens, millions"] == ["1.50", "1.50"]
     assert rows["seeds"] == ["3", "3"]
     assert "One seed" not in table
+
+
+def test_what_the_input_shows_is_no_credit() -> None:
+    shown = result("base", 1, 2.0, 0.5, 0.6)
+    groups = {"1 part": {"loss": 0.0, "accuracy": 1.0, "classes": 1}, "2 parts": {"loss": 0.7, "accuracy": 0.4, "classes": 2}}
+    shown["heldout"]["v"]["t/h"] |= {"given": groups, "accuracy": None}
+    assert set(metrics_of(shown)) == {
+        "t/h, v: loss", "t/h, v, given 2 parts: loss", "t/h, v, given 2 parts: accuracy", "rte: accuracy"
+    }  # fmt: skip
 
 
 def test_only_seeds_that_both_have_are_paired_and_one_has_no_interval() -> None:
