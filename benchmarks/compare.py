@@ -2,7 +2,7 @@
 
     python benchmarks/compare.py benchmarks/suites/methods.yaml --corpus corpora/tiny_en --output runs/methods --seeds 1 2 3
 
-Every cell goes through the commands that a user has. A finished one is kept as a file in OUTPUT/results and not made again; one
+Every cell goes through the commands that a user has. What it gave is kept as a file in OUTPUT/results and not made again; a run
 that was broken off goes on from its checkpoint. --recipes are fine-tuned with the verb finetune. Needs the extra `compare`.
 """
 
@@ -40,44 +40,43 @@ def verb(threads: int | None, *words: str | Path) -> Any:
 
 
 def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Train and judge a cell, or return what an earlier call found.
+    """Train and judge a cell, as far as an earlier call has not done so.
 
     Raises:
         UserError: A verb failed, or the result that is there was made with other settings.
     """
-    kept = output / "results" / f"{cell.label}.json"
-    asked = {"settings": cell.settings, "heldout": dict(cell.heldout), "minimal_pairs": str(given.minimal_pairs or "")}
-    asked["recipes"] = list(map(str, given.recipes))
+    kept, run = output / "results" / f"{cell.label}.json", cell.settings["run"]
+    asked = {"settings": cell.settings, "heldout": dict(cell.heldout)}
+    result: dict[str, Any] = {"cell": cell.name, "seed": cell.seed, "asked": asked}
+    result |= {"training": None, "heldout": {}, "minimal_pairs": {}, "downstream": {}}
     if kept.is_file():
-        result: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if result["asked"] != asked:
-            raise UserError(f"{kept} was made with other settings; choose another --output or remove it")
-        return result
-    print(f"--- {cell.label}", file=sys.stderr, flush=True)
+        result = json.loads(kept.read_text(encoding="utf-8"))
+    if result["asked"] != asked:
+        raise UserError(f"{kept} was made with other settings; choose another --output or remove it")
+
+    def fill(part: dict[str, Any], key: str, *words: str | Path) -> None:
+        if not part.get(key):
+            print(f"--- {cell.label}: {words[0]} {key}", file=sys.stderr, flush=True)
+            part[key] = verb(given.threads, *words)
+            write_text(kept, json.dumps(result, ensure_ascii=False, indent=1))
+
     config = output / "configs" / f"{cell.label}.yaml"
     write_text(config, OmegaConf.to_yaml(OmegaConf.create(cell.settings)))
-    trained = verb(given.threads, "pretrain", config)
-    run = cell.settings["run"]
-    result = {"cell": cell.name, "seed": cell.seed, "asked": asked, "heldout": {}, "minimal_pairs": None, "downstream": {}}
-    result |= {name: trained[name] for name in ("steps", "consumed", "seconds", "retention")}
+    fill(result, "training", "pretrain", config)
     for view, words in cell.heldout.items():
-        # The pairs are the same in every view.
-        pairs = ("--minimal-pairs", given.minimal_pairs) if given.minimal_pairs and not result["minimal_pairs"] else ()
-        found = verb(given.threads, "evaluate", run, "--no-sources", *words, *pairs)
-        # What a view does not name was answered on examples of the cell's own.
-        named = {word.split(".")[1] for word in words}
-        result["heldout"][view] = {name: score for name, score in found["heldout"].items() if name.split("/")[0] in named}
-        result["minimal_pairs"] = found.get("minimal_pairs") or result["minimal_pairs"]
+        fill(result["heldout"], view, "evaluate", run, "--no-sources", *words)
+    if given.minimal_pairs:
+        words = ["--no-sources", "training.heldout_samples=1", "--minimal-pairs", given.minimal_pairs]
+        fill(result["minimal_pairs"], given.minimal_pairs.name, "evaluate", run, *words)
     for recipe in given.recipes:
-        result["downstream"][recipe.stem] = verb(given.threads, "finetune", run, "--task", recipe, "--data", given.data)
-    write_text(kept, json.dumps(result, ensure_ascii=False, indent=1))
+        fill(result["downstream"], recipe.stem, "finetune", run, "--task", recipe, "--data", given.data)
     return result
 
 
 def compare(given: argparse.Namespace) -> str:
     """Run the cells that were asked for, write table and plot, and return the table."""
     suite, scale, output = load_suite(given.suite), load_scale(given.scale), given.output.resolve()
-    if unknown := sorted(set(given.cells or ()) - set(suite.cells)):
+    if unknown := sorted({*(given.cells or ()), *([given.baseline] if given.baseline else [])} - set(suite.cells)):
         raise UserError(f"unknown cell {unknown[0]!r}; accepted: {', '.join(suite.cells)}")
     if given.recipes and not given.data:
         raise UserError("--recipes needs --data, the folder of their files")
@@ -91,10 +90,11 @@ def compare(given: argparse.Namespace) -> str:
         for name in given.cells or suite.cells:
             cell = make_cell(suite, name, seed, scale, steps, output, given.corpus.resolve())
             results.append(run_cell(cell, output, given))
-    table = markdown(f"{suite.title}, {given.scale}, {steps:,} steps", results, suite.baseline)
+    baseline = given.baseline or suite.baseline
+    table = markdown(f"{suite.title}, {given.scale}, {steps:,} steps", results, baseline)
     write_text(output / "table.md", table)
     if given.plot:
-        plot(results, suite.baseline, given.plot)
+        plot(results, baseline, given.plot)
     return table
 
 
@@ -106,6 +106,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scale", default="tiny", help="of suites/scales.yaml; default: tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--cells", nargs="+", help="only these; default: all")
+    parser.add_argument("--baseline", help="cell that the others are compared with; default: the suite's")
     parser.add_argument("--steps", type=int, help="of each run; default: the scale's")
     parser.add_argument("--tokens", type=int, help="places for tokens of each run, in place of --steps")
     parser.add_argument("--threads", type=int, help="of each command; default: as many as there are cores")

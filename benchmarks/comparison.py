@@ -6,9 +6,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from scipy.stats import t as student
-
 from ernie_cmtl.errors import UserError
+
+try:
+    from scipy.stats import t as student
+except ImportError:
+    raise SystemExit("error: comparing runs needs scipy: pip install 'ernie-cmtl[compare]'") from None
 
 Values = dict[str, dict[int, float]]
 """Cell -> seed -> value of one metric."""
@@ -19,16 +22,24 @@ Difference = tuple[float, tuple[float, float] | None]
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of one finished cell by the names of the table."""
     found: dict[str, float] = {}
-    for view, scores in result["heldout"].items():
-        for name, score in scores.items():
-            found |= _scores(f"{name}, {view}", score)
-            for group, inner in score.get("given", {}).items():
-                if inner["classes"] > 1:
-                    found |= _scores(f"{name}, {view}, given {group}", inner)
-    if result["minimal_pairs"]:
-        found["minimal pairs: accuracy"] = result["minimal_pairs"]["accuracy"]
+    for view, words in result["asked"]["heldout"].items():
+        # What a view does not name was answered on examples of the cell's own.
+        named = {word.split(".")[1] for word in words}
+        for name, score in result["heldout"][view]["heldout"].items():
+            if name.split("/")[0] in named:
+                found |= _head_scores(f"{name}, {view}", score)
+    for file, pairs in result["minimal_pairs"].items():
+        found[f"minimal pairs of {file}: accuracy"] = pairs["minimal_pairs"]["accuracy"]
     for recipe, scores in result["downstream"].items():
         found[f"{recipe}: {scores['metric']}"] = scores["mean"]
+    return found
+
+
+def _head_scores(name: str, score: Mapping[str, Any]) -> dict[str, float]:
+    found = _scores(name, score)
+    for group, inner in score.get("given", {}).items():
+        if inner["classes"] > 1:
+            found |= _scores(f"{name}, given {group}", inner)
     return found
 
 
@@ -62,7 +73,7 @@ def markdown(title: str, results: Sequence[Mapping[str, Any]], baseline: str) ->
     cells = list(dict.fromkeys(result["cell"] for result in results))
     seeds = {cell: sum(result["cell"] == cell for result in results) for cell in cells}
     values = collect(results)
-    tokens = {cell: fmean(sum(r["consumed"].values()) for r in results if r["cell"] == cell) for cell in cells}
+    tokens = {cell: fmean(sum(r["training"]["consumed"].values()) for r in results if r["cell"] == cell) for cell in cells}
     single = " One seed has no spread and no interval: a difference may be chance." if min(seeds.values()) == 1 else ""
     lines = [f"# {title}", "", f"Mean ± standard deviation over seeds.{single}", ""]
     lines += _table("", cells, {metric: [_mean(rows.get(cell)) for cell in cells] for metric, rows in values.items()})

@@ -55,30 +55,35 @@ def test_a_suite_goes_on_after_its_first_cell(
     def here(threads: int | None, *given: str | Path) -> Any:
         """Run a verb in this process, where it starts sooner; the second cell is killed once."""
         verbs.append(str(given[0]))
-        if len(verbs) == 4:
+        if len(verbs) == 6:
             raise KeyboardInterrupt
         return result_of(*given)
 
     monkeypatch.setattr(compare, "verb", here)
     with pytest.raises(KeyboardInterrupt):
         compare.main(words)
-    assert verbs == ["pretrain", "evaluate", "evaluate", "pretrain"]
-    assert (tmp_path / "out/results/plain-seed1.json").is_file()
+    # Two views and the pairs; the second cell is trained and not yet judged.
+    assert verbs == ["pretrain", "evaluate", "evaluate", "evaluate", "pretrain", "evaluate"]
     assert compare.main(words) == 0
-    assert verbs[4:] == ["pretrain", "evaluate", "evaluate"]
+    assert verbs[6:] == ["evaluate", "evaluate", "evaluate"]
+    assert compare.main(words) == 0
+    assert len(verbs) == 9
     results = {cell: json.loads((tmp_path / f"out/results/{cell}-seed1.json").read_text()) for cell in ("plain", "both")}
     config = yaml.safe_load((tmp_path / "out/configs/both-seed1.yaml").read_text())
     assert {name: task["budget"] for name, task in config["preset"]["tasks"].items()} == {
         "knowledge_masking": 3,
         "capitalization": 2,
     }
-    assert {cell: result["steps"] for cell, result in results.items()} == {"plain": 5, "both": 5}
-    alike = {cell: result["heldout"]["alike"] for cell, result in results.items()}
+    assert {cell: result["training"]["steps"] for cell, result in results.items()} == {"plain": 5, "both": 5}
+    alike = {cell: result["heldout"]["alike"]["heldout"] for cell, result in results.items()}
     assert set(alike["plain"]) == {"knowledge_masking/masked_token"}
     assert set(alike["both"]) == {"knowledge_masking/masked_token", "capitalization/capital"}
+    # The other view says nothing of capitals, which it leaves masked.
+    assert "capitalization/capital" in results["both"]["heldout"]["tokens"]["heldout"]
+    assert not {metric for metric in metrics_of(results["both"]) if metric.startswith("capitalization/capital, tokens")}
     labels = {scores["knowledge_masking/masked_token"]["labels"] for scores in alike.values()}
     assert len(labels) == 1
-    assert results["both"]["minimal_pairs"]["pairs"] == 12
+    assert results["both"]["minimal_pairs"]["obvious_pairs.jsonl"]["minimal_pairs"]["pairs"] == 12
     table = (tmp_path / "out/table.md").read_text()
     assert capsys.readouterr().out.strip() == table.strip()
     assert "One seed has no spread" in table
@@ -99,10 +104,15 @@ def test_verbs_run_in_processes_of_their_own(capfd: pytest.CaptureFixture[str]) 
 def result(cell: str, seed: int, loss: float, accuracy: float, downstream: float) -> dict[str, Any]:
     scores = {"t/h": {"loss": loss, "accuracy": accuracy, "labels": 9}}
     found = {"rte": {"metric": "accuracy", "mean": downstream, "std": 0.0, "scores": []}}
-    consumed = {"a": 1_000_000, "b": 500_000}
     return {
-        "cell": cell, "seed": seed, "heldout": {"v": scores}, "minimal_pairs": None, "downstream": found, "consumed": consumed
-    }  # fmt: skip
+        "cell": cell,
+        "seed": seed,
+        "asked": {"heldout": {"v": ["tasks.t.masked_tokens=false"]}},
+        "training": {"consumed": {"a": 1_000_000, "b": 500_000}},
+        "heldout": {"v": {"heldout": scores}},
+        "minimal_pairs": {},
+        "downstream": found,
+    }
 
 
 RESULTS = [
@@ -134,7 +144,7 @@ def test_the_table_has_mean_spread_and_paired_difference() -> None:
 def test_what_the_input_shows_is_no_credit() -> None:
     shown = result("base", 1, 2.0, 0.5, 0.6)
     groups = {"1 part": {"loss": 0.0, "accuracy": 1.0, "classes": 1}, "2 parts": {"loss": 0.7, "accuracy": 0.4, "classes": 2}}
-    shown["heldout"]["v"]["t/h"] |= {"given": groups, "accuracy": None}
+    shown["heldout"]["v"]["heldout"]["t/h"] |= {"given": groups, "accuracy": None}
     assert set(metrics_of(shown)) == {
         "t/h, v: loss", "t/h, v, given 2 parts: loss", "t/h, v, given 2 parts: accuracy", "rte: accuracy"
     }  # fmt: skip
