@@ -62,7 +62,11 @@ def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def check_index(init_from: str) -> None:
-    """Refuse an index that names other files than safetensors beside it: the library would unpickle them."""
+    """Refuse an index that names other files than safetensors beside it: the library would unpickle them.
+
+    Raises:
+        ValueError: It does.
+    """
     try:
         path = cached_file(init_from, SAFE_WEIGHTS_INDEX_NAME)
     except OSError:
