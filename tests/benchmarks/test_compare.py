@@ -66,6 +66,7 @@ def test_a_suite_goes_on_after_its_first_cell(
     assert verbs == ["pretrain", "evaluate", "evaluate", "evaluate", "pretrain", "evaluate"]
     assert compare.main(words) == 0
     assert verbs[6:] == ["evaluate", "evaluate", "evaluate"]
+    capsys.readouterr()
     assert compare.main(words) == 0
     assert len(verbs) == 9
     results = {cell: json.loads((tmp_path / f"out/results/{cell}-seed1.json").read_text()) for cell in ("plain", "both")}
