@@ -100,7 +100,7 @@ def test_models_that_cannot_be_judged_are_refused(english: Corpus, tmp_path: Pat
         bare: "has no masked-language-model head: it lacks cls.",
         speechless: "has no tokenizer",
         forward: "is a 'gpt2', a kind that has no masked-language-model head",
-        foreign: f"has {size - 1} rows for tokens, its tokenizer {size}",
+        foreign: f"has {size - 1} rows for tokens and its tokenizer {size}",
         str(tmp_path / "empty"): "cannot be loaded",
     }
     for name, message in refused.items():
