@@ -117,11 +117,16 @@ def _retention_cells(name: str, matrix: Sequence[Mapping[str, Any]], measures: M
     return ["-" if cell is None else form.format(cell) for cell in cells]
 
 
+def interval_text(interval: Sequence[float] | None) -> str:
+    """Return a 95 % interval of a share, for people."""
+    return f"[dim]({interval[0]:.1%} to {interval[1]:.1%})[/]" if interval else ""
+
+
 def score_table(title: str, scores: Mapping[str, HeadScore]) -> Table:
     """Return held-out scores as a table."""
     table = Table("task / head", "loss", "accuracy", "labels", title=title)
     for name, score in scores.items():
-        accuracy = "-" if score["accuracy"] is None else f"{score['accuracy']:.2%}"
+        accuracy = "-" if score["accuracy"] is None else f"{score['accuracy']:.2%} {interval_text(score.get('interval'))}"
         table.add_row(name, f"{score['loss']:.4f}", accuracy, f"{score['labels']:,}")
         for group, inner in score.get("given", {}).items():
             if inner["classes"] > 1:

@@ -185,30 +185,28 @@ def extend(
     train(settings, as_json, {"plan": plan})
 
 
-@verb("Example: ernie-cmtl evaluate runs/quickstart")
+@verb("Example: ernie-cmtl evaluate runs/quickstart --minimal-pairs blimp/ --sts sts.tsv")
 def evaluate(
-    run: RunFolder,
+    model: Annotated[str, typer.Argument(help="Folder of a run, or a model of transformers.", show_default=False)],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Of held-out examples, as tasks.NAME.OPTION=value.", show_default=False)
+    ] = None,
     step: Annotated[int | None, typer.Option(help="A checkpoint's step.")] = None,
     corpus: CorpusFolder = None,
+    minimal_pairs: Annotated[Path | None, typer.Option(help="JSONL of good and bad sentences, or a folder of such.")] = None,
+    rest_of_word: Annotated[bool, typer.Option("--rest-of-word", help="Mask a token with the rest of its word.")] = False,
+    sts: Annotated[Path | None, typer.Option(help="TSV or JSONL of sentence1, sentence2, score.")] = None,
+    sources: Annotated[bool, typer.Option("--sources/--no-sources", help="Held-out tasks by source too.")] = True,
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the held-out loss and accuracy of each task of a run, over all and for each source of the text."""
-    from ernie_cmtl.cli.show_run import retention_tables, score_table
-    from ernie_cmtl.run.saved import evaluate_run
+    """Measure the held-out tasks of a run; judge it, or any model, on minimal pairs and on similarity without training."""
+    from ernie_cmtl.cli.show_judged import judged_tables
+    from ernie_cmtl.run.judge import Measures, judge
 
     add_tasks(task_module)
-    result = evaluate_run(run, step, corpus)
-    title = f"{run}, step {result['step']}, corpus {result['corpus']}"
-
-    def show() -> RenderableType:
-        return Group(
-            score_table(title, result["heldout"]),
-            *(score_table(f"source {name}", scores) for name, scores in result["sources"].items()),
-            *retention_tables(result["retention"]),
-        )
-
-    print_result(result, as_json, show)
+    result = judge(model, step, corpus, settings or [], Measures(minimal_pairs, rest_of_word, sts, sources))
+    print_result(result, as_json, lambda: Group(*judged_tables(result)))
 
 
 @verb("Example: ernie-cmtl export runs/quickstart --output model")

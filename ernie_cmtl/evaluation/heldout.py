@@ -1,17 +1,22 @@
 """Held-out loss and accuracy of each task on examples that never change."""
 
 from collections.abc import Iterable, Sequence
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
 
 from ernie_cmtl.data.loader import DataConfig, fixed_batches
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.evaluation.intervals import Interval, clustered
 from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
+from ernie_cmtl.records import Batch
 from ernie_cmtl.task import HeadSpec, TaskInstance
 from ernie_cmtl.training.workers import Workers
+
+_COLUMNS = 6
+"""Of the sums: those of the statistics, and three for intervals."""
 
 
 class Score(TypedDict):
@@ -21,6 +26,8 @@ class Score(TypedDict):
     accuracy: float | None
     """None for regression."""
     labels: int
+    interval: NotRequired[Interval]
+    """Of a held-out accuracy, 95 %; labels of one sequence count together."""
 
 
 class GroupScore(Score):
@@ -65,18 +72,19 @@ def heldout_scores(
     model.eval()
     found: dict[str, HeadScore] = {}
     for stream in streams:
-        sums = {name: torch.zeros(1 + len(set(spec.shown_groups)), 3) for name, spec in stream.instance.heads.items()}
+        heads = stream.instance.heads
+        sums = {name: torch.zeros(1 + len(set(spec.shown_groups)), _COLUMNS, dtype=torch.float64) for name, spec in heads.items()}
         for number, batch in fixed_batches(stream, samples, config, pad_id):
             if number % workers.count == workers.rank:
                 moved = TensorBatch.of(batch, workers.device)
-                for name, spec in stream.instance.heads.items():
+                for name, spec in heads.items():
                     if batch.targets[name].tasks[0] >= 0:
                         with workers.autocast():
                             scores = model.head_scores(moved, name)
-                        sums[name] += _sums(spec, scores, moved.targets[name].labels).cpu()
-        for name, spec in stream.instance.heads.items():
+                        sums[name] += _sums(spec, scores, moved.targets[name].labels, _sequences(batch, name))
+        for name, spec in heads.items():
             total = workers.sum(sums[name].to(workers.device)).cpu()
-            if score := _score(total[0], spec):
+            if score := _heldout_score(total[0], spec):
                 if spec.shown_groups:
                     score["given"] = _given(spec, total[1:])
                 found[f"{stream.instance.name}/{spec.name}"] = score
@@ -84,29 +92,45 @@ def heldout_scores(
     return found
 
 
-def _sums(spec: HeadSpec, scores: Tensor, labels: Tensor) -> Tensor:
-    """Return loss, hits and labels, summed over all labels and within each shown group; [1 + groups, 3]."""
+def _heldout_score(sums: Tensor, spec: HeadSpec) -> HeadScore | None:
+    score = _score(sums, spec)
+    if score and score["accuracy"] is not None:
+        score["interval"] = clustered(*sums[HITS:].tolist())
+    return score
+
+
+def _sequences(batch: Batch, head: str) -> Tensor:
+    """Return the number of the sequence that each label of a head stands in; [N]."""
+    places = batch.targets[head].positions.reshape(len(batch.targets[head].labels), -1)[:, 0]
+    return torch.from_numpy(batch.sequence_starts.searchsorted(places, side="right") - 1)
+
+
+def _sums(spec: HeadSpec, scores: Tensor, labels: Tensor, sequences: Tensor) -> Tensor:
+    """Return the sums of `_sum` over all labels and within each shown group; [1 + groups, columns]."""
     names = list(dict.fromkeys(spec.shown_groups))
-    rows = [_sum(*losses_and_hits(spec, scores, labels))]
+    rows = [_sum(*losses_and_hits(spec, scores, labels), sequences)]
     if names:
         group_of_class = torch.tensor([names.index(name) for name in spec.shown_groups], device=labels.device)
         other = group_of_class[labels][:, None] != group_of_class[None, :]
         losses, hits = losses_and_hits(spec, scores.float().masked_fill(other, -torch.inf), labels)
         for group in range(len(names)):
             members = group_of_class[labels] == group
-            rows.append(_sum(losses[members], hits[members]))
+            rows.append(_sum(losses[members], hits[members], sequences[members.cpu()]))
     return torch.stack(rows)
 
 
-def _sum(losses: Tensor, hits: Tensor) -> Tensor:
-    return torch.stack([losses.sum(), hits.sum(), hits.new_tensor(len(hits))]).float()
+def _sum(losses: Tensor, hits: Tensor, sequences: Tensor) -> Tensor:
+    """Return loss, hits and labels, and the sums over sequences of hits², hits x labels and labels²; [columns]."""
+    losses, hits = losses.cpu().double(), hits.cpu().double()
+    labels_of = torch.bincount(sequences).double()
+    hits_of = torch.bincount(sequences, weights=hits)
+    products = [(hits_of**2).sum(), (hits_of * labels_of).sum(), (labels_of**2).sum()]
+    return torch.stack([losses.sum(), hits.sum(), labels_of.sum(), *products])
 
 
 def _given(spec: HeadSpec, sums: Tensor) -> dict[str, GroupScore]:
     found: dict[str, GroupScore] = {}
     for row, name in enumerate(dict.fromkeys(spec.shown_groups)):
-        if score := _score(sums[row], spec):
-            loss, accuracy, labels = score["loss"], score["accuracy"], score["labels"]
-            classes = spec.shown_groups.count(name)
-            found[name] = {"loss": loss, "accuracy": accuracy, "labels": labels, "classes": classes}
+        if score := _heldout_score(sums[row], spec):
+            found[name] = cast(GroupScore, score | {"classes": spec.shown_groups.count(name)})
     return found

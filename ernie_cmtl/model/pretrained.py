@@ -38,7 +38,7 @@ def pretrained_config(init_from: str) -> BertConfig | ErnieConfig:
         if kind in _CONFIGS:
             return _CONFIGS[kind](**{name: found[name] for name in _KEPT if name in found})
     except Exception as error:
-        raise UserError(f"init_from {init_from!r} cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"init_from {init_from!r} cannot be loaded: {first_line(error)}") from error
     raise UserError(f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are {' and '.join(_CONFIGS)}")
 
 
@@ -51,18 +51,22 @@ def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
     config = pretrained_config(init_from)
     options: dict[str, Any] = {"config": config, "use_safetensors": True, "output_loading_info": True}
     try:
-        _check_index(init_from)
+        check_index(init_from)
         model, report = _MODELS[config.model_type].from_pretrained(init_from, **options)
     except Exception as error:
-        raise UserError(f"init_from {init_from!r} holds no safetensors weights that fit: {_first_line(error)}") from error
+        raise UserError(f"init_from {init_from!r} holds no safetensors weights that fit: {first_line(error)}") from error
     missing = set(report["missing_keys"])
     prefix = model.base_model_prefix + "."
     weights = {k.removeprefix(prefix): v for k, v in model.state_dict().items() if k not in missing}
     return weights, sorted(missing)
 
 
-def _check_index(init_from: str) -> None:
-    """Refuse an index that names other files than safetensors beside it: the library would unpickle them."""
+def check_index(init_from: str) -> None:
+    """Refuse an index that names other files than safetensors beside it: the library would unpickle them.
+
+    Raises:
+        ValueError: It does.
+    """
     try:
         path = cached_file(init_from, SAFE_WEIGHTS_INDEX_NAME)
     except OSError:
@@ -74,5 +78,6 @@ def _check_index(init_from: str) -> None:
         raise ValueError(f"{SAFE_WEIGHTS_INDEX_NAME} names {other[0]!r}")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error of the library says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

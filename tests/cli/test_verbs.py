@@ -131,6 +131,22 @@ def test_evaluate_measures_what_the_run_measured_at_its_end(line: Line) -> None:
         assert score["labels"] > 0
 
 
+def test_evaluate_judges_runs_and_exports_without_training(line: Line, tmp_path: Path) -> None:
+    pairs = [{"good": "It is a list.", "bad": "It are a list.", "group": "[a]"}, {"good": "We are here.", "bad": "We is here."}]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    (tmp_path / "sts.tsv").write_text("sentence1\tsentence2\tscore\na b\ta b c\t3\nlists\tfiles\t1\nthe name\tits name\t2\n")
+    words = ("--minimal-pairs", tmp_path / "pairs.jsonl", "--sts", tmp_path / "sts.tsv")
+    for name in (line.run, line.folder / "model"):
+        found = result_of("evaluate", name, *words)
+        assert set(found["minimal_pairs"]["groups"]) == {"[a]", "pairs"}
+        assert found["minimal_pairs"]["pairs"] == 2
+        assert set(found["sts"]) == {"pairs", "mean", "cls"}
+        assert ("heldout" in found) == (name == line.run)
+    shown = squeezed(call("evaluate", line.folder / "model", *words).stdout)
+    assert "[a]" in shown
+    assert f"{found['sts']['cls']['pearson']:.4f}" in shown
+
+
 def test_export_writes_a_model_that_loads(line: Line) -> None:
     assert line.exported == {"path": str(line.folder / "model"), "format": "hf", "max_abs_logit_difference": 0.0}
     assert AutoModelForMaskedLM.from_pretrained(line.folder / "model").config.hidden_size == 32
@@ -261,6 +277,8 @@ def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path:
     evaluated = result_of("evaluate", line.run, "--corpus", tmp_path / "corpus")
     assert set(evaluated["sources"]) == {"more", "text"}
     assert evaluated["sources"]["more"]["knowledge_masking/masked_token"]["loss"] > 0
+    short = result_of("evaluate", line.run, "--corpus", tmp_path / "corpus", "--no-sources")
+    assert short == evaluated | {"sources": {}}
     assert evaluated["corpus"] == str(tmp_path / "corpus")
 
 
@@ -389,6 +407,10 @@ def mistake(*words: str | Path) -> str:
         pytest.param("evaluate {0}/empty", ["/empty is no run folder", "config.yaml"], id="evaluate no run"),
         pytest.param("evaluate {0}/absent", ["/absent is no run folder"], id="evaluate nothing"),
         pytest.param("evaluate {0}/run --step 4", ["step 4", "it has 6"], id="evaluate absent step"),
+        pytest.param("evaluate {0}/model", ["/model is no run folder"], id="evaluate a model on nothing"),
+        pytest.param("evaluate {0}/model --minimal-pairs {0}/run.yaml", ["run.yaml, line 1 is no JSON"], id="evaluate no pairs"),
+        pytest.param("evaluate {0}/model --sts {0}/absent.tsv", ["cannot read", "absent.tsv"], id="evaluate absent similarity"),
+        pytest.param("evaluate {0}/run optimizer.beta1=0.5", ["tasks.NAME.OPTION=value"], id="evaluate other settings"),
         pytest.param("export {0}/corpus --output {0}/x", ["/corpus is no run folder"], id="export no run"),
         pytest.param("export {0}/run --output {0}/x --format tflite", ["'tflite'", "accepted: hf"], id="unknown format"),
         pytest.param("export {0}/run --output {0}/corpus", ["/corpus is not empty"], id="export into other files"),

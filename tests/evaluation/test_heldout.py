@@ -14,6 +14,7 @@ from transformers import ErnieConfig, ErnieModel
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
+from ernie_cmtl.evaluation.intervals import clustered
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Example
 from ernie_cmtl.run.assemble import Run
@@ -114,6 +115,19 @@ def test_scores_are_those_of_single_examples_without_packing(run: Run, model: Mu
     assert {key: found[key] for key in expected} == expected  # type: ignore[literal-required]
 
 
+def test_the_interval_of_an_accuracy_is_that_of_sequences_and_not_of_their_tokens(run: Run, model: MultiTaskModel) -> None:
+    head = "capitalization/capital"
+    examples = list(single_scores(run, model, head, SAMPLES))
+    hits = [float((scores.argmax(-1) == wanted).sum()) for scores, wanted in examples]
+    labels = [float(len(wanted)) for _, wanted in examples]
+    products = [float(np.dot(*pair)) for pair in ((hits, hits), (hits, labels), (labels, labels))]
+    found = score(run, model)[head]
+    assert found["interval"] == pytest.approx(clustered(sum(hits), sum(labels), *products), abs=1e-6)
+    low, high = found["interval"]
+    assert low < (found["accuracy"] or 0) < high
+    assert "interval" in score(run, model, 40)["sentence_reordering/order"]["given"]["2 segments"]
+
+
 def test_scores_given_the_number_of_segments_choose_among_the_orders_of_so_many(run: Run, model: MultiTaskModel) -> None:
     samples = 40
     examples = list(single_scores(run, model, "sentence_reordering/order", samples))
@@ -124,7 +138,8 @@ def test_scores_given_the_number_of_segments_choose_among_the_orders_of_so_many(
         members = [(scores[:, first:end], wanted - first) for scores, wanted in examples if first <= int(wanted) < end]
         expected[name] = mean_score(members) | {"classes": end - first}
     assert sum(group["labels"] for group in expected.values()) == len(examples)
-    assert score(run, model, samples)["sentence_reordering/order"]["given"] == expected
+    found = score(run, model, samples)["sentence_reordering/order"]["given"]
+    assert {name: {key: group[key] for key in expected[name]} for name, group in found.items()} == expected  # type: ignore[literal-required]
 
 
 def test_scores_are_the_same_each_time_whatever_is_drawn_in_between(run: Run, model: MultiTaskModel) -> None:

@@ -1,0 +1,85 @@
+"""Similarity is the correlation of cosines with scores, and a row that is none is named."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.evaluation.judged import JudgedModel
+from ernie_cmtl.evaluation.similarity import judge_similarity, read_scored_pairs
+from tests.evaluation.judging import small_model
+
+ROWS = [
+    ("A list is sorted.", "A list is sorted again.", 4.5),
+    ("The file is read.", "Nobody wrote the manual.", 0.5),
+    ('He said "no".', 'She said "no".', 4.0),
+    ("A string of digits.", "A string.", 2.5),
+    ("Sort the keys of the mapping.", "The keys are sorted.", 3.5),
+]
+
+
+@pytest.fixture(scope="module")
+def judged(english: Corpus) -> JudgedModel:
+    return small_model(english)
+
+
+def table(path: Path, rows: list[str]) -> Path:
+    path.write_text("\n".join(["sentence1\tsentence2\tscore", *rows]), encoding="utf-8")
+    return path
+
+
+@torch.no_grad()
+def test_cosines_of_both_poolings_correlate_with_the_scores(judged: JudgedModel, tmp_path: Path) -> None:
+    pairs = read_scored_pairs(table(tmp_path / "sts.tsv", ["\t".join(map(str, row)) for row in ROWS]))
+    assert [(*pair.sentences, pair.score) for pair in pairs] == ROWS
+    found = judge_similarity(judged, pairs)
+    for name, pool in (("mean", lambda states: states.mean(0)), ("cls", lambda states: states[0])):
+        cosines = []
+        for first, second, _ in ROWS:
+            vectors = [
+                pool(judged.model(**judged.tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[-1][0])
+                for text in (first, second)
+            ]
+            cosines.append(float(vectors[0] @ vectors[1] / (vectors[0].norm() * vectors[1].norm())))
+        scores = [row[2] for row in ROWS]
+        pearson = np.corrcoef(cosines, scores)[0, 1]
+        ranks = [np.argsort(np.argsort(values)) for values in (cosines, scores)]
+        assert found[name]["pearson"] == pytest.approx(pearson, abs=1e-4)
+        assert found[name]["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
+        ends = np.tanh(np.arctanh(pearson) + np.array([-1, 1]) * 1.959964 / np.sqrt(len(ROWS) - 3))
+        assert found[name]["interval"] == pytest.approx(list(ends), abs=1e-3)
+    assert found["pairs"] == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a\tb\t1", "c\td"], "line 3 has 2 columns, the header 3"),
+        (["a\tb\t1\tx"], "line 2 has 4 columns, the header 3"),
+        (["a\tb\tx"], "line 2: score 'x' is no number"),
+        (["a\tb\tnan"], "line 2: score 'nan' is no number"),
+        (["a\t \t1"], "line 2: 'sentence2' is no sentence"),
+        (["a\tb\t1", "c\td\t1", "e\tf\t1"], "different scores; there are 3 rows"),
+        ([], "there are 0 rows"),
+    ],
+)
+def test_a_row_that_is_no_scored_pair_is_named(tmp_path: Path, rows: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_scored_pairs(table(tmp_path / "sts.tsv", rows))
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sts.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "similarity": 1}')
+    with pytest.raises(UserError, match=r"line 1 has no 'score'; needed are .*, it has sentence1, sentence2, similarity"):
+        read_scored_pairs(tmp_path / "sts.jsonl")
+
+
+def test_without_scipy_the_extra_is_named(judged: JudgedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = read_scored_pairs(table(tmp_path / "sts.tsv", ["a\tb\t1", "c\td\t2", "e\tf\t3"]))
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(UserError, match=r"pip install 'ernie-cmtl\[finetune\]'"):
+        judge_similarity(judged, pairs)
