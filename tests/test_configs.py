@@ -17,7 +17,8 @@ from tests.run.test_assemble import save_bert
 from tests.run.test_pretrain import Watcher
 
 ROOT = Path(__file__).parents[1]
-FOUND = sorted((ROOT / "configs").rglob("*.y*ml"))
+RECIPES = ROOT / "configs" / "finetune"
+FOUND = sorted(path for path in (ROOT / "configs").rglob("*.y*ml") if RECIPES not in path.parents)
 TASK_FILES = {path.stem for path in (ROOT / "pretrain_tasks").glob("*.py")} - {"__init__"}
 
 every_config = pytest.mark.parametrize("path", FOUND, ids=lambda path: str(path.relative_to(ROOT)))

@@ -51,7 +51,7 @@ def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
     config = pretrained_config(init_from)
     options: dict[str, Any] = {"config": config, "use_safetensors": True, "output_loading_info": True}
     try:
-        _check_index(init_from)
+        check_index(init_from)
         model, report = _MODELS[config.model_type].from_pretrained(init_from, **options)
     except Exception as error:
         raise UserError(f"init_from {init_from!r} holds no safetensors weights that fit: {_first_line(error)}") from error
@@ -61,8 +61,12 @@ def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
     return weights, sorted(missing)
 
 
-def _check_index(init_from: str) -> None:
-    """Refuse an index that names other files than safetensors beside it: the library would unpickle them."""
+def check_index(init_from: str) -> None:
+    """Refuse an index that names other files than safetensors beside it: the library would unpickle them.
+
+    Raises:
+        ValueError: It does.
+    """
     try:
         path = cached_file(init_from, SAFE_WEIGHTS_INDEX_NAME)
     except OSError:
