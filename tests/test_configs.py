@@ -74,7 +74,8 @@ def test_every_step_of_a_config_has_its_shares_and_its_rows(path: Path) -> None:
 
 @every_config
 def test_the_tasks_of_a_config_are_those_of_a_language(path: Path, request: pytest.FixtureRequest) -> None:
-    corpus: Corpus = request.getfixturevalue("chinese" if path.stem.endswith("_zh") else "english")
+    name = "judged" if path.stem == "mt_dnn" else "chinese" if path.stem.endswith("_zh") else "english"
+    corpus: Corpus = request.getfixturevalue(name)
     run = Run(load_run_config(path, [f"corpus={corpus.folder}"]))
     assert [instance.name for instance in run.instances] == list(run.table.tasks)
 
