@@ -11,7 +11,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "cola": {"sentence": "text", "label": "class"},
     "mrpc": PAIR | {"label": "class"},
     "stsb": PAIR | {"score": "number"},
-    "dbpedia": {"query": "text", "title": "text", "grade": "class"},
+    "selqa": {"question": "text", "sentence": "text", "label": "class"},
 }
 
 
@@ -19,11 +19,12 @@ def rows_of(name: str) -> list[dict[str, Any]]:
     pairs = [(x, y) for x in LETTERS for y in LETTERS]
     if name == "cola":
         return [{"sentence": f"The road {x} {y} is long.", "label": int(x < y)} for x, y in pairs]
-    if name == "dbpedia":
-        # Grades 0, 1, 2, 0, 1, 2; each query and title once.
-        titles = [(x, y, number) for x, y in pairs for number in range(CANDIDATES)]
+    if name == "selqa":
+        # Grades 0, 1, 2, 0, 1, 2; each question and sentence once.
         return [
-            {"query": f"which {x} {y}", "title": f"{x} number {number} of {y}", "grade": number % 3} for x, y, number in titles
+            {"question": f"which {x} {y}", "sentence": f"{x} number {number} of {y}", "label": number % 3}
+            for x, y in pairs
+            for number in range(CANDIDATES)
         ]
     both = [{"sentence1": f"The road {x} {y} is long.", "sentence2": f"We walk {y} {x}."} for x, y in pairs]
     key = "label" if name == "mrpc" else "score"

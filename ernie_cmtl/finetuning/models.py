@@ -66,12 +66,12 @@ def new_model(model: str, kind: Kind, recipe: Recipe, seed: int) -> PreTrainedMo
     set_seed(seed)
     try:
         if recipe.init == "random":
-            made: PreTrainedModel = kind.head.from_config(config, trust_remote_code=False)
+            made: PreTrainedModel = kind.head.from_config(config, trust_remote_code=False, dtype=torch.float32)
         else:
-            made = kind.head.from_pretrained(model, config=config, use_safetensors=True, trust_remote_code=False)
+            options = {"config": config, "use_safetensors": True, "dtype": torch.float32}
+            made = kind.head.from_pretrained(model, trust_remote_code=False, **options)
     except Exception as error:
         raise UserError(f"model {model!r} cannot be fine-tuned for {recipe.kind}: {_first_line(error)}") from error
-    made.to(torch.float32)
     if (table := task_table(made)) is not None:
         with torch.no_grad():
             # Inputs that name no task get the first row, in every class of the library.

@@ -129,6 +129,12 @@ def test_a_random_encoder_has_the_size_and_none_of_the_weights(model: str) -> No
     assert not torch.isclose(random[words], trained[words]).all(1)[1:].any()
 
 
+@pytest.mark.parametrize("init", ["random", "pretrained"])
+def test_weights_in_half_precision_are_trained_in_full(init: str, model: str, tmp_path: Path) -> None:
+    AutoModel.from_pretrained(model, dtype=torch.float16).save_pretrained(tmp_path / "half")
+    assert {parameter.dtype for parameter in started(str(tmp_path / "half"), init=init).parameters()} == {torch.float32}
+
+
 def test_a_model_without_task_embedding_says_so(tmp_path: Path, write: WriteRows) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     tokenizer = word_tokenizer()

@@ -82,3 +82,11 @@ def test_the_nested_layout_of_squad_gives_a_row_a_question(tmp_path: Path) -> No
     (tmp_path / "squad.json").write_text('{"data": [{"paragraphs": 3}]}')
     with pytest.raises(UserError, match="is no file of SQuAD"):
         read(tmp_path, columns, train="squad.json", dev="squad.json")
+
+
+def test_what_the_datasets_package_opens_is_a_source_too(write: WriteRows) -> None:
+    folder = write("rows.jsonl", [{"text": "good", "label": 1, "other": 2}, {"text": "bad", "label": 0, "other": 2}])
+    source = f"datasets:json,data_files={folder / 'rows.jsonl'}"
+    rows = read(folder, train=source, dev=source)["dev"]
+    assert [(row.text, row.label) for row in rows] == [("good", 1), ("bad", 0)]
+    assert rows[1].place == f"{source}, row 2"

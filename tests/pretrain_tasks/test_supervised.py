@@ -22,7 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cola": {"type": "supervised", "rows": "cola"},
     "mrpc": {"type": "supervised", "rows": "mrpc"},
     "stsb": {"type": "supervised", "rows": "stsb", "label": "score"},
-    "dbpedia": {"type": "supervised_ranking", "rows": "dbpedia", "candidates": 3},
+    "selqa": {"type": "supervised_ranking", "rows": "selqa", "label": "label", "candidates": 3},
 }
 
 
@@ -57,18 +57,18 @@ def test_every_row_is_an_example_with_its_own_label(judged: Corpus, name: str, l
 
 
 def test_the_head_follows_from_the_column(judged: Corpus) -> None:
-    (pair,), (score,), (ranking,) = (open_stream(judged, name).instance.specs for name in ("mrpc", "stsb", "dbpedia"))
+    (pair,), (score,), (ranking,) = (open_stream(judged, name).instance.specs for name in ("mrpc", "stsb", "selqa"))
     assert (pair.kind, pair.class_names) == ("sequence_class", ("0", "1"))
     assert (score.kind, score.classes) == ("sequence_regression", 1)
     assert (ranking.kind, ranking.classes) == ("choice", 3)
 
 
 def test_the_best_candidate_is_the_one_with_the_highest_grade_and_all_have_one_query(judged: Corpus) -> None:
-    stream = open_stream(judged, "dbpedia")
+    stream = open_stream(judged, "selqa")
     tokenizer = raw_text_tokenizer(judged.folder / "tokenizer")
     grades = {
-        tuple(tuple(tokenizer.encode(row[text], add_special_tokens=False).ids) for text in ("query", "title")): row["grade"]
-        for row in rows_of("dbpedia")
+        tuple(tuple(tokenizer.encode(row[text], add_special_tokens=False).ids) for text in ("question", "sentence")): row["label"]
+        for row in rows_of("selqa")
     }
     places = set()
     for number, example in enumerate(made(stream)):
@@ -85,26 +85,26 @@ def test_the_best_candidate_is_the_one_with_the_highest_grade_and_all_have_one_q
         assert example.targets["best"].positions[0].tolist() == [0, *ends[:-1]]
         assert len(example.token_ids) <= stream.slot(number) <= 64
     # Of six candidates two have grade 2, with four below, and two have grade 1, with two below.
-    assert len(stream) == judged.manifest.labelled["dbpedia"].rows["train"] * 4 // 6
+    assert len(stream) == judged.manifest.labelled["selqa"].rows["train"] * 4 // 6
     assert places == {0, 1, 2}
 
 
 def test_candidates_and_queries_are_cut_to_their_limits(judged: Corpus) -> None:
-    for example in made(open_stream(judged, "dbpedia", query_tokens=2, candidate_tokens=3))[:20]:
+    for example in made(open_stream(judged, "selqa", query_tokens=2, candidate_tokens=3))[:20]:
         assert example.sequence_lengths == (8, 8, 8)
 
 
 def test_only_near_rows_are_candidates(judged: Corpus) -> None:
     # Of grades 0 1 2 0 1 2, one has two lower ones right beside it, and three have two within two rows.
-    assert len(open_stream(judged, "dbpedia", reach=2)) == 3 * len(open_stream(judged, "dbpedia", reach=1)) > 0
+    assert len(open_stream(judged, "selqa", reach=2)) == 3 * len(open_stream(judged, "selqa", reach=1)) > 0
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
         ("cola", {"label": "score"}, "rows 'cola' have no class or number column 'score'; there are: label"),
-        ("dbpedia", {"label": "rank"}, "rows 'dbpedia' have no column 'rank' of grades; there are: grade"),
-        ("dbpedia", {"rows": "cola"}, "rows 'cola' have texts sentence; this task takes two"),
+        ("selqa", {"label": "rank"}, "rows 'selqa' have no column 'rank' of grades; there are: label"),
+        ("selqa", {"rows": "cola"}, "rows 'cola' have texts sentence; this task takes two"),
         ("mrpc", {"rows": "nothing"}, "asks for labelled rows 'nothing'; the corpus has: cola"),
     ],
 )
@@ -131,5 +131,5 @@ def test_a_stage_trains_the_four_outputs_together_with_masking(judged: Corpus, t
     assert result["finished"]
     assert all(result["samples"][name] > 0 for name in OPTIONS)
     scores = {name: score for name, score in result["heldout"].items() if name.partition("/")[0] in OPTIONS}
-    assert set(scores) == {"cola/label", "mrpc/label", "stsb/label", "dbpedia/best"}
+    assert set(scores) == {"cola/label", "mrpc/label", "stsb/label", "selqa/best"}
     assert all(score["labels"] > 0 and np.isfinite(score["loss"]) for score in scores.values())
