@@ -5,9 +5,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ernie_cmtl.data.loader import DataConfig
@@ -18,13 +15,10 @@ from ernie_cmtl.scheduling.plan import Mode
 from ernie_cmtl.scheduling.presets import Preset
 from ernie_cmtl.scheduling.rounding import round_table
 from ernie_cmtl.scheduling.stages import Stage, StageTable
-from ernie_cmtl.settings import explain, validate
+from ernie_cmtl.settings import explain, load, validate
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.trackers import known_trackers
 from ernie_cmtl.training.workers import Precision, ReducePrecision
-
-_DEEPEST = 50
-"""Levels of a configuration; the settings need far fewer."""
 
 
 class TaskConfig(BaseModel):
@@ -213,29 +207,10 @@ def _stages_of_tokens(values: dict[str, Any]) -> list[dict[str, Any]]:
     return [stage.model_dump(exclude_none=True) | {"budgets": row} for stage, row in zip(stages, rows, strict=True)]
 
 
-def _check_depth(path: Path) -> None:
-    """Refuse a file of which the parser would overflow its stack."""
-    depth = 0
-    with path.open(encoding="utf-8") as stream:
-        for event in yaml.parse(stream, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise yaml.YAMLError(f"it is nested more than {_DEEPEST} deep")
-
-
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run's YAML, apply `key.sub=value` overrides and validate.
 
     Raises:
         UserError: The file cannot be read, a key is unknown, or a value is not accepted.
     """
-    if not path.is_file():
-        raise UserError(f"no config file {path}")
-    try:
-        _check_depth(path)
-        loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
-    if not OmegaConf.is_dict(loaded):
-        raise UserError(f"{path} holds no mapping of settings")
-    return validate(RunConfig, loaded, overrides, str(path))
+    return load(RunConfig, path, overrides)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -14,6 +15,36 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.redaction import redactor
 
 Config = TypeVar("Config", bound=BaseModel)
+_DEEPEST = 50
+"""Levels of a file of settings; those that are known need far fewer."""
+
+
+def load(model: type[Config], path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file of settings, apply `key.sub=value` overrides and validate.
+
+    Raises:
+        UserError: The file cannot be read, a key is unknown, or a value is not accepted.
+    """
+    if not path.is_file():
+        raise UserError(f"no config file {path}")
+    try:
+        _check_depth(path)
+        loaded = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not OmegaConf.is_dict(loaded):
+        raise UserError(f"{path} holds no mapping of settings")
+    return validate(model, loaded, overrides, str(path))
+
+
+def _check_depth(path: Path) -> None:
+    """Refuse a file of which the parser would overflow its stack."""
+    depth = 0
+    with path.open(encoding="utf-8") as stream:
+        for event in yaml.parse(stream, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise yaml.YAMLError(f"it is nested more than {_DEEPEST} deep")
 
 
 def validate(model: type[Config], base: Any, overrides: Sequence[str], where: str) -> Config:

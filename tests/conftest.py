@@ -17,6 +17,7 @@ from ernie_cmtl.corpus.build import Reporter, prepare
 from ernie_cmtl.corpus.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 from ernie_cmtl.corpus.store import Corpus
+from tests.labelled_rows import COLUMNS, rows_of
 
 torch.set_num_threads(1)
 
@@ -86,6 +87,19 @@ def chinese(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """About 17,000 tokens of Chinese prose; read-only."""
     folder = tmp_path_factory.mktemp("chinese")
     build_corpus(folder, sample_texts("zh"), "zh")
+    return Corpus(folder / "corpus")
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Labelled rows of four kinds beside a little English text; read-only."""
+    folder = tmp_path_factory.mktemp("judged")
+    labelled = {}
+    for name, columns in COLUMNS.items():
+        path = folder / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows_of(name)), encoding="utf-8")
+        labelled[name] = {"file": str(path), "columns": columns}
+    build_corpus(folder, sample_texts("en", 12), labelled=labelled)
     return Corpus(folder / "corpus")
 
 

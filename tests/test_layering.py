@@ -39,9 +39,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINED,
     "evaluation": JUDGED,
     "export": JUDGED,
+    "finetuning": BOTTOM | {"corpus", "model", "settings"},
     "config": COMPOSED,
     "run": COMPOSED | {"config", "corpus", "registry"},
-    "cli": EVERYTHING,
+    "cli": EVERYTHING | {"finetuning"},
     "launch": {"cli"},
 }
 """Part -> the other parts of ours that it may import."""

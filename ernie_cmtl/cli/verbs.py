@@ -209,6 +209,34 @@ def evaluate(
     print_result(result, as_json, lambda: Group(*judged_tables(result)))
 
 
+@verb("Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data sets train.max_steps=100")
+def finetune(
+    model: Annotated[str, typer.Argument(help="A run, an export, or a model of transformers.", show_default=False)],
+    task: Annotated[Path, typer.Option("--task", help="YAML file of a recipe.")],
+    overrides: Overrides = None,
+    data: Annotated[Path, typer.Option("--data", help="Folder that the files of the recipe are relative to.")] = Path(),
+    random: Annotated[
+        bool, typer.Option("--random", help="Begin with an encoder of the same size that learned nothing.")
+    ] = False,
+    step: Annotated[int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")] = None,
+    task_module: TaskModules = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune an encoder on a labelled set with several seeds, and report mean and spread of its scores."""
+    from ernie_cmtl.cli.show_finetuning import result_table, show_model
+    from ernie_cmtl.finetuning.finetune import finetune as carry_out
+    from ernie_cmtl.finetuning.recipe import Recipe
+    from ernie_cmtl.run.exported import as_pretrained
+    from ernie_cmtl.settings import load
+
+    add_tasks(task_module)
+    recipe = load(Recipe, task, [*(overrides or []), *(["init=random"] if random else [])])
+    with as_pretrained(model, step) as name:
+        result = carry_out(name, recipe, data, lambda run: show_model(console, run))
+    result = {"model": model, "task": str(task)} | result
+    print_result(result, as_json, lambda: result_table(f"{model}, {task.stem}", result))
+
+
 @verb("Example: ernie-cmtl export runs/quickstart --output model")
 def export(
     run: RunFolder,

@@ -22,7 +22,7 @@ from ernie_cmtl.corpus.store import Corpus
 from tests.conftest import sample_texts, write_jsonl
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["prepare", "tasks", "inspect", "plan", "pretrain", "extend", "evaluate", "export", "bench"]
+VERBS = ["prepare", "tasks", "inspect", "plan", "pretrain", "extend", "evaluate", "finetune", "export", "bench"]
 TASKS = sorted(path.stem for path in (ROOT / "pretrain_tasks").glob("*.py") if path.stem != "__init__")
 DOCUMENTS = 14
 RUN = {

@@ -12,13 +12,15 @@ from ernie_cmtl.records import MASKED_TOKEN, Example
 from ernie_cmtl.registry import find_task, task_names
 from ernie_cmtl.run.assemble import make_instance
 from ernie_cmtl.task import HeadSpec
+from tests.labelled_rows import SUPERVISED
 
 SAMPLES = 100
 CORPORA = {"en": "english", "zh": "chinese"}
+MINED = [(name, language) for name in task_names() if name not in SUPERVISED for language in find_task(name).languages]
 TOKEN_LEVEL = ("vocabulary", "token_class", "token_regression")
 
 
-@pytest.fixture(params=[(name, language) for name in task_names() for language in find_task(name).languages], ids="-".join)
+@pytest.fixture(params=MINED, ids="-".join)
 def stream(request: pytest.FixtureRequest) -> SampleStream:
     name, language = request.param
     corpus: Corpus = request.getfixturevalue(CORPORA[language])

@@ -1,0 +1,129 @@
+"""A recipe carried out: every learning rate with every seed, the best rate chosen on dev, scores with their spread."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from ernie_cmtl.finetuning.kinds import KINDS
+from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind
+from ernie_cmtl.finetuning.metrics import check_libraries
+from ernie_cmtl.finetuning.models import load_config, load_tokenizer, new_model, task_table
+from ernie_cmtl.finetuning.recipe import Recipe
+from ernie_cmtl.finetuning.rows import read_splits
+from ernie_cmtl.finetuning.training import predict, train
+
+Report = Callable[[dict[str, Any]], None]
+"""What is told of each model that was trained and judged."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with all that its models share: rows read and checked, inputs tokenized."""
+
+    model: str
+    """Folder or name of a model of transformers."""
+    recipe: Recipe
+    kind: Kind
+    tokenizer: PreTrainedTokenizerBase
+    length: int
+    """Most tokens of an input."""
+    examples: dict[str, list[Any]]
+    """Split -> examples."""
+    encoded: dict[str, Encoded]
+    """Split -> the same, as the encoder sees them."""
+
+
+def finetune(model: str, recipe: Recipe, folder: Path, report: Report) -> dict[str, Any]:
+    """Fine-tune a model by a recipe and return its scores.
+
+    model: folder or name of a model of transformers; folder: what names of files in the recipe are relative to.
+
+    Raises:
+        UserError: The model, a row or a setting is not accepted.
+    """
+    check_libraries()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    task = prepare(model, recipe, folder)
+    runs = []
+    for rate in recipe.train.learning_rates:
+        for seed in recipe.train.seeds:
+            runs.append(train_and_judge(task, rate, seed))
+            report(runs[-1])
+    metric, split = task.kind.metric, "test" if "test" in task.examples else "dev"
+    rate = best_rate(runs, metric)
+    scores = [run[split][metric] for run in runs if run["learning_rate"] == rate]
+    return {
+        "metric": metric,
+        "mean": mean(scores),
+        "std": spread(scores),
+        "scores": scores,
+        "split": split,
+        "learning_rate": rate,
+        "kind": recipe.kind,
+        "init": recipe.init,
+        "task_row": runs[-1]["task_row"],
+        "labels": list(task.kind.labels),
+        "maximum_length": task.length,
+        "examples": {name: len(found) for name, found in task.examples.items()},
+        "runs": runs,
+    }
+
+
+def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
+    """Read, check and tokenize what a recipe names.
+
+    Raises:
+        UserError: The model, a row or a setting is not accepted.
+    """
+    rows = read_splits(recipe.data, recipe.columns, folder)
+    kind = KINDS[recipe.kind](recipe, rows["train"])
+    examples = {name: _at_even_distances(kind.examples(found), recipe.data.limit) for name, found in rows.items()}
+    tokenizer = load_tokenizer(model)
+    length = _longest(recipe, tokenizer, load_config(model, kind))
+    encoded = {name: kind.encode(found, tokenizer, length, name == "train") for name, found in examples.items()}
+    return Prepared(model, recipe, kind, tokenizer, length, examples, encoded)
+
+
+def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
+    """Train one model and return its scores on every split but that of training."""
+    made = new_model(task.model, task.kind, task.recipe, seed)
+    row = task.recipe.task_row if task_table(made) is not None else None
+    trained = train(made, task.tokenizer, task.kind, task.encoded["train"].inputs, task.recipe.train, rate, seed)
+    collate = task.kind.collator(task.tokenizer)
+    judged = {
+        name: task.kind.scores(found, task.encoded[name], predict(made, collate, task.encoded[name].inputs))
+        for name, found in task.examples.items()
+        if name != "train"
+    }
+    return {"learning_rate": rate, "seed": seed, "task_row": row} | trained | judged
+
+
+def best_rate(runs: Sequence[dict[str, Any]], metric: str) -> float:
+    """Return the learning rate with the highest mean on dev, the earlier one of two that are equal; a single one needs no dev."""
+    rates = list(dict.fromkeys(float(run["learning_rate"]) for run in runs))
+    if len(rates) == 1:
+        return rates[0]
+    return max(rates, key=lambda rate: mean(run["dev"][metric] for run in runs if run["learning_rate"] == rate))
+
+
+def spread(scores: Sequence[float]) -> float | None:
+    """Return the sample standard deviation; None for a single score, which says nothing of it."""
+    return stdev(scores) if len(scores) > 1 else None
+
+
+def _at_even_distances(examples: list[Any], limit: int | None) -> list[Any]:
+    if limit is None or limit >= len(examples):
+        return examples
+    return [examples[place * len(examples) // limit] for place in range(limit)]
+
+
+def _longest(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return the most tokens of an input that the recipe, the tokenizer and the encoder allow."""
+    positions = getattr(config, "max_position_embeddings", None) or recipe.maximum_length
+    return min(recipe.maximum_length, tokenizer.model_max_length, positions)

@@ -1,0 +1,41 @@
+"""One class for a sentence or a pair of sentences."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind, class_names, class_number, label_name
+from ernie_cmtl.finetuning.kinds.pairs import Pair, encode_texts, texts_of
+from ernie_cmtl.finetuning.metrics import class_scores
+from ernie_cmtl.finetuning.recipe import Recipe
+from ernie_cmtl.finetuning.rows import LabelledRow
+from ernie_cmtl.records import Array
+
+
+class Classification(Kind):
+    """Cross entropy over the classes."""
+
+    head = AutoModelForSequenceClassification
+    metrics = ("accuracy", "f1", "matthews")
+
+    def __init__(self, recipe: Recipe, training: Sequence[LabelledRow]) -> None:
+        """Name the classes."""
+        super().__init__(recipe, training)
+        self.labels = class_names(recipe.labels, {label_name(row.label) for row in training}, training[0].place)
+        self.outputs = len(self.labels)
+
+    def examples(self, rows: Sequence[LabelledRow]) -> list[Pair]:
+        """Return the texts of each row and the number of its class."""
+        return [Pair(texts_of(row), class_number(self.labels, row.label, row.place)) for row in rows]
+
+    def encode(self, examples: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+        """Tokenize one or two texts."""
+        inputs = encode_texts([example.texts for example in examples], tokenizer, length)
+        labels = [{"labels": int(example.label)} for example in examples]
+        return Encoded([one | label for one, label in zip(inputs, labels, strict=True)] if training else inputs)
+
+    def scores(self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
+        """Compare the likeliest class with the label."""
+        guesses = np.stack(predicted).argmax(axis=1).tolist()
+        return class_scores([int(example.label) for example in examples], guesses, len(self.labels))

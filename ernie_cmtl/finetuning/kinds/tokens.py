@@ -1,0 +1,96 @@
+"""A label for every word: names, chunks, parts of speech."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import AutoModelForTokenClassification, DataCollatorForTokenClassification, PreTrainedTokenizerBase
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.finetuning.kinds.kind import Collate, Encoded, Kind, class_names, class_number, label_name, unpacked
+from ernie_cmtl.finetuning.metrics import label_scores
+from ernie_cmtl.finetuning.recipe import Recipe
+from ernie_cmtl.finetuning.rows import LabelledRow
+from ernie_cmtl.records import Array, IntArray
+
+OUTSIDE = "O"
+_IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A sentence: its words and the number of the label of each."""
+
+    words: list[str]
+    labels: list[int]
+
+
+class Tokens(Kind):
+    """Cross entropy at the first token of each word; words that are cut off or have no token count as outside of all spans."""
+
+    head = AutoModelForTokenClassification
+    metrics = ("f1", "accuracy", "precision", "recall")
+
+    def __init__(self, recipe: Recipe, training: Sequence[LabelledRow]) -> None:
+        """Name the labels."""
+        super().__init__(recipe, training)
+        found = {label_name(label) for row in training for label in _listed(row, row.label)}
+        self.labels = class_names(recipe.labels, found, training[0].place)
+        self.outputs = len(self.labels)
+
+    def examples(self, rows: Sequence[LabelledRow]) -> list[Words]:
+        """Return the words of each row and the numbers of their labels."""
+        return [self._example(row) for row in rows]
+
+    def _example(self, row: LabelledRow) -> Words:
+        words = [row.sentence(word) for word in _listed(row, row.text)]
+        labels = _listed(row, row.label)
+        if len(words) != len(labels) or not words:
+            raise UserError(f"{row.place}: {len(words)} words and {len(labels)} labels")
+        return Words(words, [class_number(self.labels, label, row.place) for label in labels])
+
+    def encode(self, examples: Sequence[Words], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+        """Tokenize words, and remember the first token of each."""
+        texts = [example.words for example in examples]
+        batch = tokenizer(texts, is_split_into_words=True, truncation=True, max_length=length)
+        inputs = unpacked(batch)
+        firsts = [first_tokens(batch.word_ids(place)) for place in range(len(texts))]
+        if training:
+            for example, one, (words, tokens) in zip(examples, inputs, firsts, strict=True):
+                labels = np.full(len(one["input_ids"]), _IGNORED)
+                labels[tokens] = np.array(example.labels)[words]
+                one["labels"] = labels.tolist()
+        return Encoded(inputs, firsts)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collate:
+        """Return what pads labels too."""
+        return DataCollatorForTokenClassification(tokenizer)
+
+    def scores(self, examples: Sequence[Words], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
+        """Compare the likeliest labels of whole sentences."""
+        absent = self.labels.index(OUTSIDE) if OUTSIDE in self.labels else 0
+        guesses = []
+        for example, (words, tokens), values in zip(examples, encoded.where, predicted, strict=True):
+            found = np.full(len(example.words), absent)
+            found[words] = values.argmax(axis=1)[tokens]
+            guesses.append(found)
+        return label_scores([self._names(e.labels) for e in examples], [self._names(g) for g in guesses])
+
+    def _names(self, numbers: Sequence[int] | IntArray) -> list[str]:
+        return [self.labels[number] for number in numbers]
+
+
+def first_tokens(word_ids: Sequence[int | None]) -> tuple[IntArray, IntArray]:
+    """Return the words that have tokens, and the first token of each; word_ids: the word of each token, None for marks."""
+    words = np.array([-1 if word is None else word for word in word_ids], dtype=np.int64)
+    found, places = np.unique(words, return_index=True)
+    return found[found >= 0], places[found >= 0]
+
+
+def _listed(row: LabelledRow, value: object) -> list[object]:
+    """Return a list, or the words that stand between spaces."""
+    if isinstance(value, str):
+        return list(value.split())
+    if not isinstance(value, list):
+        raise UserError(f"{row.place}: {value!r} is no list of words or labels")
+    return value
