@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from torch.optim import Optimizer
-
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import SIZES
@@ -15,6 +13,7 @@ from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.settings import differences
 from ernie_cmtl.task import run_heads
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights
+from ernie_cmtl.training.optimizer import Optimizers
 
 IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "encoder")
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
@@ -23,6 +22,7 @@ IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "e
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of a run's settings that must stay the same over the whole run; how a step is cut into groups is none."""
     found = {name: deepcopy(settings[name]) for name in IDENTITY}
+    found["optimizer"] = {"kind": settings["optimizer"]["kind"]}
     for name in ("loader_workers", "rows_per_group"):
         del found["data"][name]
     found["stages"] = [
@@ -86,7 +86,7 @@ def changed_settings(resolved: RunConfig, about: dict[str, Any], precision: str)
     return found | ({"training.precision in use": (before, precision)} if before != precision else {})
 
 
-def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizer) -> None:
+def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizers) -> None:
     """Give weights and moments what the newest checkpoint holds; heads of tasks that came after it stay as they were made."""
     checkpoint = checkpoints(run.config.run / "checkpoints")[-1]
     known = run_heads(run.instances[: len(load_state(checkpoint)[1]["tasks"])])

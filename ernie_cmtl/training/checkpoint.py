@@ -15,11 +15,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.files import file_hash, sync
 from ernie_cmtl.records import Ledger
+from ernie_cmtl.training.optimizer import Optimizers
 
 _WEIGHTS, _MOMENTS, _STATE, _SUMS = "model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"
 _FILES = (_WEIGHTS, _MOMENTS, _STATE)
@@ -41,7 +41,7 @@ class Snapshot:
     """What is said of the run, as JSON holds it."""
 
 
-def snapshot(model: nn.Module, optimizer: Optimizer, ledger: Ledger, run: dict[str, Any]) -> Snapshot:
+def snapshot(model: nn.Module, optimizer: Optimizers, ledger: Ledger, run: dict[str, Any]) -> Snapshot:
     """Return the state of a run; the tensors are the run's own."""
     moments = {
         f"{name}|{entry}": torch.as_tensor(value)
@@ -203,7 +203,7 @@ def read_ledger(values: Mapping[str, Any]) -> Ledger:
     return Ledger(values["step"], **{name: tuple(value) for name, value in values.items() if name != "step"})
 
 
-def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> None:
+def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizers) -> None:
     """Give each parameter its optimizer state back, by name."""
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in load_file(checkpoint / _MOMENTS).items():

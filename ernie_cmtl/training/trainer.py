@@ -18,7 +18,7 @@ from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.clock import untimed
 from ernie_cmtl.training.learning_rate import learning_rate
-from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer, step_unless
+from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
 from ernie_cmtl.training.spikes import Spikes
 from ernie_cmtl.training.workers import Workers
 
@@ -108,7 +108,7 @@ class Trainer:
         """
         nothing = torch.zeros_like(self._coefficients(self._count_labels(data)[0], data.shares))
         self.wrapped(TensorBatch.of(data.groups[0], self.workers.device), nothing)[0].backward()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self._order_is_settled = True
 
     def step(self, data: StepData, wait_seconds: float = 0.0) -> StepResult:
@@ -150,8 +150,8 @@ class Trainer:
         skipped = ~(norm.isfinite() & loss.isfinite())
         if self.spikes:
             skipped = self.spikes.skips(step, norm, skipped)
-        step_unless(self.optimizer, skipped)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step_unless(skipped)
+        self.optimizer.zero_grad()
         return norm, skipped
 
     def _count_labels(self, data: StepData) -> tuple[Tensor, tuple[bool, bool]]:

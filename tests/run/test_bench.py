@@ -13,7 +13,7 @@ from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import StepData
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.bench import bench, bottleneck
-from ernie_cmtl.training.optimizer import step_unless
+from ernie_cmtl.training.optimizer import Optimizers
 
 STEPS, WARMUP = 4, 2
 DOCUMENTED = {
@@ -77,7 +77,7 @@ def test_without_a_peak_the_mfu_is_measured_against_a_large_product(tiny_config:
 
 def test_the_phases_of_a_step_come_to_its_time(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = {"forward": 0.02, "backward": 0.03, "optimizer": 0.05}
-    forward, backward = MultiTaskModel.forward, Tensor.backward
+    forward, backward, step_unless = MultiTaskModel.forward, Tensor.backward, Optimizers.step_unless
 
     def slow_forward(*args: Any) -> Any:
         time.sleep(slow["forward"])
@@ -93,7 +93,7 @@ def test_the_phases_of_a_step_come_to_its_time(tiny_config: RunConfig, monkeypat
 
     monkeypatch.setattr(MultiTaskModel, "forward", slow_forward)
     monkeypatch.setattr(Tensor, "backward", slow_backward)
-    monkeypatch.setattr("ernie_cmtl.training.trainer.step_unless", slow_update)
+    monkeypatch.setattr(Optimizers, "step_unless", slow_update)
     found = bench(tiny_config, STEPS, WARMUP, None, data_only=False)["step_seconds"]
     groups = tiny_config.data.groups
     for phase, seconds in slow.items():

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Ledger
@@ -24,7 +23,7 @@ from ernie_cmtl.training.checkpoint import (
     save_checkpoint,
     snapshot,
 )
-from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
+from ernie_cmtl.training.optimizer import OptimizerConfig, Optimizers, build_optimizer
 
 ABOUT: dict[str, Any] = {"fingerprint": "abc", "tasks": ["a", "b"], "settings": {"seed": 1, "stages": [{"name": "ä"}]}}
 
@@ -43,18 +42,18 @@ class TinyModel(nn.Module):
         return self.LayerNorm(self.dense(values))
 
 
-def new_pair(seed: int) -> tuple[TinyModel, Optimizer]:
+def new_pair(seed: int) -> tuple[TinyModel, Optimizers]:
     model = TinyModel(seed)
     return model, build_optimizer(model, OptimizerConfig(learning_rate=0.01))
 
 
-def train(model: nn.Module, optimizer: Optimizer, steps: int, seed: int) -> None:
+def train(model: nn.Module, optimizer: Optimizers, steps: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         loss = (model(torch.randn(4, 5, generator=generator)) - torch.randn(4, 3, generator=generator)).square().sum()
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step_unless(torch.tensor(False))
+        optimizer.zero_grad()
 
 
 def ledger(step: int) -> Ledger:
@@ -65,7 +64,7 @@ def save(folder: Path, step: int, keep: int = 9, seed: int = 0) -> Path:
     return save_pair(folder, *new_pair(seed), step, keep)
 
 
-def save_pair(folder: Path, model: nn.Module, optimizer: Optimizer, step: int, keep: int = 9) -> Path:
+def save_pair(folder: Path, model: nn.Module, optimizer: Optimizers, step: int, keep: int = 9) -> Path:
     return save_checkpoint(folder, snapshot(model, optimizer, ledger(step), ABOUT), keep)
 
 
@@ -73,7 +72,7 @@ def names(folder: Path) -> list[str]:
     return [path.name for path in checkpoints(folder)]
 
 
-def moments(model: nn.Module, optimizer: Optimizer) -> dict[tuple[str, str], torch.Tensor]:
+def moments(model: nn.Module, optimizer: Optimizers) -> dict[tuple[str, str], torch.Tensor]:
     return {(name, key): value for name, p in model.named_parameters() for key, value in optimizer.state.get(p, {}).items()}
 
 
