@@ -1,6 +1,7 @@
 """Real tokens a second beside `transformers.Trainer`: the same text, vocabulary, encoder size, row length and tokens a step.
 
     python benchmarks/vs_hf_trainer.py --corpus corpora/bench_en [--length 128 512] [--threads 2] [--steps 20] [--rounds 3]
+        [--sides masking "Trainer, fp32"]
 
 The peer trains `BertForMaskedLM` as the stock masked-language-model script does: texts joined and cut into full rows, 15 % of
 the tokens masked by `DataCollatorForLanguageModeling`, AdamW, clipping at 1, hidden dropout 0.1; its attention dropout is off, as
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--peer", choices=["fp32", "bf16"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.corpus = given.corpus.resolve()
@@ -133,17 +136,18 @@ def main() -> None:
     import transformers
 
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    print(f"{platform.machine()}, {given.threads} thread(s), {versions}")
+    print(f"{date.today()}, {platform.machine()}, {given.threads} thread(s), {versions}")
     print(f"4x256, {TOKENS_A_STEP} tokens a step, {given.steps} steps, {given.rounds} rounds\n")
     print("| length | side | tokens/s | rounds | times Trainer fp32 | times Trainer bf16 |\n|---:|---|---:|---|---:|---:|")
     for length in given.length:
-        rates: dict[str, list[float]] = {side: [] for side in SIDES}
+        rates: dict[str, list[float]] = {side: [] for side in given.sides}
         for _ in range(given.rounds):
             for side, found in rates.items():
                 found.append(turn(side, given, length))
         medians = {side: statistics.median(found) for side, found in rates.items()}
         for side, found in rates.items():
-            ratios = [f"{medians[side] / medians[peer]:.2f}" for peer in ("Trainer, fp32", "Trainer, bf16")]
+            peers = [medians.get(peer) for peer in ("Trainer, fp32", "Trainer, bf16")]
+            ratios = [f"{medians[side] / peer:.2f}" if peer else "" for peer in peers]
             rounds = ", ".join(f"{rate:,.0f}" for rate in found)
             print(f"| {length} | {side} | {medians[side]:,.0f} | {rounds} | {' | '.join(ratios)} |", flush=True)
 
