@@ -50,9 +50,8 @@ def main() -> None:
     for _ in range(given.rounds):
         for workers, results in found.items():
             results.append(measure(given, workers))
-    print(
-        "| workers | real tokens/s | rounds | times the first | part of the ideal | communication |\n|---:|---:|---|---:|---:|---:|"
-    )
+    print("| workers | real tokens/s | rounds | times the first | part of the ideal | communication |")
+    print("|---:|---:|---|---:|---:|---:|")
     first = given.workers[0]
     base = statistics.median(result["real_tokens_per_second"] for result in found[first])
     for workers, results in found.items():

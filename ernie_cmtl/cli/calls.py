@@ -1,6 +1,7 @@
 """What the verbs share: common options, one message for a mistake, one result."""
 
 import json
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
@@ -39,7 +40,9 @@ def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, No
 
 
 def print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]) -> None:
-    """Print what a verb was asked for, for programs or for people."""
+    """Print what a verb was asked for, for programs or for people; of many workers one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:

@@ -140,9 +140,8 @@ def train(settings: RunConfig, as_json: bool, more: Mapping[str, Any] | None = N
     """Train a run before people's eyes and print what it reports, with more; exit with 130 if it was interrupted."""
     with progress_bar(console) as progress:
         result = pretrain(settings, RunView(console, progress))
-    if result["worker"] == 0:
-        title = f"{result['run']}: {result['steps']} steps"
-        tables = [score_table(title, result["heldout"]), *retention_tables(result["retention"])]
-        print_result(result | dict(more or {}), as_json, lambda: Group(*tables))
+    title = f"{result['run']}: {result['steps']} steps"
+    tables = [score_table(title, result["heldout"]), *retention_tables(result["retention"])]
+    print_result(result | dict(more or {}), as_json, lambda: Group(*tables))
     if result["interrupted"]:
         raise typer.Exit(STOPPED)
