@@ -19,6 +19,8 @@ from ernie_cmtl.records import Array, IntArray
 
 LONGEST = 5
 _TABLE_BITS = 22
+_FEWEST_BITS = 12
+_BLOCK = 1 << 15
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -46,14 +48,6 @@ class Words:
     room: IntArray
     """How many words, this one included, stand in a row without a sentence end, symbol or special token; int64 [W]."""
 
-    def ngrams(self) -> Iterator[tuple[int, Hashes]]:
-        """Yield for each length 1..5 the hash of the n-gram that starts at each word, room or not; uint64 [W - length + 1]."""
-        hashes = mix(self.hashes)
-        yield 1, hashes
-        for length in range(2, min(LONGEST, len(self.hashes)) + 1):
-            hashes = _extend(hashes[:-1], self.hashes[length - 1 :])
-            yield length, hashes
-
     def ngrams_at(self, places: IntArray, length: int) -> Hashes:
         """Return the hashes of the n-grams of one length at some places; uint64 [places]."""
         hashes = mix(self.hashes[places])
@@ -76,21 +70,52 @@ class Lexicon:
 
     def spans(self, words: Words, tokens: int) -> npt.NDArray[np.uint8]:
         """Mark n-grams over a run of tokens, longest match first from the left: 1 starts, 2 goes on; uint8 [tokens]."""
-        length_at = np.zeros(len(words.starts), dtype=np.int64)
-        for length, hashes in words.ngrams():
-            if length == 1:
-                continue
-            hits, _ = _find(self.hashes, hashes)
-            length_at[hits[words.room[hits] >= length]] = length
-        layer = np.zeros(tokens, dtype=np.uint8)
-        free = 0
-        edges = np.append(words.starts, tokens)
-        for word in np.flatnonzero(length_at).tolist():
+        length_at = self._longest(words)
+        found = np.flatnonzero(length_at)
+        kept, free = [], 0
+        for word, length in zip(found.tolist(), length_at[found].tolist(), strict=True):
             if word >= free:
-                free = word + int(length_at[word])
-                layer[edges[word] : edges[free]] = 2
-                layer[edges[word]] = 1
+                kept.append(word)
+                free = word + length
+        firsts = np.array(kept, dtype=np.int64)
+        edges = np.append(words.starts, tokens)
+        change = np.zeros(tokens + 1, dtype=np.int8)
+        change[edges[firsts]] = 2
+        change[edges[firsts + length_at[firsts]]] -= 2
+        layer = np.cumsum(change[:-1], dtype=np.int8).astype(np.uint8)
+        layer[edges[firsts]] = 1
         return layer
+
+    def _longest(self, words: Words) -> IntArray:
+        """Return how many words the longest n-gram that starts at each word has, 0 where there is none; int64 [W]."""
+        length_at = np.zeros(len(words.hashes), dtype=np.int64)
+        searched = _Searched(self.hashes)
+        # A block stays in the cache through all lengths.
+        for start in range(0, len(words.hashes), _BLOCK):
+            following = words.hashes[start : start + _BLOCK + LONGEST - 1]
+            hashes = mix(following)
+            for length in range(2, min(LONGEST, len(following)) + 1):
+                hashes = _extend(hashes[:-1], following[length - 1 :])
+                hits = searched.find(hashes)[0] + start
+                length_at[hits[words.room[hits] >= length]] = length
+        return length_at
+
+
+class _Searched:
+    """A sorted table of hashes; one look at a smaller table of leading bits spares most of the searches in it."""
+
+    def __init__(self, table: Hashes) -> None:
+        self._table = table
+        self._shift = np.uint64(64 - max(_FEWEST_BITS, len(table).bit_length() + 4))
+        self._present = np.zeros(1 << (64 - int(self._shift)), dtype=bool)
+        self._present[table >> self._shift] = True
+
+    def find(self, hashes: Hashes) -> tuple[IntArray, IntArray]:
+        """Return which of the hashes stand in the table, and in which of its rows."""
+        likely = np.flatnonzero(self._present[hashes >> self._shift])
+        rows = np.searchsorted(self._table, hashes[likely])
+        found = self._table.take(rows, mode="clip") == hashes[likely] if len(rows) else rows.astype(bool)
+        return likely[found], rows[found]
 
 
 def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
@@ -101,9 +126,12 @@ def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, w
     begins = word_starts.astype(bool)
     begins[sentence_offsets[:-1]] = True
     starts = np.flatnonzero(begins)
-    place = np.arange(len(token_ids)) - np.repeat(starts, np.diff(np.append(starts, len(token_ids))))
-    mixed = mix(token_ids.astype(np.uint64) + (place.astype(np.uint64) << np.uint64(32)))
-    hashes = np.add.reduceat(mixed, starts) if len(starts) else np.zeros(0, dtype=np.uint64)
+    # Most words are one token: the sum over the tokens of a word begins with a look-up.
+    hashes = mix(np.arange(len(wordlike), dtype=np.uint64))[token_ids[starts]]
+    inner = np.flatnonzero(~begins)
+    word = inner - np.arange(len(inner)) - 1
+    place = (inner - starts[word]).astype(np.uint64)
+    np.add.at(hashes, word, mix(token_ids[inner].astype(np.uint64) + (place << np.uint64(32))))
     ends_run = np.zeros(len(starts) + 1, dtype=bool)
     ends_run[np.searchsorted(starts, sentence_offsets[1:])] = True
     counts = wordlike[token_ids[starts]]
@@ -133,23 +161,37 @@ def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[
 
 def _frequent(words: Words, minimum: int) -> Iterator[tuple[Hashes, IntArray, IntArray]]:
     """Yield for each length 1..5 the n-grams that occur often enough: sorted hashes, counts and first places."""
-    alive = np.ones(len(words.hashes), dtype=bool)
-    for length, hashes in words.ngrams():
+    places = np.flatnonzero(words.room >= 1)
+    hashes = mix(words.hashes[places])
+    for length in range(1, LONGEST + 1):
+        # Whatever shares its leading bits with too few others need not be sorted.
+        leading = (hashes >> np.uint64(64 - _TABLE_BITS)).view(np.int64)
+        kept = (np.bincount(leading, minlength=1 << _TABLE_BITS) >= minimum)[leading]
+        places, hashes = places[kept], hashes[kept]
+        ranked = np.sort(hashes)
+        edges = np.flatnonzero(np.diff(ranked, prepend=~ranked[:1]))
+        counts = np.diff(edges, append=len(ranked))
+        table = ranked[edges[counts >= minimum]]
+        yield table, counts[counts >= minimum], _first_places(table, hashes, places)
         # An n-gram is frequent only where both of its (n-1)-grams are.
-        alive = (alive[: len(hashes)] & alive[1 : len(hashes) + 1]) if length > 1 else alive
-        places = np.flatnonzero(alive & (words.room[: len(hashes)] >= length))
-        ranked = np.sort(hashes[places])
-        edges = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else np.zeros(0, dtype=np.int64)
-        counts = np.diff(np.append(edges, len(ranked)))
-        kept = counts >= minimum
-        table, counts = ranked[edges[kept]], counts[kept]
-        hits, rows = _find(table, hashes[places])
-        alive = np.zeros(len(hashes), dtype=bool)
-        alive[places[hits]] = True
+        alive = np.zeros(len(words.hashes) + 1, dtype=bool)
+        alive[places] = True
+        longer = alive[places + 1] & (words.room[places] > length)
+        places = places[longer]
+        hashes = _extend(hashes[longer], words.hashes[places + length])
+
+
+def _first_places(table: Hashes, hashes: Hashes, places: IntArray) -> IntArray:
+    """Return at which of the places each hash of a sorted table stands first; int64 [table]."""
+    first = np.zeros(len(table), dtype=np.int64)
+    missing = np.arange(len(table))
+    # Block after block: what was found is not searched for again.
+    for start in range(0, len(hashes), _BLOCK):
+        hits, rows = _Searched(table[missing]).find(hashes[start : start + _BLOCK])
         # Written from the last hit to the first, so that the first one stays.
-        first = np.zeros(len(table), dtype=np.int64)
-        first[rows[::-1]] = places[hits[::-1]]
-        yield table, counts, first
+        first[missing[rows[::-1]]] = places[start + hits[::-1]]
+        missing = np.delete(missing, rows)
+    return first
 
 
 def _pmi(words: Words, tables: list[tuple[Hashes, IntArray, IntArray]], length: int) -> Array:
@@ -170,17 +212,3 @@ def _pmi(words: Words, tables: list[tuple[Hashes, IntArray, IntArray]], length: 
             best = np.maximum(best, np.sum(parts, axis=0))
     score: Array = np.log(counts) - total - best
     return score
-
-
-def _find(table: Hashes, hashes: Hashes) -> tuple[IntArray, IntArray]:
-    """Return which of the hashes stand in a sorted table, and in which of its rows."""
-    if not len(table):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    # One look at a small table of leading bits spares most of the searches.
-    shift = np.uint64(64 - _TABLE_BITS)
-    present = np.zeros(1 << _TABLE_BITS, dtype=bool)
-    present[table >> shift] = True
-    likely = np.flatnonzero(present[hashes >> shift])
-    rows = np.minimum(np.searchsorted(table, hashes[likely]), len(table) - 1)
-    found = table[rows] == hashes[likely]
-    return likely[found], rows[found]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ernie_cmtl.corpus import mining
 from ernie_cmtl.corpus.mining import LONGEST, CollocationOptions, Words, mine, words_of
 from ernie_cmtl.corpus.store import Corpus, TextSplit
 from ernie_cmtl.data.units import span_places
@@ -155,6 +156,22 @@ def test_spans_equal_the_reference_longest_first_from_the_left(sentences: Senten
     lexicon, _ = mine(words, config)
     kept = set(mined(sentences, **ALL, maximum=maximum))
     assert lexicon.spans(words, tokens).tolist() == expected_spans(sentences, kept)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SENTENCES, st.integers(1, 6))
+def test_blocks_of_whatever_size_give_the_same(sentences: Sentences, size: int) -> None:
+    config = CollocationOptions.model_validate(ALL)
+    words, tokens = make_words(sentences)
+    lexicon, rows = mine(words, config)
+    marks = lexicon.spans(words, tokens)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mining, "_BLOCK", size)
+        # So few buckets that most n-grams share theirs with others.
+        patch.setattr(mining, "_TABLE_BITS", 2)
+        found, found_rows = mine(words, config)
+        assert (found.hashes.tolist(), found_rows) == (lexicon.hashes.tolist(), rows)
+        assert found.spans(words, tokens).tolist() == marks.tolist()
 
 
 @pytest.mark.parametrize("seed", range(3))
