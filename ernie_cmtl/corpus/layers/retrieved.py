@@ -2,11 +2,11 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from ernie_cmtl.corpus.bm25 import Passages, best
 from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.titles import TITLES
@@ -31,7 +31,7 @@ class Retrieved(FittedLayer):
     A search goes over one split of one shard: its time grows with the corpus as slowly as the corpus does.
     """
 
-    source = "BM25 (Robertson & Zaragoza 2009), by bm25s"
+    source = "BM25 (Robertson & Zaragoza 2009)"
     of_documents = True
     Options = RetrievedOptions
     options: RetrievedOptions
@@ -53,29 +53,15 @@ class Retrieved(FittedLayer):
         found = np.zeros((count, self.options.neighbours), dtype=np.int32)
         if count < 2:
             return found
-        import bm25s
-
         starts, stops = sentences[documents[:-1]], sentences[documents[1:]]
         seconds = sentences[documents[:-1] + 1]
-        leads = (token_ids[a:b] for a, b in zip(starts, seconds, strict=True))
-        asked_for = (title[title > 0] if title.any() else lead for title, lead in zip(titles, leads, strict=True))
-        queries = [_terms(query[: self.options.query_tokens]) for query in asked_for]
-        texts = [_terms(token_ids[a : min(b, a + self.options.passage_tokens)]) for a, b in zip(seconds, stops, strict=True)]
-        # One term that every document has, so that none is without any.
-        index = bm25s.BM25()
-        index.index([[*text, ""] for text in texts], show_progress=False)
-        most = min(count, self.options.neighbours + 1)
-        for first in range(0, count, _QUERIES_AT_ONCE):
-            asked = [query or [""] for query in queries[first : first + _QUERIES_AT_ONCE]]
-            places, scores = index.retrieve(asked, k=most, show_progress=False, n_threads=1)
-            for document, (row, score) in enumerate(zip(places, scores, strict=True), start=first):
-                others = row[(row != document) & (score > 0)][: self.options.neighbours]
-                found[document, : len(others)] = others.astype(np.int64) - document
+        lengths = np.minimum(stops - seconds, self.options.passage_tokens)
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        passages = Passages(token_ids[np.repeat(seconds, lengths) + within], lengths)
+        for document, (row, title, first, second) in enumerate(zip(found, titles, starts, seconds, strict=True)):
+            query = title[title > 0] if title.any() else token_ids[first:second]
+            scores = passages.scores(query[: self.options.query_tokens])
+            scores[document] = 0
+            others = best(scores, self.options.neighbours, document)
+            row[: len(others)] = others - document
         return found
-
-
-_QUERIES_AT_ONCE = 256
-
-
-def _terms(token_ids: Array) -> list[Any]:
-    return [str(token) for token in token_ids.tolist()]
