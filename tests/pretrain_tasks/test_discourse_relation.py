@@ -125,6 +125,15 @@ def test_a_marker_needs_its_comma_in_english_unless_told_otherwise() -> None:
     assert [text[a:b] for a, b, _ in loose.marks(text)] == ["However", "However,"]
 
 
+def test_a_marker_is_looked_for_where_a_sentence_may_begin() -> None:
+    layer = DiscourseMarkers(DiscourseMarkersOptions(markers=("a", "but", "also", "so what")), "en")
+    text = "But, yes. Butter, no. but, no. xBut, no. BUT, no. (But , yes) A, yes. Also, yes. Alsoé, no. So what, yes. So, no."
+    assert [text[a:b] for a, b, _ in layer.marks(text)] == ["But,", "But ,", "A,", "Also,", "So what,"]
+    chinese = DiscourseMarkers(DiscourseMarkersOptions(markers=("但是", "ok")), "zh")
+    text = "但是，好。我但是，不。OK，好。不ok，不。(但是好)"
+    assert [text[a:b] for a, b, _ in chinese.marks(text)] == ["但是，", "OK，", "但是"]
+
+
 def test_markers_of_a_file_take_the_place_of_the_own_ones(tmp_path: Path) -> None:
     (tmp_path / "markers.txt").write_text("by and large\nwell\n")
     options = DiscourseMarkersOptions(files=(str(tmp_path / "markers.txt"),))

@@ -1,7 +1,7 @@
 """Discourse markers: words at the head of a sentence that say how it hangs together with the one before."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import field_validator
@@ -89,6 +89,7 @@ class DiscourseMarkers(TextLayer):
             self._by_head.setdefault(self._head(marker), []).append((marker, kind))
         for found in self._by_head.values():
             found.sort(key=lambda row: -len(row[0]))
+        self._heads = _head_pattern(self._by_head, language)
 
     def _head(self, marker: str) -> str:
         return marker.split(" ")[0] if self.language == "en" else marker[0]
@@ -96,7 +97,7 @@ class DiscourseMarkers(TextLayer):
     def marks(self, text: str) -> list[tuple[int, int, int]]:
         """Return first character, one past the last, and kind of each marker at what may be the head of a sentence."""
         found: list[tuple[int, int, int]] = []
-        for match in _HEADS[self.language].finditer(text):
+        for match in self._heads.finditer(text):
             start = match.start()
             for marker, kind in self._by_head.get(match[0].lower(), ()):
                 stop = self._stop(text, start, marker)
@@ -116,9 +117,25 @@ class DiscourseMarkers(TextLayer):
         return comma.end() if comma else 0 if self._comma else stop
 
 
-_HEADS: Mapping[Language, re.Pattern[str]] = {"en": re.compile(r"(?<!\w)[A-Z][a-z]*"), "zh": re.compile(r"(?<!\w)\w")}
-"""Language -> how a sentence may begin. Whether an ideograph begins a word is seen when marks are laid onto words."""
 _COMMA = re.compile(r"\s*[,，]")
+
+
+def _head_pattern(heads: Iterable[str], language: Language) -> re.Pattern[str]:
+    """Return what finds the heads where a sentence may begin; in English with a capital.
+
+    Whether an ideograph begins a word is seen when marks are laid onto words.
+    """
+    if language == "zh":
+        letters = re.escape("".join(sorted({letter for head in heads for letter in head + head.upper()})))
+        return re.compile(rf"[{letters}](?<!\w.)")
+    by_capital: dict[str, list[str]] = {}
+    for head in heads:
+        if re.fullmatch("[a-z]+", head):
+            by_capital.setdefault(head[0].upper(), []).append(head[1:])
+    # The pattern begins with a capital and looks back afterwards, so that the search can skip from capital to capital.
+    return re.compile(
+        "|".join(rf"{capital}(?<!\w.)(?:{'|'.join(rests)})(?![a-z])" for capital, rests in by_capital.items()) or "(?!)"
+    )
 
 
 def _lines(name: str) -> list[str]:
