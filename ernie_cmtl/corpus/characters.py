@@ -8,21 +8,15 @@ import numpy.typing as npt
 
 UPPER, LOWER, SYMBOL, SPACE = 1, 2, 4, 8
 _PLANE = 0x10000
+_LETTERS = {"Lu": UPPER, "Lt": UPPER, "Ll": LOWER}
 
 
 @cache
 def _table() -> npt.NDArray[np.uint8]:
-    table = np.zeros(_PLANE, dtype=np.uint8)
-    for code in range(_PLANE):
-        category = unicodedata.category(chr(code))
-        if category in ("Lu", "Lt"):
-            table[code] = UPPER
-        elif category == "Ll":
-            table[code] = LOWER
-        elif chr(code).isspace():
-            table[code] = SPACE
-        elif category[0] in "PS":
-            table[code] = SYMBOL
+    characters = [chr(code) for code in range(_PLANE)]
+    categories = map(unicodedata.category, characters)
+    table = np.array([_LETTERS.get(name, SYMBOL if name[0] in "PS" else 0) for name in categories], dtype=np.uint8)
+    table[[character.isspace() for character in characters]] = SPACE
     # Ideographs stand alone, as in BERT's pre-tokenizer.
     for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)):
         table[first : last + 1] = SYMBOL

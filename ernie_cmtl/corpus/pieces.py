@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise, repeat
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,10 @@ _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
 # One white space may follow its word: it makes no token, and half the pieces.
 _PIECE = re.compile(f"[{_IDEOGRAPHS}]|[^ \\t\\r\\n{_IDEOGRAPHS}]+[ \\n]?|[ \\t\\r\\n]+")
 _CACHED_PIECES = 1 << 19
+_PIECES_AT_ONCE = 512
+"""New pieces that are tokenized as the lines of one text: one piece at a time, or all of them as one text, takes far longer."""
+
+Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,9 @@ class PieceTokenizer:
 
     tokenizer: Tokenizer
     _numbers: dict[str, int] = field(default_factory=dict, init=False)
-    _tokens: IntArray = field(init=False)
+    _tokens: npt.NDArray[np.int32] = field(init=False)
     _firsts: IntArray = field(init=False)
+    _lengths: IntArray = field(init=False)
     _fill: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -53,28 +60,37 @@ class PieceTokenizer:
     def _clear(self) -> None:
         self._numbers = {}
         # Columns: token id, start in the piece, word start, letter case.
-        self._tokens = np.zeros((1 << 16, 4), dtype=np.int64)
+        self._tokens = np.zeros((1 << 16, 4), dtype=np.int32)
         self._firsts = np.zeros(1 << 16, dtype=np.int64)
+        self._lengths = np.zeros(1 << 16, dtype=np.int64)
         self._fill = 0
 
     def __call__(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize texts without adding special tokens."""
         if len(self._numbers) > _CACHED_PIECES or not self.splits:
             self._clear()
-        pieces = [_PIECE.findall(text) if self.splits else [text] for text in texts]
-        known = self._numbers
-        self._add(sorted({piece for row in pieces for piece in row if piece not in known}))
-        return [self._look_up(row) for row in pieces]
+        rows = [_PIECE.findall(text) if self.splits else [text] for text in texts]
+        pieces = list(chain.from_iterable(rows))
+        numbers = np.fromiter(map(self._numbers.get, pieces, repeat(-1)), dtype=np.int64, count=len(pieces))
+        new = np.flatnonzero(numbers < 0)
+        new_pieces = [pieces[place] for place in new.tolist()]
+        self._add(sorted(set(new_pieces)))
+        numbers[new] = [self._numbers[piece] for piece in new_pieces]
+        return self._look_up(numbers, [len(row) for row in rows], [len(text) for text in texts])
 
-    def _look_up(self, pieces: list[str]) -> TokenizedText:
-        numbers = np.fromiter(map(self._numbers.__getitem__, pieces), dtype=np.int64, count=len(pieces))
-        lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+    def _look_up(self, numbers: IntArray, counts: list[int], sizes: list[int]) -> list[TokenizedText]:
+        """Return the tokens of texts; numbers: of all their pieces; counts, sizes: how many pieces and characters each has."""
         firsts = self._firsts[numbers]
-        counts = self._firsts[numbers + 1] - firsts
-        before = np.cumsum(counts) - counts
-        rows = self._tokens[np.repeat(firsts - before, counts) + np.arange(counts.sum())]
-        piece_starts = np.repeat(np.cumsum(lengths) - lengths, counts)
-        return TokenizedText(rows[:, 0], rows[:, 1] + piece_starts, rows[:, 2].astype(np.uint8), rows[:, 3].astype(np.uint8))
+        tokens = self._firsts[numbers + 1] - firsts
+        before = np.concatenate([[0], np.cumsum(tokens)])
+        rows = self._tokens[np.repeat(firsts - before[:-1], tokens) + np.arange(before[-1])]
+        lengths = self._lengths[numbers]
+        edges = before[np.cumsum([0, *counts])]
+        in_piece = np.repeat(np.cumsum(lengths) - lengths, tokens)
+        starts = rows[:, 1] + in_piece - np.repeat(np.cumsum(sizes) - sizes, np.diff(edges))
+        token_ids, flags = rows[:, 0].astype(np.int64), rows[:, 2:].astype(np.uint8).T.copy()
+        parts = [slice(first, last) for first, last in pairwise(edges.tolist())]
+        return [TokenizedText(token_ids[part], starts[part], flags[0, part], flags[1, part]) for part in parts]
 
     def _add(self, pieces: list[str]) -> None:
         """Tokenize new pieces all at once, a line each, and store what is known of their tokens."""
@@ -84,12 +100,10 @@ class PieceTokenizer:
         text = separator.join(pieces)
         lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)) + len(separator)
         piece_ends = np.cumsum(lengths)
-        if self.splits:
-            encodings = [self.tokenizer.encode(text, add_special_tokens=False)]
-            bases = [0]
-        else:
-            encodings = self.tokenizer.encode_batch(pieces, add_special_tokens=False)
-            bases = (piece_ends - lengths).tolist()
+        step = _PIECES_AT_ONCE if self.splits else 1
+        lines = [separator.join(pieces[first : first + step]) for first in range(0, len(pieces), step)]
+        encodings = self.tokenizer.encode_batch(lines, add_special_tokens=False)
+        bases = (piece_ends - lengths)[::step].tolist()
         token_ids = np.concatenate([np.array(e.ids, dtype=np.int64) for e in encodings])
         spans = [np.array(e.offsets, dtype=np.int64).reshape(-1, 2) + base for e, base in zip(encodings, bases, strict=True)]
         offsets = np.concatenate(spans)
@@ -103,19 +117,21 @@ class PieceTokenizer:
         starts = np.minimum(begins - (piece_ends - lengths)[piece_of_token], lengths[piece_of_token] - 1)
         rows = np.stack([token_ids, starts, word_starts, letter_case], axis=1)
         counts = np.bincount(piece_of_token, minlength=len(pieces))
-        self._store(pieces, rows, counts)
+        self._store(pieces, rows, counts, lengths - len(separator))
 
-    def _store(self, pieces: list[str], rows: IntArray, counts: IntArray) -> None:
+    def _store(self, pieces: list[str], rows: IntArray, counts: IntArray, lengths: IntArray) -> None:
         number = len(self._numbers)
         self._tokens = _grown(self._tokens, self._fill + len(rows))
         self._firsts = _grown(self._firsts, number + len(pieces) + 1)
+        self._lengths = _grown(self._lengths, number + len(pieces))
         self._tokens[self._fill : self._fill + len(rows)] = rows
         self._firsts[number + 1 : number + 1 + len(pieces)] = self._fill + np.cumsum(counts)
+        self._lengths[number : number + len(pieces)] = lengths
         self._fill += len(rows)
         self._numbers.update(zip(pieces, range(number, number + len(pieces)), strict=True))
 
 
-def _grown(array: IntArray, needed: int) -> IntArray:
+def _grown(array: Numbers, needed: int) -> Numbers:
     if needed <= len(array):
         return array
     larger = np.zeros((max(needed, 2 * len(array)), *array.shape[1:]), dtype=array.dtype)

@@ -126,11 +126,19 @@ def test_the_cache_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cache_that_outgrows_its_arrays_keeps_what_it_knew() -> None:
     tokenize = PieceTokenizer(wordpiece())
-    tokenize._tokens, tokenize._firsts = tokenize._tokens[:8], tokenize._firsts[:4]
+    tokenize._tokens, tokenize._firsts, tokenize._lengths = tokenize._tokens[:8], tokenize._firsts[:4], tokenize._lengths[:2]
     texts = [" ".join(f"{letter}{number}" for number in range(size)) for letter, size in (("a", 2), ("b", 40), ("c", 500))]
     for text in (*texts, *texts):
         assert_equal_to_the_tokenizers_own(tokenize, [text])
     assert len(tokenize._numbers) > 500
+
+
+@settings(max_examples=25, deadline=None)
+@given(TEXTS)
+def test_new_pieces_may_be_tokenized_in_as_many_texts_as_one_likes(texts: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_PIECES_AT_ONCE", 3)
+        assert_equal_to_the_tokenizers_own(PieceTokenizer(wordpiece()), texts)
 
 
 def test_whole_texts_are_not_kept_in_the_cache() -> None:
