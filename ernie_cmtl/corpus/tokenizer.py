@@ -77,11 +77,9 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     Raises:
         UserError: There is none, it is not a fast one, or it lacks a special token that the tasks need.
     """
-    from transformers import AutoTokenizer
-
     # What the library raises has no common type; without the switch it asks whether to run code.
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path), trust_remote_code=False)
+        tokenizer = _tokenizer_class(Path(name_or_path)).from_pretrained(str(name_or_path), trust_remote_code=False)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot load a tokenizer from {str(name_or_path)!r}: {reason}") from error
@@ -96,6 +94,20 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
         raise UserError(f"{str(name_or_path)!r} holds no tokenizer of its own: it knows special tokens only")
     return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> "type[PreTrainedTokenizerBase]":
+    """Return the class to load a tokenizer with: BERT's own where it stands alone and says so, else the one that finds out."""
+    settings = folder / "tokenizer_config.json"
+    alone = settings.is_file() and not (folder / "config.json").exists()
+    if alone and json.loads(settings.read_bytes()).get("tokenizer_class") == "BertTokenizer":
+        # Finding out brings torch along, which takes as long as all else here.
+        from transformers import BertTokenizer
+
+        return BertTokenizer
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def raw_text_tokenizer(folder: Path) -> Tokenizer:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertTokenizer, ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ernie_cmtl.corpus.pieces import PieceTokenizer
 from ernie_cmtl.corpus.store import Corpus
@@ -33,6 +33,13 @@ from ernie_cmtl.corpus.tokenizer import TokenizerConfig, train_wordpiece
 texts = json.loads(sys.stdin.read())
 print(json.dumps(train_wordpiece(texts, TokenizerConfig(vocabulary_size=3000)).get_vocab(), sort_keys=True))
 assert "torch" not in sys.modules, "training a tokenizer needs no torch"
+"""
+
+LOAD_AND_PRINT = """
+import sys
+from ernie_cmtl.corpus.tokenizer import load_tokenizer
+load_tokenizer(sys.argv[1])
+print("torch" in sys.modules)
 """
 
 
@@ -145,6 +152,16 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_by_name(tmp_path: Path, save
     with pytest.raises(UserError, match=message) as caught:
         load_tokenizer(folder)
     assert str(folder) in str(caught.value)
+
+
+def test_a_saved_wordpiece_is_loaded_without_torch_and_is_the_one_that_the_library_finds(english: Corpus) -> None:
+    folder = english.folder / "tokenizer"
+    answer = subprocess.run([sys.executable, "-c", LOAD_AND_PRINT, str(folder)], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+    found, expected = load_tokenizer(folder), AutoTokenizer.from_pretrained(str(folder))
+    assert type(found) is type(expected)
+    assert found.get_vocab() == expected.get_vocab()
+    assert found.init_kwargs == expected.init_kwargs
 
 
 def test_the_vocabulary_marks_special_tokens_and_offers_the_others(english: Corpus) -> None:
