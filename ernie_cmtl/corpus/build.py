@@ -88,15 +88,15 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
     for table in request.config.labelled.values():
         read_table(table)
     build = _Build(request, report, begin(request, restart))
-    try:
-        found = _scan(build) if request.inputs else None
-    except UserError:
-        give_up(request)
-        raise
-    tokenizer = load_tokenizer(build.folder / "tokenizer")
-    token_type: npt.DTypeLike = np.uint16 if vocabulary_of(tokenizer).size <= 1 << 16 else np.uint32
     providers = {name: layer for name, layer in request.layers.items() if isinstance(layer, TextLayer)}
     with annotation_processes(processes, build.folder / "tokenizer", request.language, providers) as workers:
+        try:
+            found = _scan(build) if request.inputs else None
+        except UserError:
+            give_up(request)
+            raise
+        tokenizer = load_tokenizer(build.folder / "tokenizer")
+        token_type: npt.DTypeLike = np.uint16 if vocabulary_of(tokenizer).size <= 1 << 16 else np.uint32
         if request.base and (added := [name for name in request.new_layers if name in providers]):
             with build.step("layers", request.base.bytes):
                 news = partial(_tell, build, "layers", request.base.bytes)

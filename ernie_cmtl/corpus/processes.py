@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,21 +21,26 @@ Item = TypeVar("Item")
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
-_annotator: Annotator | None = None
+_annotator: Callable[[], Annotator] | None = None
 
 
 def _start_worker(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> None:
+    # Loaded with the first texts: processes start while the tokenizer is still being made.
+    global _annotator
+    _annotator = cache(partial(_load_annotator, tokenizer_folder, language, providers))
+
+
+def _load_annotator(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> Annotator:
     # One thread a process: the processes are the parallelism.
     os.environ["RAYON_NUM_THREADS"] = "1"
-    global _annotator
-    _annotator = Annotator.load(tokenizer_folder, language, providers)
+    return Annotator.load(tokenizer_folder, language, providers)
 
 
 def annotate_texts(texts: list[str]) -> list[AnnotatedText]:
     """Annotate documents in this process, which must have been started for it."""
     assert _annotator is not None
     # Half the bytes on the way back to the writer.
-    return [replace(text, token_ids=text.token_ids.astype(np.int32)) for text in _annotator.annotate(texts)]
+    return [replace(text, token_ids=text.token_ids.astype(np.int32)) for text in _annotator().annotate(texts)]
 
 
 @dataclass
@@ -77,11 +83,13 @@ class Processes:
 def annotation_processes(
     processes: int, tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]
 ) -> Iterator[Processes]:
-    """Start processes that hold the tokenizer of a folder; 0 or 1: this process alone."""
+    """Start processes that hold the tokenizer of a folder once it is there; 0 or 1: this process alone."""
     if processes <= 1:
         _start_worker(tokenizer_folder, language, providers)
         yield Processes(None, 1)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language, providers)) as pool:
+        for _ in range(processes):
+            pool.submit(os.getpid)
         yield Processes(pool, processes)
