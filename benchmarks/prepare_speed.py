@@ -2,7 +2,8 @@
 
     python benchmarks/prepare_speed.py TEXT.jsonl... --language en --processes 2 --rounds 3
 
-The tokenizer is trained once before, apart from what is timed. Each turn is a process of its own.
+The tokenizer is trained once before, apart from what is timed, or given. Each turn is a process of its own. With more than one
+process each turn also builds with one alone, to tell what the others are worth.
 """
 
 import argparse
@@ -78,28 +79,38 @@ def in_process(function, *arguments) -> dict:
     return answer
 
 
+def train(options: argparse.Namespace, corpus: Path) -> Path:
+    """Build a corpus, tell how long its vocabulary took, and return the folder of its tokenizer."""
+    start = time.perf_counter()
+    result = prepare(new_corpus(options.inputs, corpus, options.language, PrepareConfig()), options.processes, lambda _: None)
+    training = result["seconds_by_stage"]["tokenizer"]
+    print(f"first build {time.perf_counter() - start:.2f} s, of it training the vocabulary {training:.2f} s")
+    return corpus / "tokenizer"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="+")
     parser.add_argument("--language", choices=("en", "zh"), required=True)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokenizer", type=Path, help="folder of one that is there already")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        trained = Path(folder) / "corpus"
-        start = time.perf_counter()
-        request = new_corpus(options.inputs, trained, options.language, PrepareConfig())
-        result = prepare(request, options.processes, lambda _: None)
-        training = result["seconds_by_stage"]["tokenizer"]
-        print(f"first build {time.perf_counter() - start:.2f} s, of it training the vocabulary {training:.2f} s")
-        arguments = (options.inputs, trained / "tokenizer", options.language, options.processes)
-        rows = [(in_process(encode_bare, *arguments), in_process(prepare_all, *arguments)) for _ in range(options.rounds)]
-    for bare, built in rows:
-        print(json.dumps({"encode_batch": round(bare["seconds"], 3), "prepare": built}))
-    whole = statistics.median(built["seconds"] / bare["seconds"] for bare, built in rows)
-    annotation = statistics.median(built["annotation"] / bare["seconds"] for bare, built in rows)
-    speed = statistics.median(built["bytes"] / built["annotation"] / options.processes / 1e6 for _, built in rows)
+        tokenizer = options.tokenizer or train(options, Path(folder) / "corpus")
+        arguments = (options.inputs, tokenizer, options.language)
+        turns = [(encode_bare, options.processes), (prepare_all, options.processes)]
+        turns += [(prepare_all, 1)] if options.processes > 1 else []
+        rows = [[in_process(turn, *arguments, processes) for turn, processes in turns] for _ in range(options.rounds)]
+    for bare, built, *alone in rows:
+        print(json.dumps({"encode_batch": round(bare["seconds"], 3), "prepare": built, "with one process": alone}))
+    whole = statistics.median(built["seconds"] / bare["seconds"] for bare, built, *_ in rows)
+    annotation = statistics.median(built["annotation"] / bare["seconds"] for bare, built, *_ in rows)
+    speed = statistics.median(built["bytes"] / built["annotation"] / options.processes / 1e6 for _, built, *_ in rows)
     print(f"prepare / encode_batch {whole:.2f}, annotation / encode_batch {annotation:.2f}, annotation {speed:.1f} MB/s a core")
+    if options.processes > 1:
+        ideal = statistics.median(alone["seconds"] / built["seconds"] / options.processes for _, built, alone in rows)
+        print(f"{options.processes} processes reach {ideal:.0%} of {options.processes} x one")
 
 
 if __name__ == "__main__":
