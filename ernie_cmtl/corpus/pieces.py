@@ -1,8 +1,8 @@
 """Text -> tokens by distinct pieces: each piece of text goes through the tokenizer once and is looked up afterwards.
 
 BERT's pipeline (clean, space ideographs, strip accents, lower, split at white space and punctuation, WordPiece) never looks
-across white space or past an ideograph. So a text is cut there, and text repeats itself: a few pieces make up most of it. A
-tokenizer of another kind gets the whole text as one piece; the result is the same as the tokenizer's own in either case.
+across white space, punctuation or an ideograph. So a text is cut there, and text repeats itself: a few pieces make up most of
+it. A tokenizer of another kind gets the whole text as one piece; the result is the same as the tokenizer's own in either case.
 """
 
 import json
@@ -20,8 +20,10 @@ from ernie_cmtl.corpus.characters import LOWER, SPACE, SYMBOL, UPPER, character_
 from ernie_cmtl.records import IntArray
 
 _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
-# One white space may follow its word: it makes no token, and half the pieces.
-_PIECE = re.compile(f"[{_IDEOGRAPHS}]|[^ \\t\\r\\n{_IDEOGRAPHS}]+[ \\n]?|[ \\t\\r\\n]+")
+_PUNCTUATION = r"!-/:-@\[-`{-~"
+# A word apart from the punctuation after it is one that comes again. One white space may follow either: it makes no token, and
+# half the pieces.
+_PIECE = re.compile(rf"[^ \t\r\n{_IDEOGRAPHS}{_PUNCTUATION}]+[ \n]?|[{_PUNCTUATION}]+[ \n]?|[{_IDEOGRAPHS}]|[ \t\r\n]+")
 _CACHED_PIECES = 1 << 19
 _PIECES_AT_ONCE = 512
 """New pieces that are tokenized as the lines of one text: one piece at a time, or all of them as one text, takes far longer."""
