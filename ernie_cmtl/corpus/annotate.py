@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,6 +19,9 @@ from ernie_cmtl.records import AnnotatedText, IntArray, Language
 
 # The sentence splitter fails on a white space of more than one byte before a full stop; the replacement keeps all places.
 _OTHER_SPACE = re.compile(r"[^\S\x00-\x7f]")
+
+Marks = Sequence[tuple[int, int, int]]
+"""First character, one past the last, and kind of stretches of a text."""
 
 
 @dataclass
@@ -44,22 +47,23 @@ class Annotator:
 
     def annotate(self, texts: Sequence[str]) -> list[AnnotatedText]:
         """Annotate documents; one without any token comes back with none."""
-        return [self._annotate(text, tokens) for text, tokens in zip(texts, self._tokenize(texts), strict=True)]
+        tokens = self._tokenize(texts)
+        # One kind of work after the other, each over all texts: its tables stay in the cache.
+        marks = {name: [provider.marks(text) for text in texts] for name, provider in self.providers.items()}
+        sentences = [self._sentence_offsets(text, found.starts) for text, found in zip(texts, tokens, strict=True)]
+        if self.language == "zh":
+            tokens = [_with_chinese_words(text, found) for text, found in zip(texts, tokens, strict=True)]
+        return [
+            self._annotated(found, offsets, {name: rows[place] for name, rows in marks.items()})
+            for place, (found, offsets) in enumerate(zip(tokens, sentences, strict=True))
+        ]
 
-    def _annotate(self, text: str, tokens: TokenizedText) -> AnnotatedText:
-        starts = tokens.starts
-        marks = {name: provider.marks(text) for name, provider in self.providers.items()}
-        if self.language == "zh" and len(starts):
-            word_starts = _chinese_word_starts(text, starts)
-            letter_case = np.where(word_starts, tokens.letter_case, np.uint8(0))
-        else:
-            word_starts, letter_case = tokens.word_starts, tokens.letter_case
-        found = {"word_starts": word_starts, "letter_case": letter_case}
+    def _annotated(self, tokens: TokenizedText, sentences: IntArray, marks: Mapping[str, Marks]) -> AnnotatedText:
+        found = {"word_starts": tokens.word_starts, "letter_case": tokens.letter_case}
         layers = {name: found[name] for name in self.layers}
-        sentences = self._sentence_offsets(text, starts)
-        borders = _unit_borders(word_starts, sentences)
+        borders = _unit_borders(tokens.word_starts, sentences)
         for name, provider in self.providers.items():
-            layers[name] = _mark_layer(marks[name], provider.continues, starts, borders, sentences)
+            layers[name] = _mark_layer(marks[name], provider.continues, tokens.starts, borders, sentences)
         return AnnotatedText(tokens.token_ids, sentences, layers)
 
     def _sentence_offsets(self, text: str, starts: IntArray) -> IntArray:
@@ -70,12 +74,13 @@ class Annotator:
         return offsets
 
 
-def _chinese_word_starts(text: str, starts: IntArray) -> npt.NDArray[np.uint8]:
-    lengths = np.fromiter(map(len, SEGMENTER.words(text)), dtype=np.int64)
-    words = np.repeat(np.arange(len(lengths)), lengths)[starts]
+def _with_chinese_words(text: str, tokens: TokenizedText) -> TokenizedText:
+    """Put the words of the segmenter in the place of those that are parted by white space and punctuation."""
+    lengths = SEGMENTER.word_lengths(text)
+    words = np.repeat(np.arange(len(lengths)), lengths)[tokens.starts]
     begins = np.ones(len(words), dtype=np.uint8)
     begins[1:] = words[1:] != words[:-1]
-    return begins
+    return replace(tokens, word_starts=begins, letter_case=np.where(begins, tokens.letter_case, np.uint8(0)))
 
 
 def _unit_borders(word_starts: npt.NDArray[np.uint8], sentences: IntArray) -> npt.NDArray[np.bool_]:
@@ -86,7 +91,7 @@ def _unit_borders(word_starts: npt.NDArray[np.uint8], sentences: IntArray) -> np
 
 
 def _mark_layer(
-    marks: Sequence[tuple[int, int, int]], continues: int, starts: IntArray, borders: npt.NDArray[np.bool_], sentences: IntArray
+    marks: Marks, continues: int, starts: IntArray, borders: npt.NDArray[np.bool_], sentences: IntArray
 ) -> npt.NDArray[np.uint8]:
     """Put stretches of characters onto tokens: their kind where one starts, `continues` where it goes on; uint8 [T].
 

@@ -1,27 +1,31 @@
 """Chinese words and their parts of speech, found by jieba; a text whose tags were asked for is not cut again for its words."""
 
+import numpy as np
 import rjieba
+
+from ernie_cmtl.records import IntArray
 
 
 class Segmenter:
-    """Cuts texts into words; remembers the text that it tagged last."""
+    """Cuts texts into words; remembers the words of those that it tagged until they are asked for."""
 
     def __init__(self) -> None:
-        self._text: str | None = None
-        self._tagged: list[tuple[str, str]] = []
+        self._lengths: dict[str, IntArray] = {}
 
     def tagged(self, text: str) -> list[tuple[str, str]]:
         """Return the words of a text, each with its tag; words that the dictionary lacks are guessed."""
-        if text is not self._text:
-            self._tagged, self._text = rjieba.tag(text), text
-        return self._tagged
-
-    def words(self, text: str) -> list[str]:
-        """Return the words of a text: the same ones, whether it was tagged before or not."""
-        if text is self._text:
-            return [word for word, _ in self._tagged]
-        found: list[str] = rjieba.cut(text)
+        found: list[tuple[str, str]] = rjieba.tag(text)
+        self._lengths[text] = _lengths([word for word, _ in found])
         return found
+
+    def word_lengths(self, text: str) -> IntArray:
+        """Return the characters of each word of a text: of the same words, whether it was tagged before or not; int64 [words]."""
+        found = self._lengths.pop(text, None)
+        return _lengths(rjieba.cut(text)) if found is None else found
+
+
+def _lengths(words: list[str]) -> IntArray:
+    return np.fromiter(map(len, words), dtype=np.int64, count=len(words))
 
 
 SEGMENTER = Segmenter()
