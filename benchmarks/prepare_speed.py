@@ -101,9 +101,12 @@ def main() -> None:
         arguments = (options.inputs, tokenizer, options.language)
         turns = [(encode_bare, options.processes), (prepare_all, options.processes)]
         turns += [(prepare_all, 1)] if options.processes > 1 else []
-        rows = [[in_process(turn, *arguments, processes) for turn, processes in turns] for _ in range(options.rounds)]
-    for bare, built, *alone in rows:
-        print(json.dumps({"encode_batch": round(bare["seconds"], 3), "prepare": built, "with one process": alone}))
+        rows = []
+        for _ in range(options.rounds):
+            rows.append([in_process(turn, *arguments, processes) for turn, processes in turns])
+            print(
+                json.dumps(dict(zip(("encode_batch", "prepare", "prepare with one process"), rows[-1], strict=False))), flush=True
+            )
     whole = statistics.median(built["seconds"] / bare["seconds"] for bare, built, *_ in rows)
     annotation = statistics.median(built["annotation"] / bare["seconds"] for bare, built, *_ in rows)
     speed = statistics.median(built["bytes"] / built["annotation"] / options.processes / 1e6 for _, built, *_ in rows)

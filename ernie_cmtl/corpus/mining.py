@@ -19,8 +19,10 @@ from ernie_cmtl.records import Array, IntArray
 
 LONGEST = 5
 _TABLE_BITS = 22
+"""Leading bits by which n-grams are counted together before they are counted one by one."""
 _FEWEST_BITS = 12
 _BLOCK = 1 << 15
+"""Words that are searched at once."""
 Hashes = npt.NDArray[np.uint64]
 
 
