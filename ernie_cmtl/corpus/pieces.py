@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise, repeat
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,13 @@ from ernie_cmtl.records import IntArray
 _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
 _PUNCTUATION = r"!-/:-@\[-`{-~"
 # A word apart from the punctuation after it is one that comes again. One white space may follow either: it makes no token, and
-# half the pieces.
-_PIECE = re.compile(rf"[^ \t\r\n{_IDEOGRAPHS}{_PUNCTUATION}]+[ \n]?|[{_PUNCTUATION}]+[ \n]?|[{_IDEOGRAPHS}]|[ \t\r\n]+")
+# half the pieces. Ideographs are pieces too, each alone, but there are too many of them for a pattern.
+_PIECE = re.compile(rf"[^ \t\r\n{_IDEOGRAPHS}{_PUNCTUATION}]+[ \n]?|[{_PUNCTUATION}]+[ \n]?|[ \t\r\n]+")
 _CACHED_PIECES = 1 << 19
 _PIECES_AT_ONCE = 512
 """New pieces that are tokenized as the lines of one text: one piece at a time, or all of them as one text, takes far longer."""
 
-Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +71,49 @@ class PieceTokenizer:
         """Tokenize texts without adding special tokens."""
         if len(self._numbers) > _CACHED_PIECES or not self.splits:
             self._clear()
-        rows = [_PIECE.findall(text) if self.splits else [text] for text in texts]
-        pieces = list(chain.from_iterable(rows))
+        sizes = np.array([len(text) for text in texts], dtype=np.int64)
+        text_starts = np.cumsum(sizes) - sizes
+        if not self.splits:
+            return self._look_up(self._numbered(list(texts)), text_starts, np.arange(len(texts) + 1), text_starts)
+        numbers, starts = self._cut(texts)
+        edges = np.searchsorted(starts, np.append(text_starts, sizes.sum()))
+        return self._look_up(numbers, starts, edges, text_starts)
+
+    def _cut(self, texts: Sequence[str]) -> tuple[IntArray, IntArray]:
+        """Cut texts and return the numbers of their pieces and where these start, counted over all texts; int64 [pieces]."""
+        others = self._numbered(list(chain.from_iterable(map(_PIECE.findall, texts))))
+        codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32)
+        ideograph = ((codes >= 0x3400) & (codes <= 0x4DBF)) | ((codes >= 0x4E00) & (codes <= 0x9FFF))
+        alone, among = np.flatnonzero(ideograph), np.flatnonzero(~ideograph)
+        # The other pieces fill what the ideographs leave, one after the other.
+        lengths = self._lengths[others]
+        starts = np.concatenate([alone, among[np.cumsum(lengths) - lengths]])
+        distinct = np.flatnonzero(np.bincount(codes[alone]))
+        number_of = np.zeros(0xA000, dtype=np.int64)
+        number_of[distinct] = self._numbered([chr(code) for code in distinct.tolist()])
+        order = np.argsort(starts, kind="stable")
+        return np.concatenate([number_of[codes[alone]], others])[order], starts[order]
+
+    def _numbered(self, pieces: list[str]) -> IntArray:
+        """Return the number of each piece, and note those that are new; int64 [pieces]."""
         numbers = np.fromiter(map(self._numbers.get, pieces, repeat(-1)), dtype=np.int64, count=len(pieces))
         new = np.flatnonzero(numbers < 0)
         new_pieces = [pieces[place] for place in new.tolist()]
         self._add(sorted(set(new_pieces)))
         numbers[new] = [self._numbers[piece] for piece in new_pieces]
-        return self._look_up(numbers, [len(row) for row in rows], [len(text) for text in texts])
+        return numbers
 
-    def _look_up(self, numbers: IntArray, counts: list[int], sizes: list[int]) -> list[TokenizedText]:
-        """Return the tokens of texts; numbers: of all their pieces; counts, sizes: how many pieces and characters each has."""
+    def _look_up(self, numbers: IntArray, starts: IntArray, edges: IntArray, text_starts: IntArray) -> list[TokenizedText]:
+        """Return the tokens of texts from the numbers and starts of their pieces; edges: first piece of each text and the end."""
         firsts = self._firsts[numbers]
         tokens = self._firsts[numbers + 1] - firsts
         before = np.concatenate([[0], np.cumsum(tokens)])
         rows = self._tokens[np.repeat(firsts - before[:-1], tokens) + np.arange(before[-1])]
-        lengths = self._lengths[numbers]
-        edges = before[np.cumsum([0, *counts])]
-        in_piece = np.repeat(np.cumsum(lengths) - lengths, tokens)
-        starts = rows[:, 1] + in_piece - np.repeat(np.cumsum(sizes) - sizes, np.diff(edges))
+        token_edges = before[edges]
+        token_starts = rows[:, 1] + np.repeat(starts, tokens) - np.repeat(text_starts, np.diff(token_edges))
         token_ids, flags = rows[:, 0].astype(np.int64), rows[:, 2:].astype(np.uint8).T.copy()
-        parts = [slice(first, last) for first, last in pairwise(edges.tolist())]
-        return [TokenizedText(token_ids[part], starts[part], flags[0, part], flags[1, part]) for part in parts]
+        parts = [slice(first, last) for first, last in pairwise(token_edges.tolist())]
+        return [TokenizedText(token_ids[part], token_starts[part], flags[0, part], flags[1, part]) for part in parts]
 
     def _add(self, pieces: list[str]) -> None:
         """Tokenize new pieces all at once, a line each, and store what is known of their tokens."""
@@ -133,7 +154,7 @@ class PieceTokenizer:
         self._numbers.update(zip(pieces, range(number, number + len(pieces)), strict=True))
 
 
-def _grown(array: Numbers, needed: int) -> Numbers:
+def _grown(array: npt.NDArray[Scalar], needed: int) -> npt.NDArray[Scalar]:
     if needed <= len(array):
         return array
     larger = np.zeros((max(needed, 2 * len(array)), *array.shape[1:]), dtype=array.dtype)
