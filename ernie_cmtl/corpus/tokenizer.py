@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     """
     # What the library raises has no common type; without the switch it asks whether to run code.
     try:
-        tokenizer = _tokenizer_class(Path(name_or_path)).from_pretrained(str(name_or_path), trust_remote_code=False)
+        tokenizer = _loader(Path(name_or_path))(str(name_or_path), trust_remote_code=False)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot load a tokenizer from {str(name_or_path)!r}: {reason}") from error
@@ -96,18 +96,18 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def _tokenizer_class(folder: Path) -> "type[PreTrainedTokenizerBase]":
-    """Return the class to load a tokenizer with: BERT's own where it stands alone and says so, else the one that finds out."""
+def _loader(folder: Path) -> "Callable[..., PreTrainedTokenizerBase]":
+    """Return what loads a tokenizer: BERT's own class where one stands alone and says so, else the class that finds out."""
     settings = folder / "tokenizer_config.json"
     alone = settings.is_file() and not (folder / "config.json").exists()
     if alone and json.loads(settings.read_bytes()).get("tokenizer_class") == "BertTokenizer":
         # Finding out brings torch along, which takes as long as all else here.
         from transformers import BertTokenizer
 
-        return BertTokenizer
+        return BertTokenizer.from_pretrained
     from transformers import AutoTokenizer
 
-    return AutoTokenizer
+    return AutoTokenizer.from_pretrained
 
 
 def raw_text_tokenizer(folder: Path) -> Tokenizer:
