@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from ernie_cmtl.corpus.bm25 import Passages, best
 from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.titles import TITLES
@@ -31,7 +30,7 @@ class Retrieved(FittedLayer):
     A search goes over one split of one shard: its time grows with the corpus as slowly as the corpus does.
     """
 
-    source = "BM25 (Robertson & Zaragoza 2009)"
+    source = "BM25 (Robertson & Zaragoza 2009), by bm25s"
     of_documents = True
     Options = RetrievedOptions
     options: RetrievedOptions
@@ -55,13 +54,31 @@ class Retrieved(FittedLayer):
             return found
         starts, stops = sentences[documents[:-1]], sentences[documents[1:]]
         seconds = sentences[documents[:-1] + 1]
-        lengths = np.minimum(stops - seconds, self.options.passage_tokens)
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        passages = Passages(token_ids[np.repeat(seconds, lengths) + within], lengths)
+        passages = [token_ids[a : min(b, a + self.options.passage_tokens)] for a, b in zip(seconds, stops, strict=True)]
+        # Numbers of terms as they stand in passages; 0 is left for a term that every document has, so that none is without any.
+        terms = np.unique(np.concatenate(passages))
+        numbers = np.zeros(int(token_ids.max()) + 1, dtype=np.int64)
+        numbers[terms] = np.arange(1, len(terms) + 1)
+        import bm25s
+
+        index = bm25s.BM25()
+        index.index([[0, *numbers[passage].tolist()] for passage in passages], show_progress=False)
         for document, (row, title, first, second) in enumerate(zip(found, titles, starts, seconds, strict=True)):
-            query = title[title > 0] if title.any() else token_ids[first:second]
-            scores = passages.scores(query[: self.options.query_tokens])
+            query = (title[title > 0] if title.any() else token_ids[first:second])[: self.options.query_tokens]
+            asked = numbers[query[query < len(numbers)]]
+            scores = index.get_scores_from_ids(asked[asked > 0].tolist())
             scores[document] = 0
             others = best(scores, self.options.neighbours, document)
             row[: len(others)] = others - document
         return found
+
+
+def best(scores: Array, most: int, start: int) -> IntArray:
+    """Return where the highest scores above 0 stand, the highest first; int64 [at most `most`].
+
+    start: of equal scores comes first the one that is met first from there on, so that neither a place nor the processor decides.
+    """
+    floor = np.partition(scores, -most)[-most] if most < len(scores) else 0
+    found = np.flatnonzero((scores >= floor) & (scores > 0))
+    ordered: IntArray = found[np.lexsort(((found - start) % len(scores), -scores[found]))][:most]
+    return ordered
