@@ -46,7 +46,7 @@ class TrainingConfig(BaseModel):
     gradient_checkpointing: bool = False
     """Compute the activations of each layer again in the backward pass: less memory, more time, the same result."""
     compile: bool = False
-    """Compile the layers of the encoder: faster on a GPU after a first step of some minutes; needs a C++ compiler."""
+    """Compile the layers of the encoder, apart from attention: meant for GPUs, at the cost of a slow first step."""
     reduce_precision: ReducePrecision = "fp32"
     """Of the gradients that workers add up; bf16 halves what goes over the wires."""
     log_every: int = Field(10, ge=1)
