@@ -45,7 +45,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 def _read_file(path: Path) -> Iterator[Pair]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     for number, line in enumerate(lines, 1):

@@ -1,8 +1,6 @@
 """Do the embeddings of two sentences say how similar people find them? No training: cosine against the given score."""
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from math import isfinite
@@ -31,46 +29,22 @@ class ScoredPair:
     """File and line, for people."""
 
 
-def read_scored_pairs(path: Path) -> list[ScoredPair]:
-    """Read a file of sentence1, sentence2, score: JSONL, or TSV with a header and without quoting.
+def scored_pairs(rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path) -> list[ScoredPair]:
+    """Take sentence1, sentence2 and score out of numbered rows; path: of their file.
 
     Raises:
         UserError: There are fewer than three rows, all scores are equal, or a row lacks a value.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    rows = _json_rows(text, path) if path.suffix == ".jsonl" else _table_rows(text, path)
-    pairs = [_scored_pair(row, place) for row, place in rows]
+    pairs = [_scored_pair(row, f"{path}, line {number}") for number, row in rows]
     if len({pair.score for pair in pairs}) < 2 or len(pairs) < 3:
         raise UserError(f"{path}: a correlation needs three rows and different scores; there are {len(pairs)} rows")
     return pairs
 
 
-def _json_rows(text: str, path: Path) -> Iterator[tuple[Any, str]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line), f"{path}, line {number}"
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}, line {number} is no JSON: {error}") from error
-
-
-def _table_rows(text: str, path: Path) -> Iterator[tuple[Any, str]]:
-    reader = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
-    for number, row in enumerate(reader, 2):
-        if None in row or None in row.values():
-            cells = sum(value is not None for key, value in row.items() if key) + len(row.get(None) or ())
-            raise UserError(f"{path}, line {number} has {cells} columns, the header {len(reader.fieldnames or ())}")
-        yield row, f"{path}, line {number}"
-
-
-def _scored_pair(row: Any, place: str) -> ScoredPair:
-    there = row if isinstance(row, Mapping) else {}
-    if missing := [name for name in COLUMNS if name not in there]:
-        raise UserError(f"{place} has no {missing[0]!r}; needed are {', '.join(COLUMNS)}, it has {', '.join(there) or 'none'}")
-    first, second, score = (there[name] for name in COLUMNS)
+def _scored_pair(row: Mapping[str, Any], place: str) -> ScoredPair:
+    if missing := [name for name in COLUMNS if name not in row]:
+        raise UserError(f"{place} has no {missing[0]!r}; needed are {', '.join(COLUMNS)}, it has {', '.join(row) or 'none'}")
+    first, second, score = (row[name] for name in COLUMNS)
     for name, sentence in zip(COLUMNS, (first, second), strict=False):
         if not isinstance(sentence, str) or not sentence.strip():
             raise UserError(f"{place}: {name!r} is no sentence: {sentence!r}")

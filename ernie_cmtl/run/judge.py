@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.corpus.formats import read_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.judged import load_judged
 from ernie_cmtl.evaluation.minimal_pairs import judge_pairs, read_pairs
-from ernie_cmtl.evaluation.similarity import judge_similarity, read_scored_pairs
+from ernie_cmtl.evaluation.similarity import judge_similarity, scored_pairs
 from ernie_cmtl.run.saved import evaluate_run, judged_run
 
 
@@ -31,7 +32,7 @@ def judge(name: str, step: int | None, corpus: Path | None, settings: Sequence[s
         UserError: It is neither, a file is not what it should be, or an option does not go with a model that is no run.
     """
     pairs = read_pairs(measures.minimal_pairs) if measures.minimal_pairs else None
-    scored = read_scored_pairs(measures.sts) if measures.sts else None
+    scored = scored_pairs(read_rows(measures.sts, None), measures.sts) if measures.sts else None
     folder = Path(name)
     is_run = (folder / "config.yaml").is_file() or not (pairs or scored)
     if not is_run and (settings or corpus or step is not None):

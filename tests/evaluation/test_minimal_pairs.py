@@ -149,3 +149,9 @@ def test_labels_that_agree_within_their_cluster_count_as_one() -> None:
     assert alone == pytest.approx(wilson(0.75, 40))
     assert of([5] * 30 + [0] * 10, [5] * 40) == pytest.approx(alone)
     assert of([7] * 40, [7] * 40) == pytest.approx(wilson(1.0, 40))
+
+
+def test_a_line_ends_where_the_file_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"sentence_good": "a\u2028b", "sentence_bad": "b a"}\n{"sentence_good": "c\x85", "sentence_bad": "d"}\n')
+    assert [pair.good for pair in read_pairs(path)] == ["a\u2028b", "c\x85"]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from ernie_cmtl.corpus.formats import read_rows
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.judged import JudgedModel
-from ernie_cmtl.evaluation.similarity import judge_similarity, read_scored_pairs
+from ernie_cmtl.evaluation.similarity import ScoredPair, judge_similarity, scored_pairs
 from tests.evaluation.judging import small_model
 
 ROWS = [
@@ -32,9 +33,19 @@ def table(path: Path, rows: list[str]) -> Path:
     return path
 
 
+def read(path: Path) -> list[ScoredPair]:
+    return scored_pairs(read_rows(path, None), path)
+
+
+def test_a_line_ends_where_the_file_says_so(tmp_path: Path) -> None:
+    rows = ["a\u2028b\tc\x0bd\t1", "e\tf\x85\t2", "g\th\t3"]
+    pairs = read(table(tmp_path / "sts.tsv", rows))
+    assert [pair.sentences for pair in pairs] == [("a\u2028b", "c\x0bd"), ("e", "f\x85"), ("g", "h")]
+
+
 @torch.no_grad()
 def test_cosines_of_both_poolings_correlate_with_the_scores(judged: JudgedModel, tmp_path: Path) -> None:
-    pairs = read_scored_pairs(table(tmp_path / "sts.tsv", ["\t".join(map(str, row)) for row in ROWS]))
+    pairs = read(table(tmp_path / "sts.tsv", ["\t".join(map(str, row)) for row in ROWS]))
     assert [(*pair.sentences, pair.score) for pair in pairs] == ROWS
     found = judge_similarity(judged, pairs)
     for name, pool in (("mean", lambda states: states.mean(0)), ("cls", lambda states: states[0])):
@@ -58,8 +69,8 @@ def test_cosines_of_both_poolings_correlate_with_the_scores(judged: JudgedModel,
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["a\tb\t1", "c\td"], "line 3 has 2 columns, the header 3"),
-        (["a\tb\t1\tx"], "line 2 has 4 columns, the header 3"),
+        (["a\tb\t1", "c\td"], "line 3 has 2 fields, the header 3"),
+        (["a\tb\t1\tx"], "line 2 has 4 fields, the header 3"),
         (["a\tb\tx"], "line 2: score 'x' is no number"),
         (["a\tb\tnan"], "line 2: score 'nan' is no number"),
         (["a\t \t1"], "line 2: 'sentence2' is no sentence"),
@@ -69,17 +80,17 @@ def test_cosines_of_both_poolings_correlate_with_the_scores(judged: JudgedModel,
 )
 def test_a_row_that_is_no_scored_pair_is_named(tmp_path: Path, rows: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_scored_pairs(table(tmp_path / "sts.tsv", rows))
+        read(table(tmp_path / "sts.tsv", rows))
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "sts.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "similarity": 1}')
     with pytest.raises(UserError, match=r"line 1 has no 'score'; needed are .*, it has sentence1, sentence2, similarity"):
-        read_scored_pairs(tmp_path / "sts.jsonl")
+        read(tmp_path / "sts.jsonl")
 
 
 def test_without_scipy_the_extra_is_named(judged: JudgedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = read_scored_pairs(table(tmp_path / "sts.tsv", ["a\tb\t1", "c\td\t2", "e\tf\t3"]))
+    pairs = read(table(tmp_path / "sts.tsv", ["a\tb\t1", "c\td\t2", "e\tf\t3"]))
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(UserError, match=r"pip install 'ernie-cmtl\[finetune\]'"):
         judge_similarity(judged, pairs)
