@@ -409,7 +409,7 @@ def mistake(*words: str | Path) -> str:
         pytest.param("evaluate {0}/run --step 4", ["step 4", "it has 6"], id="evaluate absent step"),
         pytest.param("evaluate {0}/model", ["/model is no run folder"], id="evaluate a model on nothing"),
         pytest.param("evaluate {0}/model --minimal-pairs {0}/run.yaml", ["run.yaml, line 1 is no JSON"], id="evaluate no pairs"),
-        pytest.param("evaluate {0}/model --sts {0}/absent.tsv", ["cannot read", "absent.tsv"], id="evaluate absent similarity"),
+        pytest.param("evaluate {0}/model --sts {0}/absent.tsv", ["no file", "absent.tsv"], id="evaluate absent similarity"),
         pytest.param("evaluate {0}/run optimizer.beta1=0.5", ["tasks.NAME.OPTION=value"], id="evaluate other settings"),
         pytest.param("export {0}/corpus --output {0}/x", ["/corpus is no run folder"], id="export no run"),
         pytest.param("export {0}/run --output {0}/x --format tflite", ["'tflite'", "accepted: hf"], id="unknown format"),

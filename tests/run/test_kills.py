@@ -13,7 +13,7 @@ from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints, load_state
 from tests.conftest import tiny_settings
-from tests.run.forked import started
+from tests.run.forked import Worker, started
 from tests.run.test_pretrain import Watcher, _final, _same, _trace
 from tests.run.test_stopping import last_step, wait_until
 
@@ -35,6 +35,18 @@ def saving(run: Path) -> bool:
     return any((run / "checkpoints").glob(".*-step-*"))
 
 
+def held_in_save(process: Worker, run: Path) -> bool:
+    """Stop a process that is inside a save; one that has left it meanwhile goes on."""
+    if not saving(run):
+        return False
+    writer = psutil.Process(process.pid)
+    writer.suspend()
+    wait_until(lambda: writer.status() == psutil.STATUS_STOPPED, [process])
+    if not saving(run):
+        writer.resume()
+    return saving(run)
+
+
 def kill(config: RunConfig, folder: Path, workers: int, kind: str, chance: random.Random) -> bool:
     """Go on with a run for a few steps, kill one of its processes, wait for the others; tell whether it was inside a save."""
     run = config.run
@@ -44,7 +56,7 @@ def kill(config: RunConfig, folder: Path, workers: int, kind: str, chance: rando
     wait_until(lambda: last_step(run) >= target, processes)
     family = [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
     if kind == "save":
-        wait_until(lambda: saving(run), processes)
+        wait_until(lambda: held_in_save(processes[0], run), processes)
     else:
         time.sleep(chance.random() / 10)
     victim = {"main": processes[0].pid, "save": processes[0].pid, "other": processes[-1].pid}.get(kind) or family[0].pid
