@@ -1,16 +1,21 @@
 """The option --workers: worker processes of a run on this machine, started by torch's elastic launcher."""
 
+import logging
 import os
+import sys
+from pathlib import Path
+from signal import Signals
 from uuid import uuid4
 
 import torch
 import typer
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ernie_cmtl.cli.calls import add_tasks
+from ernie_cmtl.cli.calls import add_tasks, console
 from ernie_cmtl.cli.show_run import train
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import LostWorkerError, UserError
 
 
 def count_workers(workers: str) -> int:
@@ -31,6 +36,7 @@ def train_with_workers(count: int, settings: RunConfig, as_json: bool, task_modu
 
     Raises:
         UserError: The workers cannot share the groups of rows, or what the run itself refuses.
+        LostWorkerError: One of them was killed or did not answer the others.
     """
     settings.check_workers(count)
     # More threads than cores are slower by an order of magnitude.
@@ -44,7 +50,15 @@ def train_with_workers(count: int, settings: RunConfig, as_json: bool, task_modu
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    answers = elastic_launch(config, _work)(settings, as_json, task_modules).values()
+    # Of a worker that was killed it prints where the launcher waited for it.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    try:
+        answers = elastic_launch(config, _work)(settings, as_json, task_modules).values()
+    except ChildFailedError as error:
+        if any(Path(failure.error_file).is_file() for failure in error.failures.values()):
+            raise
+        ended = ", ".join(f"worker {rank} ({_end(failure.exitcode)})" for rank, failure in sorted(error.failures.items()))
+        raise LostWorkerError(f"ended: {ended}; the same command goes on from the newest checkpoint") from None
     if mistakes := [answer for answer in answers if isinstance(answer, str)]:
         raise UserError(mistakes[0])
     if code := max(answers):
@@ -58,6 +72,14 @@ def _work(settings: RunConfig, as_json: bool, task_modules: list[str] | None) ->
         train(settings, as_json)
     except UserError as error:
         return str(error)
+    except LostWorkerError as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        # The launcher has to see that it failed, and to end the others.
+        sys.exit(1)
     except typer.Exit as stop:
         return stop.exit_code
     return 0
+
+
+def _end(code: int) -> str:
+    return f"signal {Signals(-code).name}" if code < 0 else f"exit code {code}"

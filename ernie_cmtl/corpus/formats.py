@@ -191,7 +191,7 @@ def _rows_under_header(
         if len(fields) == len(names):
             yield number, {column: fields[place] for column, place in places}
         else:
-            yield BadRow(number, "wrong_columns", f"line {number} has {len(fields)} fields, the header {len(names)}")
+            yield BadRow(number, "wrong_columns", f"{len(fields)} fields, the header has {len(names)}")
 
 
 def _tabbed_records(lines: _Lines) -> Iterator[_Fields | BadRow]:

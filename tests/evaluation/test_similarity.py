@@ -69,8 +69,8 @@ def test_cosines_of_both_poolings_correlate_with_the_scores(judged: JudgedModel,
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["a\tb\t1", "c\td"], "line 3 has 2 fields, the header 3"),
-        (["a\tb\t1\tx"], "line 2 has 4 fields, the header 3"),
+        (["a\tb\t1", "c\td"], "line 3: 2 fields, the header has 3"),
+        (["a\tb\t1\tx"], "line 2: 4 fields, the header has 3"),
         (["a\tb\tx"], "line 2: score 'x' is no number"),
         (["a\tb\tnan"], "line 2: score 'nan' is no number"),
         (["a\t \t1"], "line 2: 'sentence2' is no sentence"),

@@ -202,7 +202,7 @@ def test_the_verb_gives_one_result_with_its_recipe(model: str, write: WriteRows)
     ("rows", "words", "message"),
     [
         (["label\ttext", "1\tgood", "2\tbad"], [], "rows.tsv, line 3: label '2' is none of 0, 1"),
-        (["label\ttext", '1\t"good" day', "0\tbad\tday"], [], "rows.tsv, line 3: line 3 has 3 fields, the header 2"),
+        (["label\ttext", '1\t"good" day', "0\tbad\tday"], [], "rows.tsv, line 3: 3 fields, the header has 2"),
         (["label\ttext", "1\tgood"], ["columns.text=sentence"], "rows.tsv has no column 'sentence'"),
         ([], [], "rows.tsv holds no row"),
         (["label\ttext", "1\tgood"], ["data.train=other.tsv"], "other.tsv"),

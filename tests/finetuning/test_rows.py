@@ -25,7 +25,7 @@ def test_quotes_of_a_tsv_are_text(write: WriteRows) -> None:
 
 def test_uneven_columns_are_named_with_their_line(write: WriteRows) -> None:
     folder = write("train.tsv", ["label\ttext", "1\tgood", "0\tbad\tmore"])
-    with pytest.raises(UserError, match=r"train\.tsv, line 3: line 3 has 3 fields, the header 2"):
+    with pytest.raises(UserError, match=r"train\.tsv, line 3: 3 fields, the header has 2"):
         read(folder)
 
 

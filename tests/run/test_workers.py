@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch.distributed.launcher.api import LaunchConfig
@@ -25,7 +26,7 @@ from ernie_cmtl.run.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.forked import started
 from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
-from tests.run.test_stopping import last_step, wait_until
+from tests.run.test_stopping import last_step, long_run, wait_until
 
 STAGES = [
     {"name": "first", "budgets": {"knowledge_masking": 6}},
@@ -158,6 +159,20 @@ def test_the_option_workers_starts_them(english: Corpus, tmp_path: Path) -> None
     assert result["consumed"] == expected["consumed"]
     for (_, loss, _), (_, other, _) in zip(_trace(alone.run), _trace(config.run), strict=True):
         assert other == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_option_workers_names_one_that_was_killed(english: Corpus, tmp_path: Path) -> None:
+    config = long_run(english, tmp_path / "run")
+    command, environment = _command(config, tmp_path)
+    with (tmp_path / "said").open("wb") as said:
+        launcher = subprocess.Popen([*command, "--workers", "2"], env=environment, stdout=subprocess.DEVNULL, stderr=said)
+    wait_until(lambda: last_step(config.run) >= 1, [launcher])
+    workers = [child for child in psutil.Process(launcher.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    workers[1].kill()
+    assert launcher.wait(60) == 1
+    text = (tmp_path / "said").read_text()
+    assert "worker 1 (signal SIGKILL); the same command goes on from the newest checkpoint" in " ".join(text.split())
+    assert "Traceback" not in text
 
 
 def test_what_all_workers_refuse_is_said_once(english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
