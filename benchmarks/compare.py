@@ -46,7 +46,7 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
         UserError: A verb failed, or the result that is there was made with other settings.
     """
     kept, run = output / "results" / f"{cell.label}.json", cell.settings["run"]
-    asked = {"settings": cell.settings, "heldout": dict(cell.heldout)}
+    asked = {"settings": cell.settings, "heldout": dict(cell.heldout), "finetune": cell.finetune}
     result: dict[str, Any] = {"cell": cell.name, "seed": cell.seed, "asked": asked}
     result |= {"training": None, "heldout": {}, "minimal_pairs": {}, "downstream": {}}
     if kept.is_file():
@@ -69,7 +69,7 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
         words = ["--no-sources", "training.heldout_samples=1", "--minimal-pairs", given.minimal_pairs]
         fill(result["minimal_pairs"], given.minimal_pairs.name, "evaluate", run, *words)
     for recipe in given.recipes:
-        fill(result["downstream"], recipe.stem, "finetune", run, "--task", recipe, "--data", given.data)
+        fill(result["downstream"], recipe.stem, "finetune", run, "--task", recipe, "--data", given.data, *cell.finetune)
     return result
 
 

@@ -14,6 +14,7 @@ from ernie_cmtl.settings import validate
 
 SCALES = Path(__file__).parent / "suites" / "scales.yaml"
 Settings = dict[str, Any]
+_NOT_OF_A_RUN = ("steps", "finetune")
 
 
 class Suite(BaseModel):
@@ -43,6 +44,8 @@ class Cell:
     """A run's configuration."""
     heldout: Mapping[str, list[str]]
     """View -> settings for the verb evaluate."""
+    finetune: list[str]
+    """Settings for the verb finetune, over those of any recipe."""
 
     @property
     def label(self) -> str:
@@ -63,7 +66,7 @@ def load_suite(path: Path) -> Suite:
 
 
 def load_scale(name: str) -> Settings:
-    """Return the settings of a scale; `steps` among them."""
+    """Return the settings of a scale, with its `steps`, and under `finetune` settings of that verb."""
     scales = _read(SCALES)
     if name not in scales:
         raise UserError(f"unknown scale {name!r}; accepted: {', '.join(scales)}")
@@ -72,7 +75,7 @@ def load_scale(name: str) -> Settings:
 
 def make_cell(suite: Suite, name: str, seed: int, scale: Settings, steps: int, output: Path, corpus: Path) -> Cell:
     """Put the configuration of one cell together."""
-    merged = OmegaConf.merge(*({k: v for k, v in scale.items() if k != "steps"}, suite.common, suite.cells[name]))
+    merged = OmegaConf.merge(*({key: scale[key] for key in scale if key not in _NOT_OF_A_RUN}, suite.common, suite.cells[name]))
     settings: Any = OmegaConf.to_container(merged)
     settings |= {"run": str(output / "runs" / f"{name}-seed{seed}"), "corpus": str(corpus), "seed": seed}
     tasks = list(settings["preset"]["tasks"])
@@ -85,7 +88,7 @@ def make_cell(suite: Suite, name: str, seed: int, scale: Settings, steps: int, o
         for view, asked in suite.heldout.items()
         if set(asked) & set(tasks)
     }
-    return Cell(name, seed, settings, heldout)
+    return Cell(name, seed, settings, heldout, list(scale.get("finetune", [])))
 
 
 def _read(path: Path) -> Any:

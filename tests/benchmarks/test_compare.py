@@ -2,6 +2,7 @@
 
 import json
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from suite import SCALES, load_scale, load_suite, make_cell
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.finetuning.recipe import Recipe
 from ernie_cmtl.run.describe import describe_plan
+from ernie_cmtl.settings import load
 from tests.cli.test_verbs import result_of
 from tests.evaluation.judging import OBVIOUS
 
 SUITES = sorted(path for path in SCALES.parent.glob("*.yaml") if path != SCALES)
+COLA = Path(__file__).parents[2] / "configs/finetune/cola.yaml"
 SMALL = {
     "title": "Two",
     "baseline": "plain",
@@ -93,6 +97,26 @@ def test_a_suite_goes_on_after_its_first_cell(
     # What was made with other settings is not taken for the same.
     assert compare.main([*words, "--steps", "6"]) == 2
     assert "was made with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", ["tiny", "small", "base"])
+def test_recipes_are_fine_tuned_with_the_settings_of_the_scale(
+    english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: str
+) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(compare, "verb", lambda threads, *words: calls.append([str(word) for word in words]) or {"mean": 0.5})
+    settings, recipe = load_scale(scale), COLA
+    cell = make_cell(load_suite(small_suite(tmp_path)), "plain", 1, settings, 5, tmp_path, english.folder)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "configs").mkdir()
+    given = Namespace(threads=None, minimal_pairs=None, recipes=[recipe], data=tmp_path)
+    assert compare.run_cell(cell, tmp_path, given)["downstream"] == {"cola": {"mean": 0.5}}
+    assert calls[-1][:4] == ["finetune", cell.settings["run"], "--task", str(recipe)]
+    words = calls[-1][6:]
+    assert words == settings["finetune"]
+    tuned = load(Recipe, recipe, words)
+    assert tuned.train.seeds == (1,)
+    assert tuned.train.batch_size == 64
 
 
 def test_verbs_run_in_processes_of_their_own(capfd: pytest.CaptureFixture[str]) -> None:
