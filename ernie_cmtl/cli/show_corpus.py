@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ernie_cmtl.corpus.build import Progress as BuildProgress
+
+LEAST_SHARE = 0.001
+"""Scripts of fewer letters of a source are left out."""
 
 
 def progress_bar(console: Console) -> Progress:
@@ -39,8 +43,8 @@ class BuildBar:
             self._progress.stop_task(self._bar)
 
 
-def corpus_table(result: dict[str, Any]) -> Table:
-    """Return what was built as a table."""
+def corpus_table(result: dict[str, Any]) -> RenderableType:
+    """Return what was built as a table, with the warnings below it."""
     table = Table("", "", title=f"corpus {result['corpus']}", show_header=False)
     documents = result["documents"]
     table.add_row("documents", ", ".join(f"{name} {count:,}" for name, count in documents.items()))
@@ -50,7 +54,10 @@ def corpus_table(result: dict[str, Any]) -> Table:
         table.add_row(name.replace("_", " "), f"{result[name]:,}")
     for name, source in result["sources"].items():
         mixture = "" if source["mixture"] is None else f", mixture {source['mixture']:.2%}"
-        table.add_row(f"source {name}", f"documents {source['documents']:,}, tokens {source['tokens']:,}{mixture}")
+        written = "".join(f", {script} {share:.1%}" for script, share in source["scripts"].items() if share >= LEAST_SHARE)
+        unknown = "" if source["unknown_rate"] is None else f", unknown {source['unknown_rate']:.2%}"
+        counts = f"documents {source['documents']:,}, tokens {source['tokens']:,}"
+        table.add_row(f"source {name}", f"{counts}{unknown}{written}{mixture}")
     table.add_row("layers", ", ".join(result["layers"]))
     for name, labelled in result["labelled"].items():
         counts = ", ".join(f"{key} {count:,}" for key, count in labelled["rows"].items())
@@ -58,4 +65,4 @@ def corpus_table(result: dict[str, Any]) -> Table:
         table.add_row(f"labelled {name}", f"{counts}; {columns}")
     table.add_row("seconds", ", ".join(f"{name} {value:.1f}" for name, value in result["seconds_by_stage"].items()))
     table.add_row("fingerprint", result["fingerprint"])
-    return table
+    return Group(table, *(Text(warning, style="yellow") for warning in result["warnings"]))

@@ -23,6 +23,7 @@ from ernie_cmtl.corpus.processes import Processes, annotation_processes
 from ernie_cmtl.corpus.relayer import add_text_layers
 from ernie_cmtl.corpus.request import Request, begin, changed_files, give_up
 from ernie_cmtl.corpus.scan import HeldoutRule, Scan, SeenTexts, TextSample, scan
+from ernie_cmtl.corpus.scripts import letters_by_script
 from ernie_cmtl.corpus.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
 from ernie_cmtl.corpus.sources import Numbered, numbered_documents
 from ernie_cmtl.corpus.store import Corpus
@@ -101,7 +102,9 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
             with build.step("layers", request.base.bytes):
                 news = partial(_tell, build, "layers", request.base.bytes)
                 add_text_layers(build.folder, request.base, added, workers, news)
-        shards = build.base_shards + (_new_shards(build, found, token_type, workers) if found else [])
+        shards = list(build.base_shards)
+        if found:
+            shards += _new_shards(build, found, token_type, tokenizer.unk_token_id, workers)
         if changed := _changed(build):
             raise changed
         if not any(shard.train.tokens for shard in shards):
@@ -116,7 +119,7 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
                 raise changed
     manifest = _manifest(build, found, shards, tables, tokenizer)
     _finish(build, manifest)
-    return summary(manifest, build.folder, build.seconds)
+    return summary(manifest, build.folder, build.seconds, request.config.warn_unknown_rate)
 
 
 def _tell(build: _Build, stage: str, total: int, done: int, documents: int) -> None:
@@ -167,7 +170,7 @@ def _make_tokenizer(build: _Build, sample: TextSample | None, found: Scan) -> No
     write_folder(build.folder / "tokenizer", lambda folder: tokenizer.save_pretrained(str(folder)))
 
 
-def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, workers: Processes) -> list[Shard]:
+def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, unknown_id: int | None, workers: Processes) -> list[Shard]:
     """Annotate the text that is not in a finished shard yet, and return all shards of it."""
     request = build.request
     folder = build.folder / "shards"
@@ -188,6 +191,11 @@ def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, workers: 
         for text, annotated in annotated_shards(cut, workers, news):
             titles = title_rows([document.title for _, document in text.documents], tokenizer, token_type) if tokenizer else None
             shard, arrays = shard_arrays(text, annotated, found.heldout_below[text.source], token_type, titles)
+            if arrays:
+                # No token equals None, the number that a tokenizer without an unknown token gives.
+                shard.unknown_tokens = int(np.count_nonzero(arrays["token_ids"] == unknown_id))
+                used = zip(text.documents, annotated, strict=True)
+                shard.scripts = letters_by_script(document.text for (_, document), tokens in used if len(tokens.token_ids))
             write_shard(folder, shard, arrays, text.rejected)
             shards.append(shard)
     seen.close()

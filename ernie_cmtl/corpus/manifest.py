@@ -58,6 +58,10 @@ class Shard(BaseModel):
     """Reason -> count."""
     bytes: int
     """UTF-8 bytes of its documents."""
+    unknown_tokens: int | None = None
+    """Tokens that stand for text which the vocabulary cannot spell; None: not counted, as in corpora of earlier versions."""
+    scripts: dict[str, int] | None = None
+    """Script -> letters of the used documents; None: not counted."""
     train: Extent
     heldout: Extent
     hashes: dict[_Name, str]
@@ -132,7 +136,8 @@ class Manifest(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Return the name of exactly this content: the same documents, tokens and layers, the same fingerprint."""
-        return _digest(self.model_dump(mode="json", exclude={"settings", "additions"}))
+        shards = {"__all__": {"unknown_tokens", "scripts"}}
+        return _digest(self.model_dump(mode="json", exclude={"settings": True, "additions": True, "shards": shards}))
 
     def pin(self, layers: Iterable[str], tables: Iterable[str]) -> str:
         """Return the name of the content that some layers and labelled rows show: it stays when something else is added."""

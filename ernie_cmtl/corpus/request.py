@@ -49,6 +49,8 @@ class PrepareConfig(BaseModel):
     """Part of the documents of each source that is held out, chosen by the hash of their text."""
     heldout_minimum: int = Field(16, ge=1)
     """At least so many documents of each source are held out, but never more than a quarter."""
+    warn_unknown_rate: float = Field(0.01, ge=0, le=1)
+    """A source of whose tokens a larger part is unknown to the vocabulary is warned of."""
     shard_bytes: int = Field(16 << 20, ge=1)
     """Text of one shard, in UTF-8."""
 
