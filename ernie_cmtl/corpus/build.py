@@ -97,7 +97,8 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
             give_up(request)
             raise
         tokenizer = load_tokenizer(build.folder / "tokenizer")
-        token_type: npt.DTypeLike = np.uint16 if vocabulary_of(tokenizer).size <= 1 << 16 else np.uint32
+        vocabulary = vocabulary_of(tokenizer)
+        token_type: npt.DTypeLike = np.uint16 if vocabulary.size <= 1 << 16 else np.uint32
         if request.base and (added := [name for name in request.new_layers if name in providers]):
             with build.step("layers", request.base.bytes):
                 news = partial(_tell, build, "layers", request.base.bytes)
@@ -110,7 +111,7 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
         if not any(shard.train.tokens for shard in shards):
             raise UserError("no usable document: not one of the training split holds a token of the vocabulary")
         with build.step("fitted"):
-            add_fitted_layers(build.folder, request.layers, shards, tokenizer, workers)
+            add_fitted_layers(build.folder, request.layers, shards, vocabulary, workers)
         tables = dict(request.base.labelled) if request.base else {}
         if request.config.labelled:
             with build.step("labelled"):

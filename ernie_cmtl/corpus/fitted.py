@@ -5,15 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ernie_cmtl.corpus.layers import FittedLayer, Layer
 from ernie_cmtl.corpus.manifest import LabelledTable, Shard
 from ernie_cmtl.corpus.processes import Processes
 from ernie_cmtl.files import file_hash, write_array, write_folder
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from ernie_cmtl.records import Vocabulary
 
 
 def mark_rows(corpus: Path, layers: Mapping[str, Layer], table: LabelledTable, rows: Path) -> None:
@@ -24,27 +21,36 @@ def mark_rows(corpus: Path, layers: Mapping[str, Layer], table: LabelledTable, r
 
 
 def add_fitted_layers(
-    corpus: Path,
-    layers: Mapping[str, Layer],
-    shards: Sequence[Shard],
-    tokenizer: "PreTrainedTokenizerBase",
-    workers: Processes,
+    corpus: Path, layers: Mapping[str, Layer], shards: Sequence[Shard], vocabulary: Vocabulary, workers: Processes
 ) -> None:
     """Fit the layers that are new, and mark every shard that lacks one."""
-    fitted = {name: layer for name, layer in layers.items() if isinstance(layer, FittedLayer)}
+    markers = [_Marker(name, layer, corpus / "fitted" / name) for name, layer in layers.items() if isinstance(layer, FittedLayer)]
+    # Those that learn are begun first and awaited last: while one process fits, the others mark what is fitted already.
+    markers.sort(key=lambda marker: type(marker.layer).fit is FittedLayer.fit)
+    fits = [workers.start(_Fitter(marker.layer, shards, corpus, vocabulary), [marker.fitted]) for marker in markers]
     waiting: list[tuple[str, list[Shard], Callable[[], list[str]]]] = []
-    # Those that learn nothing come first: the other processes mark them while this one fits the others.
-    for name, layer in sorted(fitted.items(), key=lambda item: type(item[1]).fit is not FittedLayer.fit):
-        folder = corpus / "fitted" / name
-        if not folder.exists():
-            shutil.rmtree(folder.with_name(name + ".partial"), ignore_errors=True)
-            write_folder(folder, partial(layer.fit, shards=shards, corpus=corpus, tokenizer=tokenizer))
-        lacking = [shard for shard in shards if shard.hashes and name not in shard.hashes]
-        folders = [corpus / "shards" / shard.name for shard in lacking]
-        waiting.append((name, lacking, workers.start(_Marker(name, layer, folder), folders)))
+    for marker, fit in reversed(list(zip(markers, fits, strict=True))):
+        fit()
+        lacking = [shard for shard in shards if shard.hashes and marker.name not in shard.hashes]
+        waiting.append((marker.name, lacking, workers.start(marker, [corpus / "shards" / shard.name for shard in lacking])))
     for name, lacking, answers in waiting:
         for shard, found in zip(lacking, answers(), strict=True):
             shard.hashes[name] = found
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    """Fits a layer and writes what it learned to a folder, unless that is there; in any process."""
+
+    layer: FittedLayer
+    shards: Sequence[Shard]
+    corpus: Path
+    vocabulary: Vocabulary
+
+    def __call__(self, folder: Path) -> None:
+        if not folder.exists():
+            shutil.rmtree(folder.with_name(folder.name + ".partial"), ignore_errors=True)
+            write_folder(folder, partial(self.layer.fit, shards=self.shards, corpus=self.corpus, vocabulary=self.vocabulary))
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.plugins import Plugins
-from ernie_cmtl.records import Array, Language
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from ernie_cmtl.records import Array, Language, Vocabulary
 
 
 class LayerOptions(BaseModel):
@@ -82,10 +79,10 @@ class FittedLayer(Layer):
     of_documents: ClassVar[bool] = False
     """Has it a row for each document in place of a value for each token."""
 
-    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary) -> None:
         """Learn from the training documents of the shards in `corpus/shards` and write into a folder all that `mark` needs.
 
-        A layer that has nothing to learn leaves this out.
+        A layer that has nothing to learn leaves this out. It may run in any process; the tokenizer stands in `corpus/tokenizer`.
         """
 
     @abstractmethod

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
 from ernie_cmtl.corpus.layers import FittedLayer
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, mine, words_of
+from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
 from ernie_cmtl.files import read_array, write_array, write_text
-from ernie_cmtl.records import Array
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from ernie_cmtl.records import Array, Vocabulary
 
 
 class Collocations(FittedLayer):
@@ -25,9 +23,10 @@ class Collocations(FittedLayer):
     marks_spans = True
     options: CollocationOptions
 
-    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary) -> None:
         """Mine the lexicon from at most `counted_tokens` of the training split, in pieces spread evenly over it."""
-        wordlike = _wordlike(tokenizer)
+        tokenizer = raw_text_tokenizer(corpus / "tokenizer")
+        wordlike = _wordlike(tokenizer, vocabulary)
         share = min(1.0, self.options.counted_tokens / max(1, sum(shard.train.tokens for shard in shards)))
         parts, ids, base = [], [], 0
         for shard in shards:
@@ -58,21 +57,16 @@ def _shard_words(folder: Path, wordlike: npt.NDArray[np.bool_], sentences: int |
     return words_of(token_ids, word_starts, offsets, wordlike), tokens
 
 
-def _wordlike(tokenizer: "PreTrainedTokenizerBase") -> npt.NDArray[np.bool_]:
+def _wordlike(tokenizer: Tokenizer, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     """Tell which tokens hold a letter or digit; bool [vocabulary]."""
-    size = max(tokenizer.get_vocab().values()) + 1
-    texts = tokenizer.backend_tokenizer.decode_batch([[number] for number in range(size)])
-    table = np.array([any(c.isalnum() for c in text) for text in texts])
-    table[tokenizer.all_special_ids] = False
-    return table
+    texts = tokenizer.decode_batch([[number] for number in range(vocabulary.size)])
+    return np.array([any(c.isalnum() for c in text) for text in texts]) & ~vocabulary.special
 
 
-def _table(
-    rows: Sequence[tuple[int, int, int, float]], words: Words, token_ids: Array, tokenizer: "PreTrainedTokenizerBase"
-) -> str:
+def _table(rows: Sequence[tuple[int, int, int, float]], words: Words, token_ids: Array, tokenizer: Tokenizer) -> str:
     """Return the lexicon for people: phrase, words, count and PMI."""
     ends = np.append(words.starts, len(token_ids))
     spans = [token_ids[ends[word] : ends[word + length]].tolist() for word, length, _, _ in rows]
-    phrases = tokenizer.batch_decode(spans) if spans else []
+    phrases = tokenizer.decode_batch(spans, skip_special_tokens=False)
     lines = [f"{phrase}\t{n}\t{count}\t{pmi:.3f}\n" for phrase, (_, n, count, pmi) in zip(phrases, rows, strict=True)]
     return "".join(["phrase\twords\tcount\tpmi\n", *lines])

@@ -1,16 +1,12 @@
 """Document counts: how often a token occurs in its document."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ernie_cmtl.corpus.layers import FittedLayer
 from ernie_cmtl.corpus.occurrences import occurrences_in
 from ernie_cmtl.records import Array
-
-if TYPE_CHECKING:
-    pass
 
 MOST = np.iinfo(np.uint16).max
 

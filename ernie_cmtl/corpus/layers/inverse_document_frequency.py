@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -11,10 +10,7 @@ from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
 from ernie_cmtl.corpus.manifest import Shard
 from ernie_cmtl.corpus.occurrences import occurrences_in
 from ernie_cmtl.files import read_array, write_array
-from ernie_cmtl.records import Array
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from ernie_cmtl.records import Array, Vocabulary
 
 MOST = np.iinfo(np.uint8).max
 
@@ -33,13 +29,12 @@ class InverseDocumentFrequency(FittedLayer):
     Options = InverseDocumentFrequencyOptions
     options: InverseDocumentFrequencyOptions
 
-    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary) -> None:
         """Count the training documents that hold each token of the vocabulary."""
-        size = max(tokenizer.get_vocab().values()) + 1
-        holding = np.zeros(size, dtype=np.int64)
+        holding = np.zeros(vocabulary.size, dtype=np.int64)
         for shard in shards:
             if shard.train.documents:
-                holding += occurrences_in(corpus / "shards" / shard.name, shard.train.documents).documents_of_each(size)
+                holding += occurrences_in(corpus / "shards" / shard.name, shard.train.documents).documents_of_each(len(holding))
         documents = sum(shard.train.documents for shard in shards)
         nats = np.log1p(documents) - np.log1p(holding)
         write_array(folder / "documents_of_each_token.npy", holding)
