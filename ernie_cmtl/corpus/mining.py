@@ -22,7 +22,7 @@ _TABLE_BITS = 22
 """Leading bits by which n-grams are counted together before they are counted one by one."""
 _FEWEST_BITS = 12
 _BLOCK = 1 << 15
-"""Words that are searched at once."""
+"""Words that are hashed or searched at once: what is made on the way stays in the cache."""
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -47,8 +47,8 @@ class Words:
     """First token of each word; int64 [W]."""
     hashes: Hashes
     """uint64 [W]; equal for equal words."""
-    room: IntArray
-    """How many words, this one included, stand in a row without a sentence end, symbol or special token; int64 [W]."""
+    room: npt.NDArray[np.uint8]
+    """How many words, this one included, stand in a row without a sentence end, symbol or special token, up to LONGEST; [W]."""
 
     def ngrams_at(self, places: IntArray, length: int) -> Hashes:
         """Return the hashes of the n-grams of one length at some places; uint64 [places]."""
@@ -141,7 +141,8 @@ def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, w
     stops = np.append(np.flatnonzero(ends_run[:-1] | ~counts), len(starts))
     # Word w belongs to the stop after it: as many words as lie between two stops, each.
     following = np.repeat(stops, np.diff(stops, prepend=0))
-    return Words(starts, hashes, np.where(counts, following - np.arange(len(starts)), 0))
+    room = np.where(counts, following - np.arange(len(starts)), 0)
+    return Words(starts, hashes, np.minimum(room, LONGEST).astype(np.uint8))
 
 
 def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[int, int, int, float]]]:
@@ -163,24 +164,36 @@ def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[
 
 def _frequent(words: Words, minimum: int) -> Iterator[tuple[Hashes, IntArray, IntArray]]:
     """Yield for each length 1..5 the n-grams that occur often enough: sorted hashes, counts and first places."""
-    places = np.flatnonzero(words.room >= 1)
-    hashes = mix(words.hashes[places])
+    places = np.flatnonzero(words.room)
+    hashes = np.concatenate([mix(words.hashes[places[part]]) for part in _blocks(len(places))])
     for length in range(1, LONGEST + 1):
-        # Whatever shares its leading bits with too few others need not be sorted.
-        leading = (hashes >> np.uint64(64 - _TABLE_BITS)).view(np.int64)
-        kept = (np.bincount(leading, minlength=1 << _TABLE_BITS) >= minimum)[leading]
-        places, hashes = places[kept], hashes[kept]
-        ranked = np.sort(hashes)
-        edges = np.flatnonzero(np.diff(ranked, prepend=~ranked[:1]))
-        counts = np.diff(edges, append=len(ranked))
-        table = ranked[edges[counts >= minimum]]
-        yield table, counts[counts >= minimum], _first_places(table, hashes, places)
+        if length > 1:
+            # Whatever shares its leading bits with too few others need not be sorted; most words by themselves are frequent.
+            leading = (hashes >> np.uint64(64 - _TABLE_BITS)).view(np.int64)
+            kept = (np.bincount(leading, minlength=1 << _TABLE_BITS) >= minimum)[leading]
+            places, hashes = places[kept], hashes[kept]
+        table, counts = _counted(hashes, minimum)
+        yield table, counts, _first_places(table, hashes, places)
         # An n-gram is frequent only where both of its (n-1)-grams are.
         alive = np.zeros(len(words.hashes) + 1, dtype=bool)
         alive[places] = True
-        longer = alive[places + 1] & (words.room[places] > length)
-        places = places[longer]
-        hashes = _extend(hashes[longer], words.hashes[places + length])
+        longer = alive[1:][places] & (words.room[places] > length)
+        places, hashes = places[longer], hashes[longer]
+        parts = _blocks(len(places))
+        hashes = np.concatenate([_extend(hashes[part], words.hashes[places[part] + length]) for part in parts])
+
+
+def _counted(hashes: Hashes, minimum: int) -> tuple[Hashes, IntArray]:
+    """Return the hashes that occur often enough, sorted, and how often each does."""
+    ranked = np.sort(hashes)
+    edges = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])
+    counts = np.diff(edges, append=len(ranked))
+    return ranked[edges[counts >= minimum]], counts[counts >= minimum]
+
+
+def _blocks(size: int) -> list[slice]:
+    """Cut 0..size-1 into blocks, at least one."""
+    return [slice(start, start + _BLOCK) for start in range(0, max(1, size), _BLOCK)]
 
 
 def _first_places(table: Hashes, hashes: Hashes, places: IntArray) -> IntArray:

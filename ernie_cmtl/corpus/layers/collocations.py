@@ -28,23 +28,29 @@ class Collocations(FittedLayer):
         tokenizer = raw_text_tokenizer(corpus / "tokenizer")
         wordlike = _wordlike(tokenizer, vocabulary)
         share = min(1.0, self.options.counted_tokens / max(1, sum(shard.train.tokens for shard in shards)))
-        parts, ids, base = [], [], 0
-        for shard in shards:
-            if shard.train.tokens:
-                words, tokens = _shard_words(corpus / "shards" / shard.name, wordlike, shard.train.sentences, share)
-                parts.append(Words(words.starts + base, words.hashes, words.room))
-                ids.append(read_array(corpus / "shards" / shard.name / "token_ids.npy")[:tokens])
-                base += tokens
-        words = Words(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("starts", "hashes", "room")))
+        words, token_ids = _training_words(corpus, shards, wordlike, share)
         lexicon, rows = mine(words, self.options)
         write_array(folder / "lexicon.npy", lexicon.hashes)
         write_array(folder / "wordlike.npy", wordlike)
-        write_text(folder / "collocations.tsv", _table(rows, words, np.concatenate(ids), tokenizer))
+        write_text(folder / "collocations.tsv", _table(rows, words, token_ids, tokenizer))
 
     def mark(self, folder: Path, shard: Path) -> npt.NDArray[np.uint8]:
         """Mark the lexicon's n-grams in a shard, longest match first."""
         words, tokens = _shard_words(shard, np.asarray(read_array(folder / "wordlike.npy")), None, 1.0)
         return Lexicon(np.asarray(read_array(folder / "lexicon.npy"))).spans(words, tokens)
+
+
+def _training_words(corpus: Path, shards: Sequence[Shard], wordlike: npt.NDArray[np.bool_], share: float) -> tuple[Words, Array]:
+    """Return the words of a share of the training tokens of each shard, as one run, and the tokens."""
+    parts, ids, base = [], [], 0
+    for shard in shards:
+        if shard.train.tokens:
+            words, tokens = _shard_words(corpus / "shards" / shard.name, wordlike, shard.train.sentences, share)
+            parts.append(Words(words.starts + base, words.hashes, words.room))
+            ids.append(read_array(corpus / "shards" / shard.name / "token_ids.npy")[:tokens])
+            base += tokens
+    words = Words(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "hashes", "room")))
+    return words, np.concatenate(ids)
 
 
 def _shard_words(folder: Path, wordlike: npt.NDArray[np.bool_], sentences: int | None, share: float) -> tuple[Words, int]:
