@@ -17,6 +17,7 @@ from ernie_cmtl.scheduling.rounding import round_table
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.settings import explain, load, validate
 from ernie_cmtl.training.optimizer import OptimizerConfig
+from ernie_cmtl.training.sharding import Sharding
 from ernie_cmtl.training.trackers import known_trackers
 from ernie_cmtl.training.workers import Precision, ReducePrecision
 
@@ -49,6 +50,8 @@ class TrainingConfig(BaseModel):
     """Compile the layers of the encoder, apart from attention: meant for GPUs, at the cost of a slow first step."""
     reduce_precision: ReducePrecision = "fp32"
     """Of the gradients that workers add up; bf16 halves what goes over the wires."""
+    sharding: Sharding = "none"
+    """none: each worker has all weights, gradients and moments; full: its part of them, and gathers layers as it needs them."""
     log_every: int = Field(10, ge=1)
     heldout_every: int = Field(0, ge=0)
     """Steps between held-out evaluations inside a stage; 0: only at each stage's end."""
@@ -130,6 +133,8 @@ class RunConfig(BaseModel):
         names = [stage.name for stage in self.stages]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"stage names must differ; repeated: {', '.join(repeated)}")
+        if self.training.sharding == "full" and self.optimizer.kind == "muon":
+            raise ValueError("training.sharding 'full' cuts up the matrices that optimizer.kind 'muon' needs; accepted: adamw")
         scheduled = {task for stage in self.stages for task in stage.budgets}
         if idle := sorted(set(self.tasks) - scheduled):
             raise ValueError(

@@ -13,6 +13,7 @@ from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.task import HeadSpec, TaskInstance
+from ernie_cmtl.training.sharding import whole_weights
 from ernie_cmtl.training.workers import Workers
 
 _COLUMNS = 6
@@ -71,24 +72,34 @@ def heldout_scores(
     training = model.training
     model.eval()
     found: dict[str, HeadScore] = {}
-    for stream in streams:
-        heads = stream.instance.heads
-        sums = {name: torch.zeros(1 + len(set(spec.shown_groups)), _COLUMNS, dtype=torch.float64) for name, spec in heads.items()}
-        for number, batch in fixed_batches(stream, samples, config, pad_id):
-            if number % workers.count == workers.rank:
-                moved = TensorBatch.of(batch, workers.device)
-                for name, spec in heads.items():
-                    if batch.targets[name].tasks[0] >= 0:
-                        with workers.autocast():
-                            scores = model.head_scores(moved, name)
-                        sums[name] += _sums(spec, scores, moved.targets[name].labels, _sequences(batch, name))
-        for name, spec in heads.items():
-            total = workers.sum(sums[name].to(workers.device)).cpu()
-            if score := _heldout_score(total[0], spec):
-                if spec.shown_groups:
-                    score["given"] = _given(spec, total[1:])
-                found[f"{stream.instance.name}/{spec.name}"] = score
+    # Workers score different numbers of batches.
+    with whole_weights(model):
+        for stream in streams:
+            found |= _stream_scores(model, stream, samples, config, pad_id, workers)
     model.train(training)
+    return found
+
+
+def _stream_scores(
+    model: MultiTaskModel, stream: SampleStream, samples: int, config: DataConfig, pad_id: int, workers: Workers
+) -> dict[str, HeadScore]:
+    heads = stream.instance.heads
+    sums = {name: torch.zeros(1 + len(set(spec.shown_groups)), _COLUMNS, dtype=torch.float64) for name, spec in heads.items()}
+    for number, batch in fixed_batches(stream, samples, config, pad_id):
+        if number % workers.count == workers.rank:
+            moved = TensorBatch.of(batch, workers.device)
+            for name, spec in heads.items():
+                if batch.targets[name].tasks[0] >= 0:
+                    with workers.autocast():
+                        scores = model.head_scores(moved, name)
+                    sums[name] += _sums(spec, scores, moved.targets[name].labels, _sequences(batch, name))
+    found: dict[str, HeadScore] = {}
+    for name, spec in heads.items():
+        total = workers.sum(sums[name].to(workers.device)).cpu()
+        if score := _heldout_score(total[0], spec):
+            if spec.shown_groups:
+                score["given"] = _given(spec, total[1:])
+            found[f"{stream.instance.name}/{spec.name}"] = score
     return found
 
 

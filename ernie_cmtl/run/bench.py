@@ -41,7 +41,8 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     the batches and do nothing with them.
     """
     run = Run(config)
-    workers = Workers(config.training.precision, reduce_precision=config.training.reduce_precision)
+    training = config.training
+    workers = Workers(training.precision, reduce_precision=training.reduce_precision, sharding=training.sharding)
     config.check_workers(workers.count)
     ledger = run.first_ledger()
     if warmup >= run.table.steps:

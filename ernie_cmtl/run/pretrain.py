@@ -88,7 +88,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     check_installed(config.training.trackers)
     training = config.training
     timeout, reduced = training.worker_timeout_seconds, training.reduce_precision
-    workers = Workers(training.precision, training.trackers, config.run, timeout, reduced)
+    workers = Workers(training.precision, training.trackers, config.run, timeout, reduced, training.sharding)
     config.check_workers(workers.count)
     damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)
@@ -179,7 +179,7 @@ def _train(part: _Part, ledger: Ledger, about: dict[str, Any], damaged: list[str
         if not part.heldout and ledger.step == table.steps:
             part.evaluate(None, ledger, table.stages[-1].name)
         part.saving.settle()
-    workers.check_same_weights(trainer.model)
+    workers.check_same_weights(trainer.model, trainer.optimizer)
     if stopped and workers.is_main:
         part.observer.stopped(ledger.step)
     seconds = time.perf_counter() - start

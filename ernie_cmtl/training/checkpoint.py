@@ -20,6 +20,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.files import file_hash, sync
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.training.optimizer import Optimizers
+from ernie_cmtl.training.sharding import gathered, placed
 
 _WEIGHTS, _MOMENTS, _STATE, _SUMS = "model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"
 _FILES = (_WEIGHTS, _MOMENTS, _STATE)
@@ -42,13 +43,13 @@ class Snapshot:
 
 
 def snapshot(model: nn.Module, optimizer: Optimizers, ledger: Ledger, run: dict[str, Any]) -> Snapshot:
-    """Return the state of a run; the tensors are the run's own."""
+    """Return the state of a run: its own tensors, or those gathered from all workers' shards, which only the first one keeps."""
     moments = {
         f"{name}|{entry}": torch.as_tensor(value)
         for name, parameter in model.named_parameters()
         for entry, value in optimizer.state.get(parameter, {}).items()
     }
-    return Snapshot(model.state_dict(), moments, ledger, run)
+    return Snapshot(gathered(model.state_dict()), gathered(moments), ledger, run)
 
 
 def in_host_memory(state: Snapshot) -> Snapshot:
@@ -188,8 +189,10 @@ def _step(checkpoint: Path) -> int:
 
 def load_weights(checkpoint: Path, model: nn.Module, fresh: Sequence[str] = ()) -> None:
     """Load the weights of a checkpoint into a model of the same sizes; fresh: beginnings of the names that only the model has."""
-    own = {name: value for name, value in model.state_dict().items() if name.startswith(tuple(fresh))}
-    model.load_state_dict(own | load_file(checkpoint / _WEIGHTS))
+    own = model.state_dict()
+    kept = {name: value for name, value in own.items() if name.startswith(tuple(fresh))}
+    saved = {name: placed(value, own.get(name, value)) for name, value in load_file(checkpoint / _WEIGHTS).items()}
+    model.load_state_dict(kept | saved)
 
 
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
@@ -211,6 +214,6 @@ def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizers) ->
         by_name.setdefault(name, {})[entry] = value
     for name, parameter in model.named_parameters():
         for entry, value in by_name.pop(name, {}).items():
-            optimizer.state[parameter][entry] = value.to(parameter.device)
+            optimizer.state[parameter][entry] = placed(value, parameter)
     if by_name:
         raise UserError(f"checkpoint {checkpoint} holds optimizer state of unknown parameters: {', '.join(sorted(by_name))}")

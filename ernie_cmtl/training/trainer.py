@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from ernie_cmtl.data.loader import StepSource, load_steps
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
@@ -19,6 +18,7 @@ from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.clock import untimed
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
+from ernie_cmtl.training.sharding import clip_gradients
 from ernie_cmtl.training.spikes import Spikes
 from ernie_cmtl.training.workers import Workers
 
@@ -144,7 +144,7 @@ class Trainer:
         """Move the weights, unless the step is to be skipped; return the gradient's norm and whether it was."""
         for parameter in self.model.idle_parameters(labels > 0, self.rows):
             parameter.grad = None
-        norm = clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = clip_gradients(self.model.parameters(), self.config.clip_norm)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         skipped = ~(norm.isfinite() & loss.isfinite())

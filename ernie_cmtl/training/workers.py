@@ -13,10 +13,15 @@ from accelerate.state import AcceleratorState
 from accelerate.tracking import GeneralTracker
 from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs, ProjectConfiguration
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from ernie_cmtl.errors import LostWorkerError, UserError
+from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.training.group import is_lost_connection, join_group, lost_workers
+from ernie_cmtl.training.optimizer import Optimizers
+from ernie_cmtl.training.sharding import Sharding, gradients_kept, shard, whole
 from ernie_cmtl.training.trackers import flat_settings
 
 _log = logging.getLogger(__name__)
@@ -35,10 +40,12 @@ class Workers:
         folder: Path | None = None,
         timeout_seconds: float = 600,
         reduce_precision: ReducePrecision = "fp32",
+        sharding: Sharding = "none",
     ) -> None:
         """trackers: as accelerate calls them; folder: of the run, where those that write files do so.
 
-        timeout_seconds: after which a worker that waits for another gives up.
+        timeout_seconds: after which a worker that waits for another gives up; sharding: full is for several workers, one alone
+        has everything.
 
         Raises:
             UserError: Gradients cannot be reduced in that precision here.
@@ -63,6 +70,8 @@ class Workers:
         self.rank: int = self._accelerator.process_index
         self.count: int = self._accelerator.num_processes
         self.precision = "bf16" if mixed == "bf16" else "fp32"
+        self._shards = sharding == "full" and self.count > 1
+        self._reduce_dtype = torch.bfloat16 if reduce_precision == "bf16" else torch.float32
         self.reduces_gradients = True
         """Off only to measure what the reduction costs."""
 
@@ -71,8 +80,13 @@ class Workers:
         """Is this the worker that writes files and prints."""
         return self.rank == 0
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Move a model to the device and wrap it for autocast and gradient reduction."""
+    def wrap(self, model: MultiTaskModel) -> nn.Module:
+        """Move a model to the device and make it ready for autocast and gradient reduction, in copies or in shards."""
+        if self._shards:
+            # Autocast alone: accelerate's own sharding leaves out workers without GPUs.
+            self._accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
+            shard(model, init_device_mesh(self.device.type, (self.count,)), self._reduce_dtype)
+            return model
         # The only buffers are constant tables of positions: nothing to broadcast at every forward.
         buffers = [name for name, _ in model.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)  # type: ignore[no-untyped-call]
@@ -84,7 +98,7 @@ class Workers:
         if reduced and self.reduces_gradients:
             yield
         else:
-            with self._accelerator.no_sync(model):
+            with gradients_kept(model) if isinstance(model, FSDPModule) else self._accelerator.no_sync(model):
                 yield
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -101,8 +115,10 @@ class Workers:
             torch.distributed.all_reduce(values)
         return values
 
-    def check_same_weights(self, model: nn.Module) -> None:
-        """Compare the weights of all workers, bit for bit.
+    def check_same_weights(self, model: nn.Module, optimizer: Optimizers) -> None:
+        """Compare the weights of all workers, bit for bit, and how often each weight was updated.
+
+        Of shards there are no copies: those of one weight must have been updated equally often, and come together to one whole.
 
         Raises:
             RuntimeError: They differ; the message names the workers.
@@ -111,11 +127,12 @@ class Workers:
             return
         digest = hashlib.sha256()
         for weight in model.state_dict().values():
-            digest.update(weight.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+            digest.update(whole(weight.detach()).contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        digest.update(str([float(state.get("step", 0)) for state in optimizer.state.values()]).encode())
         own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).to(self.device)
         found = self._accelerator.gather(own[None])
         if others := [rank for rank, row in enumerate(found) if not torch.equal(row, found[0])]:
-            raise RuntimeError(f"the weights of worker {', '.join(map(str, others))} are not those of worker 0")
+            raise RuntimeError(f"the weights or updates of worker {', '.join(map(str, others))} are not those of worker 0")
 
     def start_trackers(self, name: str, settings: Mapping[str, Any], options: dict[str, dict[str, Any]]) -> None:
         """Open every tracker; name: of the run; options: of single trackers. On the main worker.

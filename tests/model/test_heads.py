@@ -52,6 +52,11 @@ class EveryKind(PretrainTask):
 
 @pytest.fixture
 def scored(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
+    return every_kind(english)
+
+
+def every_kind(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
+    """A model with a head of every kind, and a batch with labels for each."""
     vocabulary = english.vocabulary
     instance = TaskInstance("every_kind", 0, EveryKind(TaskOptions(), english.profile))
     nothing = AnnotatedText(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), {})

@@ -5,7 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,23 +50,61 @@ def started(config: RunConfig, folder: Path, workers: int) -> list[Worker]:
     """Start the workers of a run without a launcher, each in a process group of its own; they write to folder/worker-RANK.out."""
     path = folder / "run.yaml"
     path.write_text(dump(config))
+    words = ["launch.py", "pretrain", str(path), "--json"]
+    return [Worker(words, variables, folder / f"worker-{rank}.out") for rank, variables in enumerate(_variables(workers))]
+
+
+def together(work: Callable[..., Any], *given: Any, folder: Path) -> list[Any]:
+    """Call a function in each of two workers of a group, and return what they return; they write to folder/worker-RANK.err."""
+    ends = []
+    for rank, variables in enumerate(_variables(2)):
+        receiver, sender = _SERVER.Pipe(duplex=False)
+        process = _SERVER.Process(target=_answer, args=(sender, work, given, variables, folder / f"worker-{rank}.out"))
+        process.start()
+        sender.close()
+        ends.append((process, receiver))
+    try:
+        return [_received(receiver, folder / f"worker-{rank}.err") for rank, (_, receiver) in enumerate(ends)]
+    finally:
+        for process, _ in ends:
+            process.kill()
+            process.join()
+
+
+def _received(receiver: Connection, errors: Path) -> Any:
+    try:
+        assert receiver.poll(120), "no answer"
+        return receiver.recv()
+    except (AssertionError, EOFError) as error:
+        raise AssertionError(f"{error}: {errors.read_text()[-2000:]}") from None
+
+
+def _variables(workers: int) -> list[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers), "CUDA_VISIBLE_DEVICES": ""}
-    words = ["launch.py", "pretrain", str(path), "--json"]
-    return [
-        Worker(words, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, folder / f"worker-{rank}.out")
-        for rank in range(workers)
-    ]
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(workers)]
 
 
 def _work(words: list[str], variables: dict[str, str], output: Path) -> None:
-    """Be one worker: what `python launch.py` does, with its streams in files."""
+    """Be one worker: what `python launch.py` does."""
+    _become(variables, output)
+    sys.argv = words
+    main()
+
+
+def _answer(
+    sender: Connection, work: Callable[..., Any], given: tuple[Any, ...], variables: dict[str, str], output: Path
+) -> None:
+    _become(variables, output)
+    sender.send(work(*given))
+
+
+def _become(variables: dict[str, str], output: Path) -> None:
+    """Be a worker, with its streams in files."""
     os.setsid()
     for number, path in ((1, output), (2, output.with_suffix(".err"))):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
     os.environ |= variables
     torch.set_num_threads(1)
-    sys.argv = words
-    main()

@@ -118,14 +118,18 @@ def test_a_kill_inside_a_save_changes_nothing(english: Corpus, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_two_workers_skip_the_same_steps_as_one_and_save_beside_their_training(tiny_config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_workers_skip_the_same_steps_as_one_and_save_beside_their_training(
+    tiny_config: RunConfig, tmp_path: Path, sharding: str
+) -> None:
     # So narrow that steps of an ordinary run are skipped.
     config = with_training(tiny_config, asynchronous_checkpoints=True, spike_window=2, spike_sigma=0.5)
     alone = config.model_copy(update={"run": tmp_path / "alone"})
     skipped = pretrain(alone, Watcher())["skipped"]
     assert 1 <= skipped["spike"] <= 6
     # They compare their weights at the end.
-    assert [process.wait(120) for process in started(config, tmp_path, 2)] == [0, 0]
+    sharded = with_training(config, sharding=sharding)
+    assert [process.wait(120) for process in started(sharded, tmp_path, 2)] == [0, 0]
     lines, expected = (_lines(run, "skipped") for run in (config.run, alone.run))
     assert [line["step"] for line in lines] == [line["step"] for line in expected]
     assert [line["samples"] for line in lines] == [line["samples"] for line in expected]

@@ -27,9 +27,9 @@ def family(processes: Sequence[Worker]) -> list[psutil.Process]:
     return [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
 
 
-def lose(english: Corpus, folder: Path, lost: int, number: int, workers: int = 2) -> list[str]:
+def lose(english: Corpus, folder: Path, lost: int, number: int, workers: int = 2, sharding: str = "none") -> list[str]:
     """Send a signal to one of the workers; return what the others say once all of them have ended."""
-    config = with_training(long_run(english, folder / "run"), worker_timeout_seconds=TIMEOUT)
+    config = with_training(long_run(english, folder / "run"), worker_timeout_seconds=TIMEOUT, sharding=sharding)
     processes = started(config, folder, workers)
     try:
         wait_until(lambda: last_step(config.run) >= 3, processes)
@@ -60,6 +60,14 @@ def test_the_other_worker_ends_in_time_and_names_the_lost_one(english: Corpus, t
     # Without a launcher the first worker keeps the store, and nobody else can say who is left.
     name = f"worker {lost}" if lost else "another worker"
     assert re.search(rf"worker {1 - lost} lost {name} at step \d+ \(knowledge_masking\): killed, stopped or not answering", said)
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", LOSSES)
+def test_so_does_one_that_has_only_its_shards(english: Corpus, tmp_path: Path, number: int) -> None:
+    (said,) = lose(english, tmp_path, 1, number, sharding="full")
+    assert re.search(r"worker 0 lost worker 1 at step \d+ \(knowledge_masking\): killed, stopped or not answering", said)
     assert "Traceback" not in said
 
 
