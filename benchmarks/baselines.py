@@ -19,14 +19,6 @@ from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.saved import evaluate_run, open_run
 
 
-def unigram_logs(run: Run) -> np.ndarray:
-    """Return log p of each token of the training split, with add-one smoothing."""
-    counts = np.ones(run.corpus.vocabulary.size)
-    for arrays in run.corpus.split("train").arrays:
-        counts += np.bincount(arrays["token_ids"], minlength=len(counts))
-    return np.log(counts / counts.sum())
-
-
 def labels_of(run: Run, task: int, name: str) -> np.ndarray:
     """Return the held-out labels of a head."""
     stream = run.streams("heldout")[task]
@@ -40,6 +32,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     folder = parser.parse_args().run
     run, _, ledger = open_run(folder)
+    frequencies = run.corpus.split("train").token_frequencies(run.corpus.vocabulary.size)
     scores = evaluate_run(folder, None)["heldout"]
     print(f"step {ledger.step}, slot tokens {dict(zip(run.table.tasks, ledger.tokens, strict=True))}")
     print("| head | labels | loss | cheapest loss | accuracy | cheapest accuracy |\n|---|---|---|---|---|---|")
@@ -49,7 +42,7 @@ def main() -> None:
             counts = Counter(labels.tolist())
             majority = max(counts.values()) / len(labels)
             if name == MASKED_TOKEN:
-                cheapest = -float(unigram_logs(run)[labels].mean())
+                cheapest = -float(np.log(frequencies[labels]).mean())
             else:
                 cheapest = -sum(n / len(labels) * log(n / len(labels)) for n in counts.values())
             score = scores[f"{instance.name}/{spec.name}"]

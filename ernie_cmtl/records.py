@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 Language = Literal["en", "zh"]
 HeadKind = Literal["vocabulary", "token_class", "token_regression", "sequence_class", "sequence_regression", "choice"]

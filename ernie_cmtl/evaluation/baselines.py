@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ernie_cmtl.records import Array, IntArray
-
-FloatArray = npt.NDArray[np.float64]
+from ernie_cmtl.records import Array, FloatArray, IntArray
 
 _ROUNDS = 5
 _PRIOR = 5.0

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ernie_cmtl.evaluation.baselines import FloatArray, binned, fit_and_predict, hashed_counts, ridge_predict
-from ernie_cmtl.records import Array, Example, IntArray, Targets, Vocabulary
+from ernie_cmtl.evaluation.baselines import binned, fit_and_predict, hashed_counts, ridge_predict
+from ernie_cmtl.records import Array, Example, FloatArray, IntArray, Targets, Vocabulary
 from ernie_cmtl.task import HeadSpec, TaskCorpus
 
 _MOST_SEGMENTS = 8

@@ -8,7 +8,6 @@ import numpy as np
 
 from ernie_cmtl.evaluation.baselines import (
     BaselineScore,
-    FloatArray,
     class_score,
     multi_label_score,
     regression_score,
@@ -22,7 +21,7 @@ from ernie_cmtl.evaluation.features import (
     token_baselines,
     token_rows,
 )
-from ernie_cmtl.records import Array, IntArray
+from ernie_cmtl.records import Array, FloatArray, IntArray
 from ernie_cmtl.task import HeadSpec
 
 _MOST_LABELS = 200_000

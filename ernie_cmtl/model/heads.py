@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +12,7 @@ from transformers.models.ernie.modeling_ernie import ErniePredictionHeadTransfor
 from ernie_cmtl.model.cross_entropy import vocabulary_cross_entropy
 from ernie_cmtl.model.dropout import Dropout
 from ernie_cmtl.randomness import derive_key
+from ernie_cmtl.records import FloatArray
 from ernie_cmtl.task import HeadSpec
 
 SEQUENCE_KINDS = ("sequence_class", "sequence_regression", "choice")
@@ -23,6 +25,17 @@ class VocabularyHead(nn.Module):
         super().__init__()
         self.transform = ErniePredictionHeadTransform(config)  # type: ignore[no-untyped-call]
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def begin_with(self, frequencies: FloatArray) -> None:
+        """Expect each token as often as it stands in the text (Meister et al. 2022, arXiv 2212.09686); [vocabulary].
+
+        From zero, the bias would take thousands of steps to get there, and the word embeddings would tell rare tokens from
+        frequent ones in its place.
+        """
+        logs = torch.from_numpy(np.log(frequencies))
+        with torch.no_grad():
+            # A constant changes no probability; around zero, bf16 is finer.
+            self.bias.copy_(logs - logs.mean())
 
     def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
         """states: [N, hidden]; returns scores [N, vocabulary]."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 from pydantic import ValidationError
 
@@ -17,6 +18,7 @@ from ernie_cmtl.data.loader import Shares, StageData, StepSource
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import build_encoder, compile_layers, load_encoder_weights, recompute_activations
+from ernie_cmtl.model.heads import VocabularyHead
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.records import MASKED_TOKEN, Ledger
@@ -183,9 +185,10 @@ class Run:
         if self.config.training.compile:
             compile_layers(encoder)
         model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
+        head = cast(VocabularyHead, model.heads[MASKED_TOKEN])
+        head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))
         if encoder_config.init_from:
             fresh = load_encoder_weights(encoder, weights)
-            head = model.heads[MASKED_TOKEN]
             named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
             own = head.state_dict()
             head.load_state_dict({name: named.get(name, value)[: len(value)] for name, value in own.items()})

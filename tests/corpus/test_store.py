@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,11 @@ def test_damage_is_refused_when_python_drops_its_assertions(english: Corpus, tmp
     script = f"from ernie_cmtl.corpus.store import Corpus; Corpus({str(tmp_path / 'corpus')!r}).split('train')"
     done = subprocess.run([sys.executable, "-O", "-c", script], capture_output=True, text=True, check=False)
     assert "is damaged: shards/00000/token_ids.npy" in done.stderr
+
+
+def test_of_many_shards_some_at_even_distances_tell_the_frequencies(english: Corpus) -> None:
+    split = english.split("train")
+    rare, frequent = np.array([1, 2], dtype=np.uint16), np.array([2, 2], dtype=np.uint16)
+    many = replace(split, arrays=[{"token_ids": rare if number % 3 == 0 else frequent} for number in range(130)])
+    # Every third of 130 shards is counted: 44 of the rare kind.
+    assert many.token_frequencies(4).tolist() == [1 / 92, 45 / 92, 45 / 92, 1 / 92]

@@ -145,6 +145,18 @@ def test_the_first_weights_of_a_head_depend_on_seed_and_name_alone(english: Corp
     assert not torch.equal(other_seed.heads[head].dense.weight, alone.heads[head].dense.weight)
 
 
+def test_masked_tokens_are_first_expected_as_often_as_the_text_has_them(english: Corpus) -> None:
+    expected = np.ones(english.vocabulary.size)
+    for shard in english.manifest.shards:
+        tokens = np.load(english.folder / "shards" / shard.name / "token_ids.npy")[: shard.train.tokens]
+        np.add.at(expected, tokens, 1)
+    bias = make_run(english).new_model().heads["masked_token"].bias
+    assert isinstance(bias, Tensor)
+    found = bias.detach().double().softmax(0).numpy()
+    np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-5)
+    assert abs(float(bias.detach().mean())) < 1e-5
+
+
 def test_two_instances_of_a_task_have_heads_of_their_own(english: Corpus) -> None:
     tasks = {name: {"type": "sentence_reordering"} for name in ("one", "two")}
     model = make_run(english, [{"one": 1, "two": 1}], tasks=tasks).new_model()

@@ -251,7 +251,8 @@ def test_a_run_learns(english: Corpus, tmp_path: Path) -> None:
     settings["optimizer"] = {"learning_rate": 5e-3, "warmup_steps": 5}
     result = pretrain(RunConfig.model_validate(settings), Watcher())
     first, last = _lines(tmp_path / "run")[0]["tasks"], result["heldout"]
-    assert last["knowledge_masking/masked_token"]["loss"] < first["knowledge_masking/masked_token"]["loss"] - 1
+    # It began with the frequencies of the tokens.
+    assert last["knowledge_masking/masked_token"]["loss"] < first["knowledge_masking/masked_token"]["loss"] - 0.5
     # Four of five words are lower-case.
     assert last["capitalization/capital"]["accuracy"] > 0.85
 
