@@ -84,6 +84,8 @@ def _variables(workers: int) -> list[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers), "CUDA_VISIBLE_DEVICES": ""}
+    # Without it, accelerate gives a launched worker as many threads as there are cores, whose sums are in another order.
+    shared["OMP_NUM_THREADS"] = "1"
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(workers)]
 
 
