@@ -171,11 +171,26 @@ class Run:
 
     def new_model(self) -> MultiTaskModel:
         """Make the model as it is before the first step, from scratch or from `encoder.init_from`."""
-        encoder_config, seed = self.config.encoder, self.config.seed
-        if encoder_config.init_from:
-            check_checkpoint(encoder_config.init_from, self.corpus.manifest.vocabulary_hash)
+        init_from = self.config.encoder.init_from
+        if init_from:
+            check_checkpoint(init_from, self.corpus.manifest.vocabulary_hash)
             # Before anything is made as large as the checkpoint says that it is.
-            weights, missing = checkpoint_weights(encoder_config.init_from)
+            weights, missing = checkpoint_weights(init_from)
+        model = self.make_model()
+        head = cast(VocabularyHead, model.heads[MASKED_TOKEN])
+        head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))
+        if init_from:
+            fresh = load_encoder_weights(model.encoder, weights)
+            named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
+            own = head.state_dict()
+            head.load_state_dict({name: named.get(name, value)[: len(value)] for name, value in own.items()})
+            if fresh or missing:
+                _log.warning("%s lacks %s: freshly initialised", init_from, ", ".join([*fresh, *missing]))
+        return model
+
+    def make_model(self) -> MultiTaskModel:
+        """Make encoder and heads with what follows from the seed alone: for weights that are loaded, no text is read."""
+        encoder_config, seed = self.config.encoder, self.config.seed
         encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
         positions = encoder.config.max_position_embeddings
         if self.config.longest_row > positions:
@@ -184,17 +199,7 @@ class Run:
             recompute_activations(encoder)
         if self.config.training.compile:
             compile_layers(encoder)
-        model = MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
-        head = cast(VocabularyHead, model.heads[MASKED_TOKEN])
-        head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))
-        if encoder_config.init_from:
-            fresh = load_encoder_weights(encoder, weights)
-            named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
-            own = head.state_dict()
-            head.load_state_dict({name: named.get(name, value)[: len(value)] for name, value in own.items()})
-            if fresh or missing:
-                _log.warning("%s lacks %s: freshly initialised", encoder_config.init_from, ", ".join([*fresh, *missing]))
-        return model
+        return MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
 
 
 def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> TaskInstance:

@@ -62,7 +62,7 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
         raise UserError(f"corpus {run.config.corpus} is not the one that run {folder} was trained on")
     # The weights come from the checkpoint; where the run once started from need not be there any more.
     encoder = run.config.encoder.model_copy(update={"init_from": None})
-    model = Run(run.config.model_copy(update={"encoder": encoder})).new_model()
+    model = Run(run.config.model_copy(update={"encoder": encoder})).make_model()
     load_weights(checkpoint, model)
     return run, model, ledger
 

@@ -48,3 +48,11 @@ def test_a_run_goes_on_with_the_configuration_of_its_folder(english: Corpus, tmp
     other = load_run_config(tmp_path / "run" / "config.yaml", ["encoder.dropout=0.3"])
     with pytest.raises(UserError, match="other settings of encoder"):
         pretrain(other, Watcher())
+
+
+def test_a_run_opens_without_reading_its_text(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretrain(tiny_config, Watcher(interrupt_at=1))
+    opened: list[str] = []
+    monkeypatch.setattr(Corpus, "split", lambda corpus, name: opened.append(name))
+    assert open_run(tiny_config.run)[2].step == 2
+    assert opened == []
