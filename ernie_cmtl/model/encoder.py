@@ -12,6 +12,7 @@ from transformers.activations import ACT2FN
 
 from ernie_cmtl.model import packed_attention
 from ernie_cmtl.model.dropout import replace_dropout
+from ernie_cmtl.model.last_layer import LastLayer, replace_last_layer
 from ernie_cmtl.model.pretrained import pretrained_config
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Vocabulary
@@ -122,6 +123,7 @@ def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> E
         encoder = ErnieModel(settings)
         rows = TaskEmbedding(TASK_ROWS, settings.hidden_size, config.initializer_range)
         encoder.embeddings.set_submodule("task_type_embeddings", rows)
+        replace_last_layer(encoder)
     replace_dropout(encoder)
     if config.task_embedding == "off":
         # Taken away rather than never made, so that all other weights start as they do with it.
@@ -144,9 +146,9 @@ def recompute_activations(encoder: ErnieModel) -> None:
 
 
 def compile_layers(encoder: ErnieModel, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile what the layers do beside attention; shapes are the same in all layers and steps, so it is done once."""
+    """Compile what the layers do beside attention, once: shapes stay the same, but for the places where the last is read."""
     for layer in encoder.encoder.layer:
-        layer.compile(backend=backend, dynamic=False)
+        layer.compile(backend=backend, dynamic=isinstance(layer, LastLayer))
 
 
 def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:

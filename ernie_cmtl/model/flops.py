@@ -24,7 +24,11 @@ def training_flops(model: MultiTaskModel, batch: Batch) -> int:
     config = model.encoder.config
     hidden, layers = config.hidden_size, config.num_hidden_layers
     lengths = batch.sequence_lengths
-    total = encoder_flops(layers, hidden, config.intermediate_size, int(lengths.sum()), int((lengths**2).sum()))
+    tokens = int(lengths.sum())
+    total = encoder_flops(layers, hidden, config.intermediate_size, tokens, int((lengths**2).sum()))
+    read = sum(batch.targets[name].positions.size for name, spec in model.specs.items() if spec.layer == -1)
+    # Of the last layer, what follows attention is computed at the places that are read alone.
+    total -= 6 * (hidden * hidden + 2 * hidden * config.intermediate_size) * max(0, tokens - read)
     for name, spec in model.specs.items():
         targets = batch.targets[name]
         labels = int((targets.tasks >= 0).sum())

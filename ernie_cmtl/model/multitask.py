@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from transformers import ErnieModel
 
 from ernie_cmtl.model.encoder import task_rows
 from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, build_head, losses_and_hits
+from ernie_cmtl.model.last_layer import ReadPlaces
 from ernie_cmtl.model.packed_attention import PackedLayout, to_device
 from ernie_cmtl.records import MASKED_TOKEN, Batch
 from ernie_cmtl.task import HeadSpec
@@ -69,13 +70,12 @@ class MultiTaskModel(nn.Module):
         coefficients: what one label of (head, task) weighs, float32 [heads, tasks + 1], the last column zero for idle heads.
         Statistics: float32 [heads, tasks + 1, 3], sums of losses, hits and labels, detached.
         """
-        layers, idle = self._encode(batch)
-        loss = idle
+        states, loss = self._read(batch, self.specs)
         statistics = coefficients.new_zeros((len(self.specs), self.tasks + 1, 3))
-        for row, (name, spec) in enumerate(self.specs.items()):
+        for row, name in enumerate(self.specs):
             targets = batch.targets[name]
             weights = coefficients[row][targets.tasks]
-            weighted, losses, hits = self._losses(name, spec, layers[spec.layer], targets, weights)
+            weighted, losses, hits = self._losses(name, states[name], targets, weights)
             loss = loss + weighted
             sums = torch.stack([losses.detach(), hits, torch.ones_like(hits)], dim=1)
             statistics[row].index_add_(0, targets.tasks % (self.tasks + 1), sums.to(statistics))
@@ -83,23 +83,40 @@ class MultiTaskModel(nn.Module):
 
     def head_scores(self, batch: TensorBatch, name: str) -> Tensor:
         """Return what a head scores at its labelled places; [N, classes]."""
-        spec = self.specs[name]
-        return self._scores(name, spec, self._encode(batch)[0][spec.layer], batch.targets[name].positions)
+        return self._scores(name, self._read(batch, [name])[0][name], batch.targets[name].positions.shape)
 
-    def _encode(self, batch: TensorBatch) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the hidden states of the layers that are read, each [slots, hidden], and a zero that holds the pooler."""
-        output = self.encoder(
+    def masked_token_scores(self, batch: TensorBatch) -> Tensor:
+        """Return the vocabulary scores of every place of a batch; [slots, vocabulary]."""
+        states = self._encode(batch, None).last_hidden_state.flatten(0, 1)
+        return self._scores(MASKED_TOKEN, states, states.shape[:1])
+
+    def _read(self, batch: TensorBatch, names: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the states at the labelled places of each head, [N, hidden], and a zero that holds the pooler."""
+        places = {name: batch.targets[name].positions.flatten() for name in names}
+        last = {name: of_head for name, of_head in places.items() if self.specs[name].layer == -1}
+        output = self._encode(batch, ReadPlaces(torch.cat(list(last.values()))) if last else None)
+        states: dict[str, Tensor] = {}
+        if last:
+            lengths = [len(of_head) for of_head in last.values()]
+            states.update(zip(last, output.last_hidden_state[0].split(lengths), strict=True))
+        for name, of_head in places.items():
+            if name not in last:
+                states[name] = output.hidden_states[self.specs[name].layer].flatten(0, 1).index_select(0, of_head)
+        # The pooler stays in the graph when no sequence head has labels, so that workers reduce the same parameters.
+        return states, 0.0 * output.pooler_output.sum()
+
+    def _encode(self, batch: TensorBatch, read: ReadPlaces | None) -> Any:
+        """Run the encoder; its last layer only where it is read; None: at all places."""
+        return self.encoder(
             input_ids=batch.token_ids,
             token_type_ids=batch.token_type_ids,
             task_type_ids=batch.task_type_ids,
             position_ids=batch.position_ids,
             packed_layout=batch.layout,
+            read=read,
             output_hidden_states=self._reads_inner_layers,
             use_cache=False,
         )
-        layers = output.hidden_states if self._reads_inner_layers else (output.last_hidden_state,)
-        # The pooler stays in the graph when no sequence head has labels, so that workers reduce the same parameters.
-        return tuple(layer.flatten(0, 1) for layer in layers), 0.0 * output.pooler_output.sum()
 
     @property
     def _pooler(self) -> nn.Module:
@@ -110,31 +127,22 @@ class MultiTaskModel(nn.Module):
     def _word_embeddings(self) -> Tensor:
         return self.encoder.embeddings.word_embeddings.weight
 
-    def _losses(
-        self, name: str, spec: HeadSpec, states: Tensor, targets: TensorTargets, weights: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(self, name: str, states: Tensor, targets: TensorTargets, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weighted sum of a head's losses, and the loss and the hit of each label."""
         head = self.heads[name]
         if isinstance(head, VocabularyHead):
-            picked = states.index_select(0, targets.positions)
-            return head.losses(picked, self._word_embeddings, targets.labels, weights)
-        losses, hits = losses_and_hits(spec, self._scores(name, spec, states, targets.positions), targets.labels)
+            return head.losses(states, self._word_embeddings, targets.labels, weights)
+        scores = self._scores(name, states, targets.positions.shape)
+        losses, hits = losses_and_hits(self.specs[name], scores, targets.labels)
         return (losses * weights).sum(), losses, hits
 
-    def _scores(self, name: str, spec: HeadSpec, states: Tensor, positions: Tensor) -> Tensor:
-        picked = states.index_select(0, positions.flatten())
-        if spec.kind in SEQUENCE_KINDS:
-            picked = self._pooler(picked.unsqueeze(1))
-        head = self.heads[name]
+    def _scores(self, name: str, states: Tensor, shape: torch.Size) -> Tensor:
+        """Return the scores of states that are read, which a choice has in the shape of its candidates."""
+        head, kind = self.heads[name], self.specs[name].kind
         if isinstance(head, VocabularyHead):
-            return cast(Tensor, head(picked, self._word_embeddings))
-        scores: Tensor = head(picked)
-        return scores.view(positions.shape) if spec.kind == "choice" else scores
-
-    def masked_token_scores(self, batch: TensorBatch) -> Tensor:
-        """Return the vocabulary scores of every place of a batch; [slots, vocabulary]."""
-        states = self._encode(batch)[0][-1]
-        return self._scores(MASKED_TOKEN, self.specs[MASKED_TOKEN], states, torch.arange(len(states), device=states.device))
+            return cast(Tensor, head(states, self._word_embeddings))
+        scores: Tensor = head(self._pooler(states.unsqueeze(1)) if kind in SEQUENCE_KINDS else states)
+        return scores.view(shape) if kind == "choice" else scores
 
     def idle_parameters(self, labelled: Tensor, rows: Sequence[Collection[int]]) -> list[nn.Parameter]:
         """Return the parameters that must not move in a step.
