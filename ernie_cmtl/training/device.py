@@ -1,6 +1,8 @@
 """What the device can do, and what was used of it."""
 
+import ctypes
 import math
+import os
 import resource
 import sys
 
@@ -10,6 +12,22 @@ from ernie_cmtl.training.clock import Clock
 
 _KNOWN_PEAKS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "A100": 312e12}
 """Operations a second of dense bf16, by a part of the device's name."""
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Names that mallopt of glibc has for them."""
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that a step frees for the next one; a choice made in the environment stands.
+
+    Else large tensors come from the system each time, which clears every page before it is written. Other C libraries have no
+    such setting and are left alone.
+    """
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        return
+    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
+        set_option(_MMAP_THRESHOLD, 32 * 2**20)  # The most that it documents.
+        set_option(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:

@@ -16,6 +16,7 @@ from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.clock import untimed
+from ernie_cmtl.training.device import keep_freed_memory
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
 from ernie_cmtl.training.sharding import clip_gradients
@@ -64,6 +65,8 @@ class Trainer:
         seed: int,
         spikes: Spikes | None = None,
     ) -> None:
+        if workers.device.type == "cpu":
+            keep_freed_memory()
         self.workers, self.config, self.table, self.seed = workers, config, table, seed
         self.spikes = spikes
         self.rows = [instance.rows for instance in instances]
