@@ -80,6 +80,8 @@ def compare(given: argparse.Namespace) -> str:
         raise UserError(f"unknown cell {unknown[0]!r}; accepted: {', '.join(suite.cells)}")
     if given.recipes and not given.data:
         raise UserError("--recipes needs --data, the folder of their files")
+    if given.init_from:
+        scale["encoder"] = scale["encoder"] | {"init_from": given.init_from}
     per_step = scale["data"]["rows"] * scale["data"]["row_length"]
     steps = given.steps or (given.tokens // per_step if given.tokens else scale["steps"])
     for folder in ("configs", "results", "runs"):
@@ -109,6 +111,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--baseline", help="cell that the others are compared with; default: the suite's")
     parser.add_argument("--steps", type=int, help="of each run; default: the scale's")
     parser.add_argument("--tokens", type=int, help="places for tokens of each run, in place of --steps")
+    parser.add_argument("--init-from", help="encoder that every cell starts from, as encoder.init_from; default: random weights")
     parser.add_argument("--threads", type=int, help="of each command; default: as many as there are cores")
     parser.add_argument("--minimal-pairs", type=Path, help="JSONL of good and bad sentences, or a folder of such")
     parser.add_argument("--recipes", type=Path, nargs="+", default=[], help="of the verb finetune")
