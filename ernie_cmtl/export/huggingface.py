@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM, ErnieConfig, ErnieForMaskedLM, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import task_rows
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.pretrained import quiet_loading
 from ernie_cmtl.records import MASKED_TOKEN
 
 _CARD = """---
@@ -122,26 +120,13 @@ def _write_card(folder: Path, name: str, config: ErnieConfig, about: dict[str, A
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-@contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Keep the library from listing the weights that a class without them passes over; what is missing is checked here."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
 @torch.no_grad()
 def _verify(folder: Path, config: ErnieConfig, state: dict[str, Tensor], tokenizer: PreTrainedTokenizerBase) -> float:
     """Load the export with both Auto classes; return the largest logit difference to the weights that were written."""
     reference = ErnieForMaskedLM(config)
     reference.train(False)
     reference.load_state_dict(state, strict=False)
-    with _quiet_loading():
+    with quiet_loading():
         loaded, report = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
         encoder, encoder_report = AutoModel.from_pretrained(folder, output_loading_info=True)
     loaded.train(False)

@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from transformers import BertConfig, BertForPreTraining, ErnieConfig, ErnieForPreTraining, PretrainedConfig
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, logging
 from transformers.utils.hub import cached_file
 
 from ernie_cmtl.errors import UserError
@@ -20,6 +22,8 @@ _KEPT = (
     *("use_task_id", "task_type_vocab_size"),
 )
 """What is taken from a config; others may name code, kernels of the Hub or quantizers."""
+_NEVER_READ = "cls.seq_relationship."
+"""BERT's head for the next sentence."""
 _MOST_LAYERS = 1000
 
 
@@ -43,7 +47,7 @@ def pretrained_config(init_from: str) -> BertConfig | ErnieConfig:
 
 
 def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the names it lacks.
+    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the names that it lacks.
 
     Raises:
         UserError: It is no such checkpoint, has no safetensors weights, or other ones than its config says.
@@ -52,13 +56,27 @@ def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
     options: dict[str, Any] = {"config": config, "use_safetensors": True, "output_loading_info": True}
     try:
         check_index(init_from)
-        model, report = _MODELS[config.model_type].from_pretrained(init_from, **options)
+        with quiet_loading():
+            model, report = _MODELS[config.model_type].from_pretrained(init_from, **options)
     except Exception as error:
         raise UserError(f"init_from {init_from!r} holds no safetensors weights that fit: {first_line(error)}") from error
     missing = set(report["missing_keys"])
     prefix = model.base_model_prefix + "."
     weights = {k.removeprefix(prefix): v for k, v in model.state_dict().items() if k not in missing}
-    return weights, sorted(missing)
+    return weights, sorted(name for name in missing if not name.startswith(_NEVER_READ))
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep the library from listing the weights that a class without them passes over; what is missing is checked by us."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def check_index(init_from: str) -> None:

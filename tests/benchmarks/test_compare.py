@@ -10,7 +10,7 @@ import compare
 import pytest
 import yaml
 from comparison import collect, markdown, metrics_of, paired_difference, plot
-from suite import SCALES, load_scale, load_suite, make_cell
+from suite import SCALES, Cell, load_scale, load_suite, make_cell
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store import Corpus
@@ -173,6 +173,21 @@ def test_what_the_input_shows_is_no_credit() -> None:
     assert set(metrics_of(shown)) == {
         "t/h, v: loss", "t/h, v, given 2 parts: loss", "t/h, v, given 2 parts: accuracy", "rte: accuracy"
     }  # fmt: skip
+
+
+def test_every_cell_starts_from_the_encoder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: dict[str, Any] = {}
+
+    def keep(cell: Cell, *_: Any) -> dict[str, Any]:
+        started[cell.label] = cell.settings["encoder"].get("init_from")
+        return result(cell.name, cell.seed, 2.0, 0.5, 0.6)
+
+    monkeypatch.setattr(compare, "run_cell", keep)
+    words = [str(small_suite(tmp_path)), "--corpus", "corpus", "--output", str(tmp_path / "out"), "--seeds", "1", "2"]
+    assert compare.main(words) == 0
+    assert set(started.values()) == {None}
+    assert compare.main([*words, "--init-from", "some/export"]) == 0
+    assert started == dict.fromkeys(("plain-seed1", "plain-seed2", "both-seed1", "both-seed2"), "some/export")
 
 
 def test_only_seeds_that_both_have_are_paired_and_one_has_no_interval() -> None:

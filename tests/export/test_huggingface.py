@@ -20,6 +20,7 @@ from ernie_cmtl.export import huggingface
 from ernie_cmtl.export.fill_mask import fill_mask
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
+from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.run.saved import export_run, open_run
@@ -92,6 +93,21 @@ def packed_scores(model: MultiTaskModel, token_ids: list[int], row: int) -> Tens
     with torch.no_grad():
         scores = model.masked_token_scores(TensorBatch.of(batch, torch.device("cpu")))
     return scores[len(other) : len(other) + len(token_ids)]
+
+
+def test_a_run_starts_from_an_export_with_nothing_to_warn_of(
+    exported: Path, trained: MultiTaskModel, english: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = tiny_settings(english, tmp_path / "run") | {"encoder": {"init_from": str(exported)}}
+    started = Run(RunConfig.model_validate(settings)).new_model()
+    assert not caplog.messages
+    expected = trained.state_dict()
+    assert all(
+        torch.equal(value, expected[name])
+        for name, value in started.heads.state_dict(prefix="heads.").items()
+        if "masked_token" in name
+    )
+    assert all(torch.equal(value, expected[f"encoder.{name}"]) for name, value in started.encoder.state_dict().items())
 
 
 def test_stock_classes_find_every_weight_that_they_look_for(exported: Path) -> None:
