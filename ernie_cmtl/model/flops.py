@@ -26,7 +26,8 @@ def training_flops(model: MultiTaskModel, batch: Batch) -> int:
     lengths = batch.sequence_lengths
     tokens = int(lengths.sum())
     total = encoder_flops(layers, hidden, config.intermediate_size, tokens, int((lengths**2).sum()))
-    read = sum(batch.targets[name].positions.size for name, spec in model.specs.items() if spec.layer == -1)
+    last = [batch.targets[name] for name, spec in model.specs.items() if spec.layer == -1]
+    read = sum(targets.positions.size for targets in last if (targets.tasks >= 0).any())
     # Of the last layer, what follows attention is computed at the places that are read alone.
     total -= 6 * (hidden * hidden + 2 * hidden * config.intermediate_size) * max(0, tokens - read)
     for name, spec in model.specs.items():

@@ -26,6 +26,8 @@ class TensorTargets:
     positions: Tensor
     labels: Tensor
     tasks: Tensor
+    idle: bool = False
+    """There is only the dummy that keeps the head in the graph."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class TensorBatch:
         arrays = (batch.token_ids, batch.token_type_ids, batch.task_type_ids, batch.position_ids)
         rows, length = batch.token_ids.shape
         layout = PackedLayout(batch.sequence_starts, batch.sequence_lengths, rows * length, length, device)
-        targets = {
-            name: TensorTargets(*(to_device(a, device) for a in (t.positions, t.labels, t.tasks)))
-            for name, t in batch.targets.items()
-        }
+        targets = {}
+        for name, t in batch.targets.items():
+            positions, labels, tasks = (to_device(a, device) for a in (t.positions, t.labels, t.tasks))
+            targets[name] = TensorTargets(positions, labels, tasks, idle=bool((t.tasks < 0).all()))
         moved = [to_device(a, device) for a in arrays]
         return cls(moved[0], moved[1], moved[2], moved[3], layout, targets)
 
@@ -93,15 +95,18 @@ class MultiTaskModel(nn.Module):
     def _read(self, batch: TensorBatch, names: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
         """Return the states at the labelled places of each head, [N, hidden], and a zero that holds the pooler."""
         places = {name: batch.targets[name].positions.flatten() for name in names}
-        last = {name: of_head for name, of_head in places.items() if self.specs[name].layer == -1}
-        output = self._encode(batch, ReadPlaces(torch.cat(list(last.values()))) if last else None)
+        last = [name for name in names if self.specs[name].layer == -1]
+        # What an idle head scores counts nothing, so it takes what others read: with or without it, the same is computed.
+        read = [name for name in last if not batch.targets[name].idle] or last
+        output = self._encode(batch, ReadPlaces(torch.cat([places[name] for name in read])) if read else None)
         states: dict[str, Tensor] = {}
-        if last:
-            lengths = [len(of_head) for of_head in last.values()]
-            states.update(zip(last, output.last_hidden_state[0].split(lengths), strict=True))
-        for name, of_head in places.items():
+        if read:
+            states.update(zip(read, output.last_hidden_state[0].split([len(places[name]) for name in read]), strict=True))
+        for name in names:
             if name not in last:
-                states[name] = output.hidden_states[self.specs[name].layer].flatten(0, 1).index_select(0, of_head)
+                states[name] = output.hidden_states[self.specs[name].layer].flatten(0, 1).index_select(0, places[name])
+            elif name not in read:
+                states[name] = output.last_hidden_state[0, :1].expand(len(places[name]), -1)
         # The pooler stays in the graph when no sequence head has labels, so that workers reduce the same parameters.
         return states, 0.0 * output.pooler_output.sum()
 
