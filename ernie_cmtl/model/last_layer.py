@@ -22,10 +22,9 @@ class LastLayer(ErnieLayer):  # type: ignore[no-untyped-call]
 
     def forward(self, hidden_states: Tensor, *arguments: Any, read: ReadPlaces | None = None, **keywords: Any) -> Tensor:
         """Return the states of all places, [M, L, hidden], or of those that are read, in their order, [1, N, hidden]."""
-        if read is None:
-            return super().forward(hidden_states, *arguments, **keywords)
-        if len(read.places) >= hidden_states.shape[:-1].numel():
-            return _at(read.places, super().forward(hidden_states, *arguments, **keywords))
+        if read is None or len(read.places) >= hidden_states.shape[:-1].numel():
+            states: Tensor = super().forward(hidden_states, *arguments, **keywords)
+            return states if read is None else _at(read.places, states)
         # Packed attention reads its layout and no mask, which is all that the arguments hold.
         attended = self.attention.self(hidden_states, **keywords)[0]
         output = self.attention.output(_at(read.places, attended), _at(read.places, hidden_states))
