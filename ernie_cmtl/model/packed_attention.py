@@ -9,25 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from ernie_cmtl.model.attention_by_width import Piece, WidthGroup, attend_by_width, cut_pieces
 from ernie_cmtl.records import IntArray
 
 NAME = "ernie_cmtl_packed"
 _WIDTH_STEP = 32
-
-
-@dataclass(frozen=True)
-class WidthGroup:
-    """Sequences of similar length, side by side with a little padding."""
-
-    places: Tensor
-    """Places in the flattened batch, padding points at place 0; int64 [N, W]."""
-    real: Tensor
-    """Is it a token and not padding; bool [N, W]."""
-    ragged: bool
-    """Does any sequence have padding."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +35,16 @@ class PackedLayout:
         """For the path of plain torch."""
         return tuple(_width_groups(self.starts, self.lengths, self.device))
 
+    def pieces(self, heads: int, dtype: torch.dtype) -> tuple[Piece, ...]:
+        """Return the groups cut for attention in a number of heads; made once for all layers."""
+        if (heads, dtype) not in self._pieces:
+            self._pieces[heads, dtype] = tuple(cut_pieces(self.groups, self.slots, heads, dtype))
+        return self._pieces[heads, dtype]
+
+    @cached_property
+    def _pieces(self) -> dict[tuple[int, torch.dtype], tuple[Piece, ...]]:
+        return {}
+
     @cached_property
     def boundaries(self) -> Tensor:
         """Cumulative lengths for the variable-length kernel, the tails of rows as sequences of their own; int32 [S + 1]."""
@@ -63,7 +61,7 @@ def _width_groups(starts: IntArray, lengths: IntArray, device: torch.device) -> 
         offsets = np.arange(width)
         real = offsets[None, :] < lengths[members, None]
         places = np.where(real, starts[members, None] + offsets, 0)
-        yield WidthGroup(to_device(places, device), to_device(real, device), not bool(real.all()))
+        yield WidthGroup(to_device(places, device), to_device(real, device))
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -97,22 +95,8 @@ def packed_attention(
         bounds, longest = packed_layout.boundaries, packed_layout.row_length
         attended = cast(Tensor, varlen_attn(query, key, value, bounds, bounds, longest, longest))
     else:
-        attended = _attend_by_width(query, key, value, packed_layout)
+        attended = attend_by_width(query, key, value, packed_layout.pieces(heads, query.dtype))
     return attended.reshape(rows, length, heads, size), None
-
-
-def _attend_by_width(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout) -> Tensor:
-    """Attend in groups of sequences of similar length; query, key, value: [tokens, heads, size]."""
-    places, outputs = [], []
-    for group in layout.groups:
-        shape = (*group.places.shape, *query.shape[1:])
-        q, k, v = (t.index_select(0, group.places.flatten()).view(shape).transpose(1, 2) for t in (query, key, value))
-        mask = group.real[:, None, None, :] if group.ragged else None
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-        places.append(group.places[group.real])
-        outputs.append(attended[group.real])
-    result = query.new_zeros(query.shape)
-    return result.index_copy(0, torch.cat(places), torch.cat(outputs)) if places else result
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
