@@ -32,7 +32,7 @@ def plain(states: Tensor, embeddings: Tensor, bias: Tensor, labels: Tensor, weig
 
 @pytest.fixture(params=[1, 5, 1000], ids=lambda rows: f"{rows}-at-once")
 def rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setitem(cross_entropy._SCORES_AT_ONCE, "cpu", request.param * VOCABULARY)
+    monkeypatch.setitem(cross_entropy._BYTES_AT_ONCE, "cpu", request.param * VOCABULARY * torch.float64.itemsize)
     return int(request.param)
 
 
