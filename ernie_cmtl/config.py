@@ -145,8 +145,10 @@ class RunConfig(BaseModel):
                 self._data_of(stage)
             except ValidationError as error:
                 raise ValueError(explain(error, DataConfig, f"stage {stage.name!r}")) from error
-        if not self.encoder.init_from and self.longest_row > self.encoder.maximum_positions:
-            raise ValueError(f"row_length {self.longest_row} is more than maximum_positions {self.encoder.maximum_positions}")
+        if not self.encoder.init_from and self.longest > self.encoder.maximum_positions:
+            raise ValueError(
+                f"samples of {self.longest} tokens are longer than maximum_positions {self.encoder.maximum_positions}"
+            )
         return self
 
     def _data_of(self, stage: Stage) -> DataConfig:
@@ -158,9 +160,9 @@ class RunConfig(BaseModel):
         return tuple(self._data_of(stage) for stage in self.stages)
 
     @property
-    def longest_row(self) -> int:
-        """Tokens of the longest row that the encoder sees, in training or on held-out text."""
-        return max(data.row_length for data in (self.data, *self.stage_data))
+    def longest(self) -> int:
+        """Most tokens of a sample that the encoder sees, in training or on held-out text."""
+        return max(data.longest for data in (self.data, *self.stage_data))
 
     def check_workers(self, workers: int) -> None:
         """Refuse a number of workers that cannot share the groups of every stage evenly."""
@@ -194,9 +196,8 @@ def write_stages(values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _tokens_per_step(values: dict[str, Any], stage: dict[str, Any] | None = None) -> int:
-    shape = {key: value for key, value in (stage or {}).items() if key in ("row_length", "rows", "rows_per_group")}
-    data = validate(DataConfig, (values.get("data") or {}) | shape, (), "data")
+def _tokens_per_step(values: dict[str, Any], shape: dict[str, int] | None = None) -> int:
+    data = validate(DataConfig, (values.get("data") or {}) | (shape or {}), (), "data")
     return data.rows * data.row_length
 
 

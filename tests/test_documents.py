@@ -110,7 +110,7 @@ def test_the_settings_of_the_document_on_scheduling_are_valid() -> None:
 def test_the_stages_of_the_document_on_training_are_valid(english: Corpus) -> None:
     settings = yaml.safe_load(_block("docs/training.md", "yaml"))
     config = RunConfig.model_validate(settings | {"run": "r", "corpus": str(english.folder)})
-    assert [data.row_length for data in config.stage_data] == [128, 128, 512]
+    assert [data.longest for data in config.stage_data] == [128, 128, 512]
 
 
 def test_the_configs_of_the_readme_are_those_that_ship() -> None:

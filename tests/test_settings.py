@@ -200,17 +200,27 @@ def test_a_budget_is_a_positive_whole_number(tmp_path: Path, budgets: dict[str, 
     assert "stages.0.budgets" in message_of(write(tmp_path, stages=[{"name": "only", "budgets": budgets}]))
 
 
-def test_rows_may_not_be_longer_than_the_encoder_has_positions(tmp_path: Path) -> None:
-    message = message_of(write(tmp_path), "data.row_length=129", "encoder.maximum_positions=128")
-    assert "row_length 129" in message
+def test_samples_may_not_be_longer_than_the_encoder_has_positions(tmp_path: Path) -> None:
+    few = ["encoder.maximum_positions=128"]
+    message = message_of(write(tmp_path), "data.row_length=129", *few)
+    assert "samples of 129 tokens" in message
     assert "maximum_positions 128" in message
-    assert load_run_config(write(tmp_path), ["data.row_length=128", "encoder.maximum_positions=128"]).data.row_length == 128
+    assert load_run_config(write(tmp_path), ["data.row_length=128", *few]).data.longest == 128
+    # A row may hold several.
+    assert load_run_config(write(tmp_path), ["data.row_length=1024", "data.maximum_length=128", *few]).data.longest == 128
+
+
+def test_a_sample_may_not_be_longer_than_a_row(tmp_path: Path) -> None:
+    assert "maximum_length 65 is more than row_length 64" in message_of(
+        write(tmp_path), "data.row_length=64", "data.maximum_length=65"
+    )
 
 
 @pytest.mark.parametrize(
     ("shape", "parts"),
     [
-        ({"row_length": 513}, ("row_length 513", "maximum_positions 512")),
+        ({"row_length": 513}, ("samples of 513 tokens", "maximum_positions 512")),
+        ({"maximum_length": 129}, ("stage 'later'", "maximum_length 129", "row_length 128")),
         ({"rows": 12}, ("stage 'later'", "rows_per_group 32", "rows 12", "[1, 2, 3, 4, 6, 12]")),
         ({"rows_per_group": 5}, ("stage 'later'", "rows_per_group 5", "rows 32")),
         ({"row_length": 3}, ("stages.1.row_length", "3")),

@@ -30,7 +30,8 @@ def _budgets(plan: dict[str, Any]) -> Table:
 def _costs(plan: dict[str, Any]) -> Table:
     table = Table("", "", show_header=False)
     for number, stage in enumerate(plan["stages"], 1):
-        table.add_row(f"S{number}", f"{stage['name']}, {stage['rows']:,} rows of {stage['row_length']} tokens a step")
+        samples = f", samples of up to {stage['maximum_length']}" if stage["maximum_length"] < stage["row_length"] else ""
+        table.add_row(f"S{number}", f"{stage['name']}, {stage['rows']:,} rows of {stage['row_length']} tokens a step{samples}")
         if plan["workers"] > 1:
             share = stage["each_worker"]
             tokens = ", ".join(f"{task} {_short(count)}" for task, count in share["tokens"].items())

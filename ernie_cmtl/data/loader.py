@@ -26,7 +26,9 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     row_length: int = Field(128, ge=16)
-    """Tokens of a row; no sequence is longer."""
+    """Tokens of a row."""
+    maximum_length: int | None = Field(None, ge=8)
+    """Tokens of the longest sample; None: as many as a row has. Rows of several times that length have few places left over."""
     rows: int = Field(32, ge=1)
     """Rows of a step, over all workers."""
     rows_per_group: int = Field(32, ge=1)
@@ -35,11 +37,18 @@ class DataConfig(BaseModel):
     """Processes that prepare steps ahead; 0 prepares them in the training process."""
 
     @model_validator(mode="after")
-    def _rows_divide(self) -> "DataConfig":
+    def _shapes_fit(self) -> "DataConfig":
         if self.rows % self.rows_per_group:
             accepted = [n for n in range(1, self.rows + 1) if self.rows % n == 0]
             raise ValueError(f"rows_per_group {self.rows_per_group} does not divide rows {self.rows}; accepted: {accepted}")
+        if self.longest > self.row_length:
+            raise ValueError(f"maximum_length {self.maximum_length} is more than row_length {self.row_length}")
         return self
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a sample."""
+        return self.maximum_length or self.row_length
 
     @property
     def groups(self) -> int:

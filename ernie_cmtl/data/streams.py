@@ -35,10 +35,10 @@ class SampleStream:
     """Sample number n of a task instance, for n = 0, 1, 2, ...; a pure function of (seed, corpus, options, mixture, n)."""
 
     def __init__(
-        self, instance: TaskInstance, corpus: TaskCorpus, row_length: int, seed: int, mixture: Sequence[MixturePart] = ()
+        self, instance: TaskInstance, corpus: TaskCorpus, maximum_length: int, seed: int, mixture: Sequence[MixturePart] = ()
     ) -> None:
         """mixture: parts of the text with the share of tokens that each gives; none: all of it, as much as there is."""
-        length = min(row_length, instance.task.options.maximum_length or row_length)
+        length = min(maximum_length, instance.task.options.maximum_length or maximum_length)
         if corpus.documents < (needed := instance.task.minimum_documents):
             raise UserError(f"task {instance.name!r} needs text of {needed} documents; there is {corpus.documents}")
         self.instance = instance

@@ -84,41 +84,41 @@ class Run:
         return self.corpus.manifest.pin(self.read_layers, sorted(map(str, tables)))
 
     def streams(self, split: Split) -> list[SampleStream]:
-        """Open the samples of every task of a split, for rows of `data.row_length`; held-out ones without weights."""
+        """Open the samples of every task of a split, of at most `data.longest` tokens; held-out ones without weights."""
         mixture = [([name], weight) for name, weight in (self.mixture or {}).items() if weight > 0]
         if mixture and split == "heldout":
             mixture = [([name for names, _ in mixture for name in names], 1.0)]
-        return [self._open(split, instance, self.config.data.row_length, mixture) for instance in self.instances]
+        return [self._open(split, instance, self.config.data.longest, mixture) for instance in self.instances]
 
     def heldout_of(self, source: str) -> list[SampleStream]:
         """Open the held-out samples that one source has, of the tasks that find any in it."""
         found = []
         for instance in [instance for instance in self.instances if not instance.task.options.rows]:
             with suppress(UserError):
-                found.append(self._open("heldout", instance, self.config.data.row_length, [([source], 1.0)]))
+                found.append(self._open("heldout", instance, self.config.data.longest, [([source], 1.0)]))
         return found
 
-    def _open(self, split: Split, instance: TaskInstance, row_length: int, mixture: Sequence[MixturePart]) -> SampleStream:
+    def _open(self, split: Split, instance: TaskInstance, longest: int, mixture: Sequence[MixturePart]) -> SampleStream:
         rows = instance.task.options.rows
         text = self.corpus.text(split, rows)
         # Weights are those of the running text.
         mixture = () if rows else mixture
         try:
-            return SampleStream(instance, text, row_length, self.config.seed if split == "train" else HELDOUT_SEED, mixture)
+            return SampleStream(instance, text, longest, self.config.seed if split == "train" else HELDOUT_SEED, mixture)
         except UserError as error:
             raise UserError(f"the {split} split of {rows or self.config.corpus} ({text.documents} documents): {error}") from None
 
     @cached_property
     def _cuts(self) -> dict[tuple[int, int], int]:
         """(task, length of its samples) -> place in the ledger's `samples`."""
-        lengths = [data.row_length for data in self.config.stage_data]
+        lengths = [data.longest for data in self.config.stage_data]
         pairs = dict.fromkeys(self._cut(instance, length) for length in lengths for instance in self.instances)
         return {pair: place for place, pair in enumerate(pairs)}
 
     @staticmethod
-    def _cut(instance: TaskInstance, row_length: int) -> tuple[int, int]:
-        # A task whose samples are shorter than the rows of two stages goes on in the second where it was.
-        return instance.row, min(row_length, instance.task.options.maximum_length or row_length)
+    def _cut(instance: TaskInstance, longest: int) -> tuple[int, int]:
+        # A task whose samples are shorter than what two stages have room for goes on in the second where it was.
+        return instance.row, min(longest, instance.task.options.maximum_length or longest)
 
     @cached_property
     def _opened(self) -> dict[tuple[int, int], SampleStream]:
@@ -133,10 +133,10 @@ class Run:
             end = self.table.ends[number]
             if end <= first or end - stage.steps >= last:
                 continue
-            cuts = [self._cut(instance, data.row_length) for instance in self.instances]
+            cuts = [self._cut(instance, data.longest) for instance in self.instances]
             for instance, cut in zip(self.instances, cuts, strict=True):
                 if instance.name in stage.budgets and cut not in self._opened:
-                    self._opened[cut] = self._open("train", instance, data.row_length, mixture)
+                    self._opened[cut] = self._open("train", instance, data.longest, mixture)
             streams = {task: self._opened[cut] for task, cut in enumerate(cuts) if cut in self._opened}
             found[number] = StageData(data, streams, [self._cuts[cut] for cut in cuts])
         return found
@@ -193,8 +193,8 @@ class Run:
         encoder_config, seed = self.config.encoder, self.config.seed
         encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
         positions = encoder.config.max_position_embeddings
-        if self.config.longest_row > positions:
-            raise UserError(f"row_length {self.config.longest_row} is more than the encoder's {positions} positions")
+        if self.config.longest > positions:
+            raise UserError(f"samples of {self.config.longest} tokens are longer than the encoder's {positions} positions")
         if self.config.training.gradient_checkpointing:
             recompute_activations(encoder)
         if self.config.training.compile:

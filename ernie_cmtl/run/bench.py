@@ -141,7 +141,8 @@ def bottleneck(result: dict[str, Any]) -> str:
     if seconds["optimizer"] > 0.2 * seconds["total"]:
         return "optimizer: steps are short beside the update of the weights; raise data.rows"
     if result["packing_efficiency"] < 0.93:
-        return f"packing: {1 - result['packing_efficiency']:.0%} of the places are empty; raise data.rows or data.row_length"
+        empty = f"{1 - result['packing_efficiency']:.0%} of the places are empty"
+        return f"packing: {empty}; raise data.row_length, with data.maximum_length as long as rows are now, or data.rows"
     if result["mfu"] < 0.3:
         return f"compute at {result['mfu']:.0%} of the peak: raise data.rows_per_group; a larger encoder fills the device better"
     return f"compute at {result['mfu']:.0%} of the peak: close to what the device gives"

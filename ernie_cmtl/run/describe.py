@@ -79,6 +79,7 @@ def _stage(config: RunConfig, number: int, tokens: Mapping[str, int], workers: i
         "budgets": stage.budgets,
         "steps": stage.steps,
         "row_length": shape.row_length,
+        "maximum_length": shape.longest,
         "rows": shape.rows,
         "tokens": sum(tokens.values()),
         "each_worker": each | {"tokens": {task: count / workers for task, count in tokens.items()}},
@@ -106,7 +107,7 @@ def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int 
     for shape, stage in zip(config.stage_data, tokens, strict=True):
         for task, count in stage.items():
             masked = _masking_rate(task, config.tasks.get(task, TaskConfig()))
-            total += encoder_flops(layers, hidden, inner, count, count * shape.row_length)
+            total += encoder_flops(layers, hidden, inner, count, count * shape.longest)
             total += count * masked * vocabulary_flops(hidden, vocabulary)
     return round(total)
 

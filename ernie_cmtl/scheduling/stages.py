@@ -30,6 +30,7 @@ class Stage(BaseModel):
     write them."""
     row_length: int | None = Field(None, ge=16)
     """Tokens of a row in this stage; None, here and below: as in the run's `data`."""
+    maximum_length: int | None = Field(None, ge=8)
     rows: int | None = Field(None, ge=1)
     rows_per_group: int | None = Field(None, ge=1)
     restart_schedule: bool = False
@@ -57,7 +58,7 @@ class Stage(BaseModel):
     @property
     def shape(self) -> dict[str, int]:
         """What the stage says of the shape of its steps."""
-        return self.model_dump(include={"row_length", "rows", "rows_per_group"}, exclude_none=True)
+        return self.model_dump(include={"row_length", "maximum_length", "rows", "rows_per_group"}, exclude_none=True)
 
 
 class StageTable:

@@ -193,6 +193,20 @@ def test_sample_goes_into_the_fullest_row_that_has_room(rows, sizes):
     assert space.place(64) is not None
 
 
+def test_rows_of_several_samples_are_fuller(english, tmp_path):
+    found = {}
+    for row_length, rows in ((48, 32), (384, 4)):
+        data = {"row_length": row_length, "maximum_length": 48, "rows": rows, "rows_per_group": rows}
+        run = Run(RunConfig.model_validate(tiny_settings(english, tmp_path / "run") | {"data": data}))
+        steps = list(run.source(run.first_ledger(), run.table.steps, rank=0, workers=1))
+        batches = [group for step in steps for group in step.groups]
+        assert all(batch.token_ids.shape == (rows, row_length) for batch in batches)
+        assert max(int(batch.sequence_lengths.max()) for batch in batches) <= 48
+        assert max(int(batch.position_ids.max()) for batch in batches) < 48
+        found[row_length] = sum(step.real_tokens for step in steps) / sum(step.slots for step in steps)
+    assert found[384] > 0.97 > found[48] + 0.01, found
+
+
 @pytest.mark.parametrize("mode", ["mixed", "one_task"])
 def test_rows_of_real_text_are_nearly_full(english, tmp_path, mode):
     changes = {"mode": mode, "data": {"row_length": 64, "rows": 32, "rows_per_group": 32}}

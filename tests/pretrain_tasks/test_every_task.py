@@ -24,7 +24,7 @@ TOKEN_LEVEL = ("vocabulary", "token_class", "token_regression")
 def stream(request: pytest.FixtureRequest) -> SampleStream:
     name, language = request.param
     corpus: Corpus = request.getfixturevalue(CORPORA[language])
-    return SampleStream(make_instance(name, 0, TaskConfig(), corpus), corpus.split("train"), row_length=128, seed=1)
+    return SampleStream(make_instance(name, 0, TaskConfig(), corpus), corpus.split("train"), maximum_length=128, seed=1)
 
 
 def examples_of(stream: SampleStream) -> list[tuple[int, Example]]:

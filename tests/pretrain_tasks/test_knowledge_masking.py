@@ -16,7 +16,7 @@ from ernie_cmtl.run.assemble import make_instance
 
 def open_stream(corpus: Corpus, **options: object) -> SampleStream:
     instance = make_instance("knowledge_masking", 0, TaskConfig.model_validate({"masking": options}), corpus)
-    return SampleStream(instance, corpus.split("train"), row_length=128, seed=1)
+    return SampleStream(instance, corpus.split("train"), maximum_length=128, seed=1)
 
 
 def units_of(text: AnnotatedText, spans: Sequence[str]) -> list[tuple[int, set[int]]]:

@@ -268,7 +268,7 @@ def test_pickled_weights_are_refused(english: Corpus, tmp_path: Path) -> None:
 
 def test_a_checkpoint_with_fewer_positions_than_a_row_is_refused(english: Corpus, tmp_path: Path) -> None:
     save_bert(english, tmp_path, max_position_embeddings=ROW - 1)
-    with pytest.raises(UserError, match=f"row_length {ROW} is more than the encoder's {ROW - 1} positions"):
+    with pytest.raises(UserError, match=f"samples of {ROW} tokens are longer than the encoder's {ROW - 1} positions"):
         start_from(english, tmp_path).new_model()
 
 
