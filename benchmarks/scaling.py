@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py --corpus corpora/bench_en [--workers 1 2 4] [--steps 10] [--rounds 3]
 
-Every worker has one thread. The step is the same for all numbers of workers: 32 rows of 128 in four groups, a 4x256 encoder. On a
+Every worker has one thread. The step is the same for all numbers of workers: 8 rows of 512 in four groups, a 4x256 encoder. On a
 machine with fewer cores than workers the ideal is that of its cores.
 """
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 def measure(given: argparse.Namespace, workers: int) -> dict[str, Any]:
     """Run the verb bench once and return what it reports."""
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)] if workers > 1 else []
-    what = ["launch.py", "bench", given.config, "--corpus", str(given.corpus), "data.rows_per_group=8"]
+    what = ["launch.py", "bench", given.config, "--corpus", str(given.corpus), "data.rows_per_group=2"]
     words = [*launch, *what, "--steps", str(given.steps), "--warmup", "2", "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
