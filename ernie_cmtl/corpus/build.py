@@ -6,7 +6,7 @@ Each step leaves whole files behind or none, and is passed over when they are th
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from ernie_cmtl.corpus.sources import Numbered, numbered_documents
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.summary import summary
 from ernie_cmtl.corpus.titles import TITLES, title_rows
-from ernie_cmtl.corpus.tokenizer import load_tokenizer, raw_text_tokenizer, train_wordpiece, vocabulary_hash, vocabulary_of
+from ernie_cmtl.corpus.tokenizer import TokenizerFacts, load_tokenizer, raw_text_tokenizer, train_wordpiece
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.files import file_hash, read_array, write_folder, write_text
 
@@ -59,6 +59,8 @@ class _Build:
     asked: dict[str, Any]
     """What the request was when the build began, with a stamp of every file."""
     seconds: dict[str, float] = field(default_factory=dict)
+    tokenizer: TokenizerFacts | None = None
+    """None where it was made before this build, or before a break."""
 
     @property
     def folder(self) -> Path:
@@ -92,26 +94,25 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
     providers = {name: layer for name, layer in request.layers.items() if isinstance(layer, TextLayer)}
     with annotation_processes(processes, build.folder / "tokenizer", request.language, providers) as workers:
         try:
-            found = _scan(build) if request.inputs else None
+            found = _scan(build, workers) if request.inputs else None
         except UserError:
             give_up(request)
             raise
-        tokenizer = load_tokenizer(build.folder / "tokenizer")
-        vocabulary = vocabulary_of(tokenizer)
-        token_type: npt.DTypeLike = np.uint16 if vocabulary.size <= 1 << 16 else np.uint32
+        tokenizer = build.tokenizer or TokenizerFacts.of(load_tokenizer(build.folder / "tokenizer"))
+        token_type: npt.DTypeLike = np.uint16 if tokenizer.vocabulary.size <= 1 << 16 else np.uint32
         if request.base and (added := [name for name in request.new_layers if name in providers]):
             with build.step("layers", request.base.bytes):
                 news = partial(_tell, build, "layers", request.base.bytes)
                 add_text_layers(build.folder, request.base, added, workers, news)
         shards = list(build.base_shards)
         if found:
-            shards += _new_shards(build, found, token_type, tokenizer.unk_token_id, workers)
+            shards += _new_shards(build, found, token_type, tokenizer.unknown_id, workers)
         if changed := _changed(build):
             raise changed
         if not any(shard.train.tokens for shard in shards):
             raise UserError("no usable document: not one of the training split holds a token of the vocabulary")
         with build.step("fitted"):
-            add_fitted_layers(build.folder, request.layers, shards, vocabulary, workers)
+            add_fitted_layers(build.folder, request.layers, shards, tokenizer.vocabulary, workers)
         tables = dict(request.base.labelled) if request.base else {}
         if request.config.labelled:
             with build.step("labelled"):
@@ -127,8 +128,8 @@ def _tell(build: _Build, stage: str, total: int, done: int, documents: int) -> N
     build.report(Progress(stage, done, total, documents))
 
 
-def _scan(build: _Build) -> Scan:
-    """Read everything once and train the tokenizer, or return what was found when this was done before."""
+def _scan(build: _Build, workers: Processes) -> Scan:
+    """Read everything once and make the tokenizer, or return what was found when this was done before."""
     request = build.request
     path = request.state / "scan.json"
     if path.is_file():
@@ -136,39 +137,54 @@ def _scan(build: _Build) -> Scan:
     database = request.state / "seen.sqlite"
     database.unlink(missing_ok=True)
     config, base = request.config, request.base
+    # Loading one takes longer than reading a few documents, so a worker does it meanwhile.
+    given = None if base else config.tokenizer.name_or_path
+    saved = workers.start(partial(_save_given, build.folder), [given] if given else [])
     sources = {item.source for item in request.inputs}
     rules = {name: HeldoutRule(config.heldout_fraction, config.heldout_minimum) for name in sorted(sources)}
-    sample = TextSample(config.tokenizer.sample_bytes) if not base and not config.tokenizer.name_or_path else None
+    sample = None if base or given else TextSample(config.tokenizer.sample_bytes)
     with build.step("scan"):
         seen = SeenTexts(database)
         for shard in build.base_shards:
             if shard.hashes:
                 seen.add_known(bytes(row) for row in read_array(build.folder / "shards" / shard.name / "digests.npy"))
-        found = scan(request.inputs, config.reader, request.first_document, seen, rules, sample)
+        try:
+            found = scan(request.inputs, config.reader, request.first_document, seen, rules, sample)
+        except UserError:
+            # The build is given up now, and nobody may write into its folder later.
+            if workers.pool:
+                with suppress(UserError):
+                    saved()
+            raise
         # Where a source had text before, what is held out stays as it was.
         found.heldout_below |= {name: value for name, value in (base.heldout_below if base else {}).items() if name in sources}
         seen.save()
         seen.close()
     if not base:
         with build.step("tokenizer", documents=found.used):
-            _make_tokenizer(build, sample, found)
+            build.tokenizer = _train(build, sample, found) if sample else saved()[0]
     write_text(path, found.model_dump_json(indent=1))
     return found
 
 
-def _make_tokenizer(build: _Build, sample: TextSample | None, found: Scan) -> None:
-    """Load the tokenizer that was asked for, or train one on the sample, and save it."""
-    config = build.request.config.tokenizer
-    if config.name_or_path:
-        tokenizer = load_tokenizer(config.name_or_path)
-    else:
-        assert sample is not None
-        tokenizer = train_wordpiece(sample.texts(found.heldout_below), config)
-        if len(tokenizer) == len(tokenizer.all_special_ids):
-            raise UserError("no usable document: a vocabulary trained on the text would be empty")
+def _train(build: _Build, sample: TextSample, found: Scan) -> TokenizerFacts:
+    """Train a tokenizer on the sample and save it."""
+    tokenizer = train_wordpiece(sample.texts(found.heldout_below), build.request.config.tokenizer)
+    if len(tokenizer) == len(tokenizer.all_special_ids):
+        raise UserError("no usable document: a vocabulary trained on the text would be empty")
+    return _save(build.folder, tokenizer)
+
+
+def _save_given(folder: Path, name_or_path: str) -> TokenizerFacts:
+    """Load the tokenizer that was asked for and save it; in any process."""
+    return _save(folder, load_tokenizer(name_or_path))
+
+
+def _save(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> TokenizerFacts:
     for left_over in ("tokenizer", "tokenizer.partial"):
-        shutil.rmtree(build.folder / left_over, ignore_errors=True)
-    write_folder(build.folder / "tokenizer", lambda folder: tokenizer.save_pretrained(str(folder)))
+        shutil.rmtree(folder / left_over, ignore_errors=True)
+    write_folder(folder / "tokenizer", lambda path: tokenizer.save_pretrained(str(path)))
+    return TokenizerFacts.of(tokenizer)
 
 
 def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, unknown_id: int | None, workers: Processes) -> list[Shard]:
@@ -240,7 +256,7 @@ def _labelled(build: _Build, token_type: npt.DTypeLike, workers: Processes) -> d
 
 
 def _manifest(
-    build: _Build, found: Scan | None, shards: list[Shard], tables: dict[str, LabelledTable], tokenizer: "PreTrainedTokenizerBase"
+    build: _Build, found: Scan | None, shards: list[Shard], tables: dict[str, LabelledTable], tokenizer: TokenizerFacts
 ) -> Manifest:
     """Describe all that stands in the folder now."""
     request, base = build.request, build.request.base
@@ -260,8 +276,8 @@ def _manifest(
         spans=[name for name, layer in layers.items() if layer.marks_spans],
         document_layers=[*([TITLES] if request.keeps_titles else []), *of_documents],
         layer_options={name: layer.options.model_dump(mode="json") for name, layer in layers.items()},
-        vocabulary_size=vocabulary_of(tokenizer).size,
-        vocabulary_hash=vocabulary_hash(tokenizer),
+        vocabulary_size=tokenizer.vocabulary.size,
+        vocabulary_hash=tokenizer.hash,
         heldout_below=(base.heldout_below if base else {}) | (found.heldout_below if found else {}),
         mixture=mixture if mixture is not None or not base else base.mixture,
         settings=base.settings if base else request.config.model_dump(mode="json"),

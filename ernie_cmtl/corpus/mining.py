@@ -5,7 +5,7 @@ of its best segmentation, so that a phrase needs every one of its joints. Words 
 and masking speak of the same units.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -23,6 +23,7 @@ _TABLE_BITS = 22
 _FEWEST_BITS = 12
 _BLOCK = 1 << 15
 """Words that are hashed or searched at once: what is made on the way stays in the cache."""
+_TOKENS_AT_ONCE = 1 << 18
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -125,6 +126,23 @@ def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, w
 
     wordlike: does a token hold a letter or digit, bool [vocabulary]; a word counts when its first token does.
     """
+    # Words do not cross sentences, so each block of them stands alone, small enough to be made in memory that was used before.
+    cuts = np.searchsorted(sentence_offsets, np.arange(0, sentence_offsets[-1], _TOKENS_AT_ONCE))
+    parts = []
+    for first, last in pairwise([*np.unique(cuts), len(sentence_offsets) - 1]):
+        offsets = sentence_offsets[first : last + 1]
+        block = slice(offsets[0], offsets[-1])
+        words = _words_of_block(token_ids[block], word_starts[block], offsets - offsets[0], wordlike)
+        parts.append(Words(words.starts + offsets[0], words.hashes, words.room))
+    return joined(parts)
+
+
+def joined(parts: Sequence[Words]) -> Words:
+    """Put runs of words one after the other."""
+    return Words(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "hashes", "room")))
+
+
+def _words_of_block(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
     begins = word_starts.astype(bool)
     begins[sentence_offsets[:-1]] = True
     starts = np.flatnonzero(begins)

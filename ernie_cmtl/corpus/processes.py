@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,9 +27,17 @@ _annotator: Callable[[], Annotator] | None = None
 
 
 def _start_worker(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> None:
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # Loaded with the first texts: processes start while the tokenizer is still being made.
     global _annotator
     _annotator = cache(partial(_load_annotator, tokenizer_folder, language, providers))
+
+
+def _end_with(parent: BaseProcess) -> None:
+    # The executor's own processes wait for ever for one that was killed.
+    parent.join()
+    os._exit(1)
 
 
 def _load_annotator(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> Annotator:
@@ -88,8 +98,11 @@ def annotation_processes(
         _start_worker(tokenizer_folder, language, providers)
         yield Processes(None, 1)
         return
-    context = multiprocessing.get_context("spawn")
+    # Imports are made once for all of them, by a process that has no threads and may be forked.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
     with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language, providers)) as pool:
-        for _ in range(processes):
+        # The last one starts with the first texts: until then this process has work of its own.
+        for _ in range(processes - 1):
             pool.submit(os.getpid)
         yield Processes(pool, processes)

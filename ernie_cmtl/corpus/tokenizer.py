@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,21 @@ def vocabulary_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Return the SHA-256 of the token -> id table."""
     table = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]), ensure_ascii=False)
     return hashlib.sha256(table.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """What a corpus needs to know of its tokenizer."""
+
+    vocabulary: Vocabulary
+    hash: str
+    unknown_id: int | None
+    """None where no token stands for unknown ones."""
+
+    @classmethod
+    def of(cls, tokenizer: "PreTrainedTokenizerBase") -> "TokenizerFacts":
+        """Look them up."""
+        return cls(vocabulary_of(tokenizer), vocabulary_hash(tokenizer), tokenizer.unk_token_id)
 
 
 def vocabulary_of(tokenizer: "PreTrainedTokenizerBase") -> Vocabulary:

@@ -381,6 +381,29 @@ def test_token_ids_beyond_two_bytes_are_stored_whole(tmp_path: Path, holes: bool
     assert ids in [given(text, add_special_tokens=False).input_ids for text in texts]
 
 
-def test_a_given_tokenizer_that_is_missing_is_the_users_mistake(tmp_path: Path) -> None:
+def test_a_tokenizer_that_another_process_loads_is_the_same(tmp_path: Path) -> None:
+    words = sorted({word for text in sample_texts("en", 8) for word in text.split() if word.islower()})
+    loaded = save_tokenizer(tmp_path / "given", words)
+    given = {"name_or_path": str(tmp_path / "given")}
+    for processes in (1, 2):
+        build_corpus(tmp_path / str(processes), sample_texts("en", 8), processes=processes, tokenizer=given)
+    one, two = (tree(tmp_path / str(processes) / "corpus" / "tokenizer") for processes in (1, 2))
+    assert one == two
+    manifests = [Corpus(tmp_path / str(processes) / "corpus").manifest for processes in (1, 2)]
+    assert manifests[0].vocabulary_hash == manifests[1].vocabulary_hash
+    assert manifests[0].vocabulary_size == manifests[1].vocabulary_size == len(loaded)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_given_tokenizer_that_is_missing_is_the_users_mistake(tmp_path: Path, processes: int) -> None:
+    nowhere = {"name_or_path": str(tmp_path / "nowhere")}
     with pytest.raises(UserError, match=r"cannot load a tokenizer from .*nowhere"):
-        build_corpus(tmp_path, sample_texts("en", 8), tokenizer={"name_or_path": str(tmp_path / "nowhere")})
+        build_corpus(tmp_path, sample_texts("en", 8), processes=processes, tokenizer=nowhere)
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_text_that_cannot_be_used_leaves_nothing_of_a_tokenizer_that_another_process_loads(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path / "given", ["word"])
+    with pytest.raises(UserError, match="no usable document"):
+        build_corpus(tmp_path, [" "], processes=2, tokenizer={"name_or_path": str(tmp_path / "given")})
+    assert not (tmp_path / "corpus").exists()

@@ -5,11 +5,14 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from ernie_cmtl.corpus import shards
@@ -19,6 +22,7 @@ from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError
 from tests.conftest import make_corpus, quiet, sample_texts, write_jsonl
 
+ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {"shard_bytes": 5000}
 
 
@@ -91,6 +95,21 @@ def test_killed_at_ten_random_moments_a_build_ends_with_the_same_bytes(whole: An
         again = make_corpus(words, output, **SETTINGS)
         assert again["fingerprint"] == result["fingerprint"]
     assert corpus_tree(output) == tree(corpus)
+
+
+def test_a_killed_build_leaves_no_process(whole: Any, tmp_path: Path) -> None:
+    words, _, _ = whole
+    settings = [f"shard_bytes={SETTINGS['shard_bytes']}", "layers.collocations.minimum_count=4"]
+    inputs = [word for path in words for word in ("--input", path)]
+    command = [sys.executable, "launch.py", "prepare", *inputs, "--output", tmp_path / "corpus", "--language", "en"]
+    build = psutil.Popen([*command, "--processes", "2", *settings], cwd=ROOT, stderr=subprocess.DEVNULL)
+    # Two that annotate, the one that they are forked from, and Python's own that tracks resources.
+    while len(processes := build.children(recursive=True)) < 4:
+        assert build.poll() is None, "it was done too soon"
+        time.sleep(0.01)
+    build.kill()
+    build.wait()
+    assert not psutil.wait_procs(processes, timeout=20)[1]
 
 
 def test_what_a_kill_after_the_last_step_leaves_is_cleared_by_the_next_build(whole: Any, tmp_path: Path) -> None:

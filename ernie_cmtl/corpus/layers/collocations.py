@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from ernie_cmtl.corpus.layers import FittedLayer
 from ernie_cmtl.corpus.manifest import Shard
-from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, mine, words_of
+from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, joined, mine, words_of
 from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
 from ernie_cmtl.files import read_array, write_array, write_text
 from ernie_cmtl.records import Array, Vocabulary
@@ -49,8 +49,7 @@ def _training_words(corpus: Path, shards: Sequence[Shard], wordlike: npt.NDArray
             parts.append(Words(words.starts + base, words.hashes, words.room))
             ids.append(read_array(corpus / "shards" / shard.name / "token_ids.npy")[:tokens])
             base += tokens
-    words = Words(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "hashes", "room")))
-    return words, np.concatenate(ids)
+    return joined(parts), np.concatenate(ids)
 
 
 def _shard_words(folder: Path, wordlike: npt.NDArray[np.bool_], sentences: int | None, share: float) -> tuple[Words, int]:
