@@ -10,11 +10,14 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty
+
+import psutil
 
 from ernie_cmtl.corpus.build import prepare
 from ernie_cmtl.corpus.readers import ReaderConfig, find_inputs, read_documents
@@ -52,13 +55,11 @@ def prepare_all(inputs: list[str], tokenizer: Path, language: str, processes: in
         request = new_corpus(inputs, Path(folder) / "corpus", language, config)
         result = prepare(request, processes, lambda _: None)
         seconds = time.perf_counter() - start
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     stages = result["seconds_by_stage"]
     return {
         "seconds": seconds,
         "annotation": stages["annotation"],
         "stages": stages,
-        "peak_memory_megabytes": peak / 1024,
         "bytes": result["bytes"],
         "documents": result["documents"],
     }
@@ -74,9 +75,21 @@ def in_process(function, *arguments) -> dict:
     queue = context.Queue()
     process = context.Process(target=_answer, args=(queue, function, arguments))
     process.start()
-    answer = queue.get()
+    peak = 0
+    while True:
+        try:
+            answer = queue.get(timeout=0.2)
+            break
+        except Empty:
+            peak = max(peak, *(memory(one) for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]))
     process.join()
-    return answer
+    return answer | {"peak_megabytes_of_a_process": peak >> 20}
+
+
+def memory(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return process.memory_info().rss
+    return 0
 
 
 def train(options: argparse.Namespace, corpus: Path) -> Path:

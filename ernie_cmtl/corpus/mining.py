@@ -122,19 +122,25 @@ class _Searched:
 
 
 def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
-    """Find the words of a run of tokens.
+    """Find the words of a run of tokens; arguments as of `word_blocks`."""
+    return joined(list(word_blocks(token_ids, word_starts, sentence_offsets, wordlike)))
 
-    wordlike: does a token hold a letter or digit, bool [vocabulary]; a word counts when its first token does.
+
+def word_blocks(
+    token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_], start: int = 0
+) -> Iterator[Words]:
+    """Find the words of a run of tokens, one stretch of it after the other.
+
+    wordlike: does a token hold a letter or digit, bool [vocabulary]; a word counts when its first token does. start: what the
+    places of the tokens are counted from.
     """
     # Words do not cross sentences, so each block of them stands alone, small enough to be made in memory that was used before.
     cuts = np.searchsorted(sentence_offsets, np.arange(0, sentence_offsets[-1], _TOKENS_AT_ONCE))
-    parts = []
     for first, last in pairwise([*np.unique(cuts), len(sentence_offsets) - 1]):
         offsets = sentence_offsets[first : last + 1]
         block = slice(offsets[0], offsets[-1])
         words = _words_of_block(token_ids[block], word_starts[block], offsets - offsets[0], wordlike)
-        parts.append(Words(words.starts + offsets[0], words.hashes, words.room))
-    return joined(parts)
+        yield Words(words.starts + (start + offsets[0]), words.hashes, words.room)
 
 
 def joined(parts: Sequence[Words]) -> Words:

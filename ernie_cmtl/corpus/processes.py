@@ -5,10 +5,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
@@ -59,6 +60,7 @@ class Processes:
 
     pool: ProcessPoolExecutor | None
     processes: int
+    _submitting: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def map_with_input(
         self, function: Callable[[Question], Answer], items: Iterable[Item], question: Callable[[Item], Question]
@@ -81,8 +83,10 @@ class Processes:
         """Begin to answer a few questions, all at once, and return what waits for the answers; here, it then answers them."""
         if not self.pool:
             return lambda: [function(item) for item in items]
-        futures = [self.pool.submit(function, item) for item in items]
-        return lambda: [future.result() for future in futures]
+        pool = self.pool
+        # A thread waits for the process that is to answer, since what it imports takes a while.
+        begun = self._submitting.submit(lambda: [pool.submit(function, item) for item in items])
+        return lambda: [future.result() for future in begun.result()]
 
     def map(self, function: Callable[[Question], Answer], items: Iterable[Question]) -> Iterator[Answer]:
         """Yield the answers in order."""
@@ -98,11 +102,9 @@ def annotation_processes(
         _start_worker(tokenizer_folder, language, providers)
         yield Processes(None, 1)
         return
-    # Imports are made once for all of them, by a process that has no threads and may be forked.
+    # What they import is imported once, beside the work here, by a process without threads that they are forked from.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", __name__])
+    forkserver.ensure_running()
     with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language, providers)) as pool:
-        # The last one starts with the first texts: until then this process has work of its own.
-        for _ in range(processes - 1):
-            pool.submit(os.getpid)
         yield Processes(pool, processes)
