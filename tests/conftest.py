@@ -3,6 +3,8 @@
 import gc
 import json
 import os
+import sys
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ def pytest_collection_finish() -> None:
     """Leave what the imports have made out of the garbage collection at the end of each run."""
     gc.collect()
     gc.freeze()
+    # A process has one server to fork from, and what asks for it first decides what it has imported.
+    if "tests.run.forked" in sys.modules:
+        forkserver.ensure_running()
 
 
 def quiet(*_: object) -> None:

@@ -56,7 +56,8 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     total = _timed(source, trainer, warmup, workers)
     memory = peak_memory(workers.device)
     phases = _phases(trainer, total, workers) if trainer else {}
-    tokens = int(workers.sum(torch.tensor(total.tokens, device=workers.device)))
+    # Rows fill from the first on, so that those of one worker say little of the others'.
+    tokens, slots = workers.sum(torch.tensor([total.tokens, total.slots], device=workers.device)).tolist()
     peak, known = peak_flops(workers.device, workers.precision) if peak_tflops is None else (peak_tflops * 1e12, "given")
     if trainer:
         trainer.release()
@@ -69,7 +70,7 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
         "precision": workers.precision,
         "real_tokens_per_second": round(tokens / total.seconds, 1),
         "samples_per_second": round(total.samples / total.seconds, 1),
-        "packing_efficiency": round(total.tokens / total.slots, 4),
+        "packing_efficiency": round(tokens / slots, 4),
         "data_wait_share": round(total.wait / total.seconds, 4),
         "step_seconds": {"data": round(total.wait / timed, 5), **phases, "total": round(total.seconds / timed, 5)},
         "mfu": round(total.flops / total.seconds / peak, 4) if trainer else None,

@@ -64,7 +64,7 @@ class Workers:
             mixed_precision=mixed,
             log_with=list(trackers) or None,
             project_config=project,
-            kwargs_handlers=[DistributedDataParallelKwargs(comm_hook=hook)],
+            kwargs_handlers=[DistributedDataParallelKwargs(comm_hook=hook, gradient_as_bucket_view=True)],
         )
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from ernie_cmtl.settings import dump
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload([__name__])
-# There is one server a process: what asks for it first decides what it has imported.
-forkserver.ensure_running()
 
 
 class Worker:
