@@ -2,6 +2,7 @@
 
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ernie_cmtl.records import StepData
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.bench import bench, bottleneck
 from ernie_cmtl.training.optimizer import Optimizers
+from tests.run.forked import together
 
 STEPS, WARMUP = 4, 2
 DOCUMENTED = {
@@ -47,6 +49,18 @@ def test_rates_times_and_counts_agree_with_the_steps_of_the_run(tiny_config: Run
     share = STEPS * result["step_seconds"]["data"] / seconds_of(result)
     assert result["data_wait_share"] == pytest.approx(share, abs=rounding)
     assert result["peak_memory_bytes"] > 50 << 20
+
+
+def packing(config: RunConfig) -> float:
+    return float(bench(config, STEPS, WARMUP, None, data_only=True)["packing_efficiency"])
+
+
+def test_packing_is_that_of_all_workers(tiny_config: RunConfig, tmp_path: Path) -> None:
+    steps = timed_steps(tiny_config)
+    real = [sum(int(group.sequence_lengths.sum()) for step in steps for group in step.groups[rank::2]) for rank in range(2)]
+    assert real[0] != real[1]
+    found = together(packing, tiny_config, folder=tmp_path)
+    assert found == pytest.approx([sum(real) / (STEPS * 8 * 64)] * 2, abs=1e-4)
 
 
 def test_making_batches_alone_waits_for_nothing_else(tiny_config: RunConfig) -> None:
