@@ -15,14 +15,16 @@ from tests.pretrain_tasks.places import segments_of
 
 A_TEXT = 50
 """Examples that a drawn text gives at least, in the mean."""
-many_examples = pytest.mark.parametrize("examples", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+FEW = 500
+many_examples = pytest.mark.parametrize("examples", [FEW, pytest.param(10_000, marks=pytest.mark.slow)])
 
 
 def sweep(examples: int, check: Callable[[int, int], int]) -> None:
     """Check texts of drawn seeds at drawn row lengths; check: returns how many examples it looked at."""
     checked = 0
 
-    @settings(max_examples=examples // A_TEXT, deadline=None)
+    # Few texts are the same every time, or now and then one order of 24 would not be among them.
+    @settings(max_examples=examples // A_TEXT, deadline=None, derandomize=examples == FEW)
     @given(st.integers(0, 2**32 - 1), st.integers(24, 96))
     def holds(seed: int, length: int) -> None:
         nonlocal checked
