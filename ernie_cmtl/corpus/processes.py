@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from multiprocessing import forkserver
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,17 +27,22 @@ _annotator: Callable[[], Annotator] | None = None
 
 
 def _start_worker(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> None:
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # Loaded with the first texts: processes start while the tokenizer is still being made.
     global _annotator
     _annotator = cache(partial(_load_annotator, tokenizer_folder, language, providers))
 
 
-def _end_with(parent: BaseProcess) -> None:
-    # The executor's own processes wait for ever for one that was killed.
-    parent.join()
-    os._exit(1)
+def _start_process(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _start_worker(tokenizer_folder, language, providers)
+
+
+def _end_with_parent() -> None:
+    # The executor lets its processes wait for ever for questions of one that was killed. The process that they are forked from
+    # stays as long as they do, so only this tells.
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _load_annotator(tokenizer_folder: Path, language: Language, providers: Mapping[str, TextLayer]) -> Annotator:
@@ -60,7 +64,8 @@ class Processes:
 
     pool: ProcessPoolExecutor | None
     processes: int
-    _submitting: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    submitting: ThreadPoolExecutor | None = None
+    """A thread that waits until a process is there to answer, since what it imports takes a while."""
 
     def map_with_input(
         self, function: Callable[[Question], Answer], items: Iterable[Item], question: Callable[[Item], Question]
@@ -81,11 +86,9 @@ class Processes:
 
     def start(self, function: Callable[[Question], Answer], items: Sequence[Question]) -> Callable[[], list[Answer]]:
         """Begin to answer a few questions, all at once, and return what waits for the answers; here, it then answers them."""
-        if not self.pool:
+        if not (pool := self.pool) or not self.submitting:
             return lambda: [function(item) for item in items]
-        pool = self.pool
-        # A thread waits for the process that is to answer, since what it imports takes a while.
-        begun = self._submitting.submit(lambda: [pool.submit(function, item) for item in items])
+        begun = self.submitting.submit(lambda: [pool.submit(function, item) for item in items])
         return lambda: [future.result() for future in begun.result()]
 
     def map(self, function: Callable[[Question], Answer], items: Iterable[Question]) -> Iterator[Answer]:
@@ -106,5 +109,6 @@ def annotation_processes(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", __name__])
     forkserver.ensure_running()
-    with ProcessPoolExecutor(processes, context, _start_worker, (tokenizer_folder, language, providers)) as pool:
-        yield Processes(pool, processes)
+    given = (tokenizer_folder, language, providers)
+    with ProcessPoolExecutor(processes, context, _start_process, given) as pool, ThreadPoolExecutor(1) as submitting:
+        yield Processes(pool, processes, submitting)

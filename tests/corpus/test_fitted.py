@@ -1,7 +1,9 @@
 """Layers that are fitted: each learns in a process of its own while the others are marked."""
 
+import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,16 @@ class Fitted(Marked):
         while not (corpus / "shards" / shards[0].name / "marked.npy").exists() and time.monotonic() < end:
             time.sleep(0.01)
         (folder / "process").write_text(f"{os.getpid()} {vocabulary.size}")
+
+
+def threads_beside(folder: Path) -> int:
+    with annotation_processes(1, folder, "en", {}):
+        return threading.active_count()
+
+
+def test_a_process_that_works_alone_is_nobodys_to_end(english: Corpus) -> None:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(threads_beside, (english.folder / "tokenizer",)) == 1
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -97,12 +97,11 @@ def test_killed_at_ten_random_moments_a_build_ends_with_the_same_bytes(whole: An
     assert corpus_tree(output) == tree(corpus)
 
 
-def test_a_killed_build_leaves_no_process(whole: Any, tmp_path: Path) -> None:
-    words, _, _ = whole
-    settings = [f"shard_bytes={SETTINGS['shard_bytes']}", "layers.collocations.minimum_count=4"]
-    inputs = [word for path in words for word in ("--input", path)]
-    command = [sys.executable, "launch.py", "prepare", *inputs, "--output", tmp_path / "corpus", "--language", "en"]
-    build = psutil.Popen([*command, "--processes", "2", *settings], cwd=ROOT, stderr=subprocess.DEVNULL)
+def test_a_killed_build_leaves_no_process(tmp_path: Path) -> None:
+    # Many seconds of work, so that it is not done before it is killed.
+    texts = write_jsonl(tmp_path / "many.jsonl", [f"{number} {text}" for number in range(200) for text in sample_texts("en")])
+    command = [sys.executable, "launch.py", "prepare", "--input", texts, "--output", tmp_path / "corpus", "--language", "en"]
+    build = psutil.Popen([*command, "--processes", "2"], cwd=ROOT, stderr=subprocess.DEVNULL)
     # Two that annotate, the one that they are forked from, and Python's own that tracks resources.
     while len(processes := build.children(recursive=True)) < 4:
         assert build.poll() is None, "it was done too soon"
