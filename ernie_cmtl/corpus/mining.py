@@ -135,7 +135,7 @@ def word_blocks(
     places of the tokens are counted from.
     """
     # Words do not cross sentences, so each block of them stands alone, small enough to be made in memory that was used before.
-    cuts = np.searchsorted(sentence_offsets, np.arange(0, sentence_offsets[-1], _TOKENS_AT_ONCE))
+    cuts = np.searchsorted(sentence_offsets, np.arange(0, max(1, sentence_offsets[-1]), _TOKENS_AT_ONCE))
     for first, last in pairwise([*np.unique(cuts), len(sentence_offsets) - 1]):
         offsets = sentence_offsets[first : last + 1]
         block = slice(offsets[0], offsets[-1])

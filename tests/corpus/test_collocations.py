@@ -47,6 +47,24 @@ def make_words(sentences: Sentences) -> tuple[Words, int]:
     return words_of(np.array(tokens), np.array(starts, dtype=np.uint8), offsets, WORDLIKE), len(tokens)
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 40])
+def test_words_are_the_same_in_stretches_of_any_length(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(1)
+    names = list(SPELLING)
+    sentences = [[names[n] for n in chance.integers(len(names), size=chance.integers(1, 9))] for _ in range(30)]
+    whole, tokens = make_words(sentences)
+    assert tokens > 80
+    monkeypatch.setattr(mining, "_TOKENS_AT_ONCE", at_once)
+    cut, _ = make_words(sentences)
+    for name in ("starts", "hashes", "room"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name), err_msg=name)
+
+
+def test_a_run_without_tokens_has_no_words() -> None:
+    words = words_of(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64), WORDLIKE)
+    assert len(words.starts) == len(words.hashes) == len(words.room) == 0
+
+
 def runs(sentences: Sentences) -> list[tuple[int, list[int]]]:
     """The stretches of words that no sentence end and no symbol interrupts, each with the number of its first word."""
     found: list[tuple[int, list[int]]] = []

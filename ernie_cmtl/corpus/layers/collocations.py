@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 
 from ernie_cmtl.corpus.layers import FittedLayer
 from ernie_cmtl.corpus.manifest import Shard
-from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, joined, mine, word_blocks
+from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, joined, mine, word_blocks, words_of
 from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
 from ernie_cmtl.files import read_array, write_array, write_text
-from ernie_cmtl.records import Array, Vocabulary
+from ernie_cmtl.records import Array, IntArray, Vocabulary
 
 
 class Collocations(FittedLayer):
@@ -36,34 +36,33 @@ class Collocations(FittedLayer):
 
     def mark(self, folder: Path, shard: Path) -> npt.NDArray[np.uint8]:
         """Mark the lexicon's n-grams in a shard, longest match first."""
-        words, tokens = _shard_words(shard, np.asarray(read_array(folder / "wordlike.npy")), None, 1.0)
-        return Lexicon(np.asarray(read_array(folder / "lexicon.npy"))).spans(joined(words), tokens)
+        token_ids, word_starts, sentences = _text(shard)
+        words = words_of(token_ids, word_starts, sentences, np.asarray(read_array(folder / "wordlike.npy")))
+        return Lexicon(np.asarray(read_array(folder / "lexicon.npy"))).spans(words, len(token_ids))
 
 
 def _training_words(corpus: Path, shards: Sequence[Shard], wordlike: npt.NDArray[np.bool_], share: float) -> tuple[Words, Array]:
     """Return the words of a share of the training tokens of each shard, as one run, and the tokens."""
     parts: list[Words] = []
     ids: list[Array] = []
-    base = 0
+    start = 0
     for shard in shards:
         if shard.train.tokens:
-            words, tokens = _shard_words(corpus / "shards" / shard.name, wordlike, shard.train.sentences, share, base)
-            parts += words
-            ids.append(read_array(corpus / "shards" / shard.name / "token_ids.npy")[:tokens])
-            base += tokens
+            token_ids, word_starts, sentences = _text(corpus / "shards" / shard.name, shard.train.sentences, share)
+            parts += word_blocks(token_ids, word_starts, sentences, wordlike, start)
+            ids.append(token_ids)
+            start += len(token_ids)
     return joined(parts), np.concatenate(ids)
 
 
-def _shard_words(
-    folder: Path, wordlike: npt.NDArray[np.bool_], sentences: int | None, share: float, start: int = 0
-) -> tuple[list[Words], int]:
-    """Return the words of the first `sentences` of a shard, or of a share of their tokens, and the number of tokens."""
+def _text(folder: Path, sentences: int | None = None, share: float = 1.0) -> tuple[Array, Array, IntArray]:
+    """Return tokens, word starts and sentence offsets of the first `sentences` of a shard, or of a share of their tokens."""
     offsets = np.asarray(read_array(folder / "sentence_offsets.npy"))[: None if sentences is None else sentences + 1]
     if share < 1:
         offsets = offsets[: max(2, int(np.searchsorted(offsets, offsets[-1] * share, side="right")))]
     tokens = int(offsets[-1])
     token_ids, word_starts = (read_array(folder / f"{name}.npy")[:tokens] for name in ("token_ids", "word_starts"))
-    return list(word_blocks(token_ids, word_starts, offsets, wordlike, start)), tokens
+    return token_ids, word_starts, offsets
 
 
 def _wordlike(tokenizer: Tokenizer, vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
