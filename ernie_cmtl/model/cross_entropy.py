@@ -34,17 +34,17 @@ class _CrossEntropy(torch.autograd.Function):
         ctx: Any, states: Tensor, embeddings: Tensor, bias: Tensor, labels: Tensor, weights: Tensor, backward: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         losses, hits = torch.empty_like(weights), torch.empty_like(weights)
-        by_states, by_embeddings, by_bias = (torch.empty_like(t) for t in (states, embeddings, bias))
+        by_states, by_embeddings, by_bias = (torch.empty_like(t) if backward else t for t in (states, embeddings, bias))
         own_weights = weights.to(states.dtype)
         weighted = states * own_weights[:, None]
         at_once = max(1, _BYTES_AT_ONCE.get(states.device.type, 1 << 29) // (len(embeddings) * states.itemsize))
-        for first in range(0, len(states), at_once):
+        for first in range(0, max(1, len(states)), at_once):
             part = slice(first, first + at_once)
             scores = torch.addmm(bias, states[part], embeddings.T)
             largest = scores.amax(-1)
             right = scores.gather(1, labels[part, None]).squeeze(1)
             hits[part] = (right == largest).to(hits.dtype)
-            # In bf16 a share has 8 bits, which puts a loss, though no gradient, off by up to 0.004.
+            # In bf16 a share has 8 bits, which puts a loss off by up to 0.004; a gradient has no more bits anyway.
             shares = torch.softmax(scores, -1, out=scores)
             losses[part] = largest.to(losses.dtype) - right.to(losses.dtype) - shares.amax(-1).to(losses.dtype).log()
             if backward:

@@ -65,6 +65,15 @@ def test_without_gradient_it_makes_none(rows_at_once: int) -> None:
     torch.testing.assert_close(losses, plain(*given)[1].detach())
 
 
+def test_without_labels_there_is_no_gradient_to_speak_of() -> None:
+    given = inputs()
+    states, embeddings, bias, labels, weights = given
+    total, losses, _ = vocabulary_cross_entropy(states[:0], embeddings, bias, labels[:0], weights[:0])
+    assert float(total.detach()) == len(losses) == 0
+    for gradient in torch.autograd.grad(total, (embeddings, bias)):
+        assert not gradient.any()
+
+
 def test_autocast_computes_in_its_own_precision_and_returns_gradients_in_that_of_the_weights() -> None:
     given = inputs(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
