@@ -1,5 +1,7 @@
 """Chinese words and their parts of speech, found by jieba; a text whose tags were asked for is not cut again for its words."""
 
+from typing import Any
+
 import numpy as np
 
 from ernie_cmtl.records import IntArray
@@ -13,19 +15,21 @@ class Segmenter:
 
     def tagged(self, text: str) -> list[tuple[str, str]]:
         """Return the words of a text, each with its tag; words that the dictionary lacks are guessed."""
-        # Here, for its dictionary takes a tenth of a second of every process, whatever the language of its text.
-        import rjieba
-
-        found: list[tuple[str, str]] = rjieba.tag(text)
+        found: list[tuple[str, str]] = _jieba().tag(text)
         self._lengths[text] = _lengths([word for word, _ in found])
         return found
 
     def word_lengths(self, text: str) -> IntArray:
         """Return the characters of each word of a text: of the same words, whether it was tagged before or not; int64 [words]."""
-        import rjieba
-
         found = self._lengths.pop(text, None)
-        return _lengths(rjieba.cut(text)) if found is None else found
+        return _lengths(_jieba().cut(text)) if found is None else found
+
+
+def _jieba() -> Any:
+    # Its dictionary takes a tenth of a second, which a process without Chinese text need not wait for.
+    import rjieba
+
+    return rjieba
 
 
 def _lengths(words: list[str]) -> IntArray:
