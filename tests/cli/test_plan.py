@@ -107,6 +107,19 @@ def test_a_preset_masks_tokens_in_every_task_but_where_a_task_says_otherwise(tmp
     assert plain.stages == settings.stages
 
 
+def test_samples_that_are_shorter_than_rows_are_told_and_counted(tmp_path: Path) -> None:
+    data = {"row_length": 64, "rows": 8, "rows_per_group": 8}
+    short = data | {"row_length": 32, "rows": 16}
+    packed = config_of(tmp_path, preset=PRESET, data=data | {"maximum_length": 32})
+    assert "8 rows of 64 tokens a step, samples of up to 32" in " ".join(call(packed).stdout.split())
+    found = result_of(packed)
+    assert found["stages"][0]["maximum_length"] == 32
+    # Rows hold no more pairs of places than their samples do.
+    assert found["flops"] == result_of(config_of(tmp_path, preset=PRESET, data=short))["flops"]
+    assert found["flops"] < result_of(config_of(tmp_path, preset=PRESET, data=data))["flops"]
+    assert "samples of up to" not in call(config_of(tmp_path, preset=PRESET, data=data)).stdout
+
+
 def test_budgets_may_count_tokens(tmp_path: Path) -> None:
     stages = [
         {"name": "one", "budgets": {"knowledge_masking": 5000}},
