@@ -6,7 +6,6 @@
 --setup gpu_base, gpu_small and gpu_large take one GPU (not run yet: what is aimed at on an H200 is 505,000 tokens a second and an
 MFU of 30 % with gpu_base and the seven tasks, 2.5 times the Trainer in bf16).
 
-
 The peer trains `BertForMaskedLM` as the stock masked-language-model script does: texts joined and cut into full rows, 15 % of
 the tokens masked by `DataCollatorForLanguageModeling`, AdamW, clipping at 1, hidden dropout 0.1; its attention dropout is off, as
 ours is. On our side `--length` is that of the longest sample, in rows of 512, and the precision is what a run takes by itself.
@@ -60,8 +59,12 @@ SETUPS = {
     "gpu_large": Setup(24, 1024, 16, rows=256, rows_per_group=64),
 }
 MASKED = (
-    *("token_document_relation", "capitalization", "sentence_reordering"),
-    *("sentence_distance", "discourse_relation", "ir_relevance"),
+    "token_document_relation",
+    "capitalization",
+    "sentence_reordering",
+    "sentence_distance",
+    "discourse_relation",
+    "ir_relevance",
 )
 """Tasks that mask tokens of their text too, as the default preset lets them."""
 SIDES = {
@@ -106,12 +109,11 @@ def train_peer(corpus: Path, length: int, precision: str, steps: int, setup: Set
         started = ended = 0.0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step not in (setup.warmup, setup.warmup + steps):
+                return
             if setup.gpu:
                 torch.cuda.synchronize()
-            if state.global_step == setup.warmup:
-                self.started = time.perf_counter()
-            if state.global_step == setup.warmup + steps:
-                self.ended = time.perf_counter()
+            self.started, self.ended = self.ended, time.perf_counter()
 
     model = BertForMaskedLM(
         BertConfig(
@@ -186,6 +188,8 @@ def main() -> None:
     import transformers
 
     setup = SETUPS[given.setup]
+    if setup.gpu and not torch.cuda.is_available():
+        parser.error(f"--setup {given.setup} needs a GPU; accepted here: cpu")
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     device = torch.cuda.get_device_name() if setup.gpu else f"{platform.machine()}, {given.threads} thread(s)"
     print(f"{date.today()}, {device}, {versions}")
