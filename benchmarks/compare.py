@@ -21,6 +21,7 @@ from suite import Cell, load_scale, load_suite, make_cell
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.files import write_text
+from ernie_cmtl.sole_writer import sole_writer
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,7 +76,7 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
 
 def compare(given: argparse.Namespace) -> str:
     """Run the cells that were asked for, write table and plot, and return the table."""
-    suite, scale, output = load_suite(given.suite), load_scale(given.scale), given.output.resolve()
+    suite, scale, output = load_suite(given.suite), load_scale(given.scale), given.output.absolute()
     if unknown := sorted({*(given.cells or ()), *([given.baseline] if given.baseline else [])} - set(suite.cells)):
         raise UserError(f"unknown cell {unknown[0]!r}; accepted: {', '.join(suite.cells)}")
     if given.recipes and not given.data:
@@ -84,17 +85,19 @@ def compare(given: argparse.Namespace) -> str:
         scale["encoder"] = scale["encoder"] | {"init_from": given.init_from}
     per_step = scale["data"]["rows"] * scale["data"]["row_length"]
     steps = given.steps or (given.tokens // per_step if given.tokens else scale["steps"])
-    for folder in ("configs", "results", "runs"):
-        (output / folder).mkdir(parents=True, exist_ok=True)
     results = []
-    # Seed by seed, so that a suite that is broken off has whole comparisons.
-    for seed in given.seeds:
-        for name in given.cells or suite.cells:
-            cell = make_cell(suite, name, seed, scale, steps, output, given.corpus.resolve())
-            results.append(run_cell(cell, output, given))
     baseline = given.baseline or suite.baseline
-    table = markdown(f"{suite.title}, {given.scale}, {steps:,} steps", results, baseline)
-    write_text(output / "table.md", table)
+    # What is in `runs` is looked at by each run itself.
+    with sole_writer(output, ("configs", "results", "table.md"), foreign=("runs",)):
+        for folder in ("configs", "results", "runs"):
+            (output / folder).mkdir(exist_ok=True)
+        # Seed by seed, so that a suite that is broken off has whole comparisons.
+        for seed in given.seeds:
+            for name in given.cells or suite.cells:
+                cell = make_cell(suite, name, seed, scale, steps, output, given.corpus.resolve())
+                results.append(run_cell(cell, output, given))
+        table = markdown(f"{suite.title}, {given.scale}, {steps:,} steps", results, baseline)
+        write_text(output / "table.md", table)
     if given.plot:
         plot(results, baseline, given.plot)
     return table

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.files import new_file
 
 try:
     from scipy.stats import t as student
@@ -137,4 +138,5 @@ def plot(results: Sequence[Mapping[str, Any]], baseline: str, path: Path) -> Non
                 axes.errorbar([mean], [place], xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=3)
         axes.set_yticks(range(len(others)), others, fontsize=8)
         axes.invert_yaxis()
-    figure.savefig(path)
+    with new_file(path) as stream:
+        figure.savefig(stream, format=path.suffix.removeprefix(".") or "png")

@@ -1,32 +1,65 @@
-"""Files written so that a name stands for a complete file or for none, and their hashes."""
+"""Files written so that a name stands for a complete file or for none, and their hashes.
+
+Nothing here follows a symbolic link to write or to remove: a folder may come from somebody else, or be shared with others.
+"""
 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Array
 
+PARTIAL = ".partial"
+"""Ending of the name that a file or folder has until it is complete."""
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name, in place of an older file or link, once the block has ended without an error."""
+    partial = _partial(path)
+    # A broken write has left it, or somebody has put a link there: what the link leads to stays.
+    partial.unlink(missing_ok=True)
+    try:
+        with open(partial, "xb", opener=_not_following) as stream:
+            yield stream
+        _rename(partial, path)
+    except BaseException:
+        # On a full disk it would take the room that others need.
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file for writing at its end, without a buffer.
+
+    Raises:
+        OSError: It cannot be written, or is a symbolic link.
+    """
+    return open(path, "ab", buffering=0, opener=_not_following)
+
+
+def _not_following(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW, 0o666)
+
 
 def write_array(path: Path, array: Array) -> str:
     """Write an array as `.npy`, all or nothing, and return the SHA-256 of the file."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
+    with new_file(path) as stream:
         np.lib.format.write_array(stream, array, allow_pickle=False)
-    found = file_hash(partial)
-    _rename(partial, path)
-    return found
+    return file_hash(path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text, all or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    _rename(partial, path)
+    with new_file(path) as stream:
+        stream.write(text.encode())
 
 
 def read_array(path: Path) -> Array:
@@ -56,10 +89,42 @@ def write_problem(path: Path, error: OSError) -> str:
 
 def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
     """Make a folder, all or nothing: it gets its name once it is filled."""
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
+    remove_folder(partial)
     partial.mkdir(parents=True)
     fill(partial)
     _rename(partial, path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, if it is there.
+
+    Raises:
+        UserError: It is a symbolic link, or no folder.
+    """
+    refuse_link(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is no folder; remove it yourself if it is not needed")
+    if path.exists():
+        # Links below are removed themselves, never what they lead to.
+        shutil.rmtree(path)
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse a path that is a symbolic link.
+
+    Raises:
+        UserError: It is one; the message says where it leads.
+    """
+    if path.is_symlink():
+        raise UserError(
+            f"{path} is a symbolic link to {path.readlink()}; nothing is written or removed through links: "
+            "name its target, or remove the link"
+        )
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL)
 
 
 def _rename(partial: Path, path: Path) -> None:

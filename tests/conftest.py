@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build import Reporter, prepare
+from ernie_cmtl.corpus.build import prepare
+from ernie_cmtl.corpus.progress import Reporter
 from ernie_cmtl.corpus.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 from ernie_cmtl.corpus.store import Corpus

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ernie_cmtl", "pretrain_tasks")
 LONGEST_FILE = 300
 
-BOTTOM = {"errors", "files", "randomness", "records", "redaction"}
+BOTTOM = {"errors", "files", "randomness", "records", "redaction", "sole_writer"}
 CONTRACT = BOTTOM | {"task"}
 TRAINED = CONTRACT | {"data", "model", "scheduling"}
 JUDGED = TRAINED | {"training"}
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redaction": set(),
     "errors": {"redaction"},
     "files": {"errors", "records"},
+    "sole_writer": {"errors", "files"},
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},

@@ -3,9 +3,8 @@
 Each step leaves whole files behind or none, and is passed over when they are there: a build that was broken off goes on.
 """
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,10 +17,11 @@ import numpy.typing as npt
 from ernie_cmtl.corpus.add_labelled import add_labelled, read_table
 from ernie_cmtl.corpus.fitted import add_fitted_layers, mark_rows
 from ernie_cmtl.corpus.layers import FittedLayer, TextLayer
-from ernie_cmtl.corpus.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
+from ernie_cmtl.corpus.manifest import MANIFEST, PARTS, REJECTS, STRUCTURE, Addition, LabelledTable, Manifest, Shard
 from ernie_cmtl.corpus.processes import Processes, annotation_processes
+from ernie_cmtl.corpus.progress import Progress, Reporter
 from ernie_cmtl.corpus.relayer import add_text_layers
-from ernie_cmtl.corpus.request import Request, begin, changed_files, give_up
+from ernie_cmtl.corpus.request import Request, begin, changed_files, check_unchanged, give_up
 from ernie_cmtl.corpus.scan import HeldoutRule, Scan, SeenTexts, TextSample, scan
 from ernie_cmtl.corpus.scripts import letters_by_script
 from ernie_cmtl.corpus.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
@@ -31,23 +31,11 @@ from ernie_cmtl.corpus.summary import summary
 from ernie_cmtl.corpus.titles import TITLES, title_rows
 from ernie_cmtl.corpus.tokenizer import TokenizerFacts, load_tokenizer, raw_text_tokenizer, train_wordpiece
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import file_hash, read_array, write_folder, write_text
+from ernie_cmtl.files import file_hash, new_file, read_array, remove_folder, write_folder, write_text
+from ernie_cmtl.sole_writer import sole_writer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass
-class Progress:
-    """How far a stage is; handed to the reporter after each piece of work."""
-
-    stage: str
-    done: int
-    total: int
-    documents: int = 0
-
-
-Reporter = Callable[[Progress], None]
 
 
 @dataclass
@@ -84,13 +72,25 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
     restart: give up an unfinished build in the folder, whatever it was for.
 
     Raises:
-        UserError: An unfinished build of something else, no usable text, or text that changed while it was read.
+        UserError: An unfinished build of something else, another process that writes in the folder, a symbolic link in it, no
+            usable text, or text that changed while it was read.
     """
-    if request.base:
-        Corpus(request.folder).verify()
-    for table in request.config.labelled.values():
-        read_table(table)
-    build = _Build(request, report, begin(request, restart))
+    with sole_writer(request.folder, PARTS) as writer:
+        check_unchanged(request)
+        if request.base:
+            Corpus(request.folder).verify()
+        for table in request.config.labelled.values():
+            read_table(table)
+        build = _Build(request, report, begin(request, restart))
+        manifest = _built(build, processes)
+        writer.check()
+        _finish(build, manifest)
+    return summary(manifest, build.folder, build.seconds, request.config.warn_unknown_rate)
+
+
+def _built(build: _Build, processes: int) -> Manifest:
+    """Make all that is asked for and not there yet, and describe the corpus."""
+    request = build.request
     providers = {name: layer for name, layer in request.layers.items() if isinstance(layer, TextLayer)}
     with annotation_processes(processes, build.folder / "tokenizer", request.language, providers) as workers:
         try:
@@ -119,9 +119,7 @@ def prepare(request: Request, processes: int, report: Reporter, restart: bool = 
                 tables |= _labelled(build, token_type, workers)
             if changed := _changed(build):
                 raise changed
-    manifest = _manifest(build, found, shards, tables, tokenizer)
-    _finish(build, manifest)
-    return summary(manifest, build.folder, build.seconds, request.config.warn_unknown_rate)
+    return _manifest(build, found, shards, tables, tokenizer)
 
 
 def _tell(build: _Build, stage: str, total: int, done: int, documents: int) -> None:
@@ -181,8 +179,7 @@ def _save_given(folder: Path, name_or_path: str) -> TokenizerFacts:
 
 
 def _save(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> TokenizerFacts:
-    for left_over in ("tokenizer", "tokenizer.partial"):
-        shutil.rmtree(folder / left_over, ignore_errors=True)
+    remove_folder(folder / "tokenizer")
     write_folder(folder / "tokenizer", lambda path: tokenizer.save_pretrained(str(path)))
     return TokenizerFacts.of(tokenizer)
 
@@ -191,8 +188,6 @@ def _new_shards(build: _Build, found: Scan, token_type: npt.DTypeLike, unknown_i
     """Annotate the text that is not in a finished shard yet, and return all shards of it."""
     request = build.request
     folder = build.folder / "shards"
-    for left_over in folder.glob("*.partial"):
-        shutil.rmtree(left_over)
     tokenizer = raw_text_tokenizer(build.folder / "tokenizer") if request.keeps_titles else None
     before = len(build.base_shards)
     shards = finished_shards(folder, before)
@@ -249,7 +244,6 @@ def _labelled(build: _Build, token_type: npt.DTypeLike, workers: Processes) -> d
     for name, table in config.labelled.items():
         rule = HeldoutRule(config.heldout_fraction, config.heldout_minimum)
         folder = build.folder / "labelled" / name
-        shutil.rmtree(folder.with_name(name + ".partial"), ignore_errors=True)
         found[name] = add_labelled(folder, table, rule, token_type, workers)
         mark_rows(build.folder, build.request.layers, found[name], folder)
     return found
@@ -291,8 +285,8 @@ def _manifest(
 def _finish(build: _Build, manifest: Manifest) -> None:
     """Write the reject log and the manifest, which makes the folder a corpus."""
     logs = (build.folder / "shards" / shard.name / "rejects.jsonl" for shard in manifest.shards)
-    with (build.folder / "rejects.jsonl").open("wb") as stream:
+    with new_file(build.folder / REJECTS) as stream:
         for log in logs:
             stream.write(log.read_bytes())
-    write_text(build.folder / "manifest.json", manifest.model_dump_json(indent=1))
-    shutil.rmtree(build.request.state)
+    write_text(build.folder / MANIFEST, manifest.model_dump_json(indent=1))
+    remove_folder(build.request.state)

@@ -1,6 +1,5 @@
 """Layers that are fitted on the training split, frozen, and marked in every shard."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,7 +48,6 @@ class _Fitter:
 
     def __call__(self, folder: Path) -> None:
         if not folder.exists():
-            shutil.rmtree(folder.with_name(folder.name + ".partial"), ignore_errors=True)
             write_folder(folder, partial(self.layer.fit, shards=self.shards, corpus=self.corpus, vocabulary=self.vocabulary))
 
 

@@ -13,6 +13,9 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 
 FORMAT = 3
+MANIFEST, REJECTS = "manifest.json", "rejects.jsonl"
+PARTS = (MANIFEST, REJECTS, "building", "tokenizer", "shards", "fitted", "labelled")
+"""What a corpus folder holds."""
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, Split] = ("train", "heldout")
 STRUCTURE = ("token_ids", "sentence_offsets", "document_offsets", "digests")
@@ -188,10 +191,10 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         UserError: There is none, it is damaged, or it is of another format.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     if not path.is_file():
         unfinished = "; a build was begun there: finish it with the same command" if (folder / "building").exists() else ""
-        raise UserError(f"no corpus at {folder}: manifest.json is missing; make one with the verb prepare{unfinished}")
+        raise UserError(f"no corpus at {folder}: {MANIFEST} is missing; make one with the verb prepare{unfinished}")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ernie_cmtl.corpus.add_labelled import LabelledConfig
 from ernie_cmtl.corpus.layers import Layer, find_layer
-from ernie_cmtl.corpus.manifest import Manifest, read_manifest
+from ernie_cmtl.corpus.manifest import MANIFEST, Manifest, read_manifest
 from ernie_cmtl.corpus.readers import FileInput, ReaderConfig
 from ernie_cmtl.corpus.sources import SourceInput, check_mixture, find_sources
 from ernie_cmtl.corpus.titles import TITLES
 from ernie_cmtl.corpus.tokenizer import TokenizerConfig
+from ernie_cmtl.corpus.unfinished import STATE, clear, has_shards, is_unfinished, read_record, write_record
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import write_text
 from ernie_cmtl.records import Language
+from ernie_cmtl.sole_writer import contents
 
-STATE = "building"
-"""Folder inside the corpus that holds the state of a build until it is done."""
 _OF_EVERY_LANGUAGE = ("collocations", "document_counts", "inverse_document_frequency", "discourse_markers", "retrieved")
 DEFAULT_LAYERS: Mapping[Language, tuple[str, ...]] = {
     "en": ("capitalized_names", *_OF_EVERY_LANGUAGE),
@@ -118,9 +116,9 @@ def new_corpus(words: Sequence[str], folder: Path, language: Language, config: P
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file; name a folder")
-    if (folder / "manifest.json").exists():
+    if (folder / MANIFEST).exists():
         raise UserError(f"{folder} holds a corpus already; add to it with --corpus {folder}, or choose another --output")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_dir():
+    if contents(folder) and not is_unfinished(folder):
         raise UserError(f"{folder} is not empty and no build of a corpus; choose another --output")
     inputs = _inputs(words, folder)
     if not inputs:
@@ -198,27 +196,36 @@ def make_layer(name: str, options: Mapping[str, Any], language: Language) -> Lay
         raise UserError(f"layers.{name}: {'; '.join(problems)}; options are {accepted}") from error
 
 
+def check_unchanged(request: Request) -> None:
+    """Refuse a corpus that another process has made, or added to, since the request was made.
+
+    Raises:
+        UserError: It has.
+    """
+    there = (request.folder / MANIFEST).exists()
+    now = read_manifest(request.folder) if there else None
+    if now != request.base:
+        raise UserError(f"corpus {request.folder} was changed by another process meanwhile; repeat the command")
+
+
 def begin(request: Request, restart: bool) -> dict[str, Any]:
     """Take the folder for a build, a new one or one that was broken off, and return what was asked for.
 
     Raises:
         UserError: The folder holds an unfinished build of something else, and `restart` does not give it up.
     """
-    path = request.state / "request.json"
     asked: dict[str, Any] = json.loads(json.dumps(request.describe()))
-    if path.is_file() and not restart:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before == asked:
-            return asked
-        # What has not finished a shard yet is no loss.
-        if _unfinished(request):
-            raise UserError(
-                f"{request.folder} holds an unfinished build with other {_difference(before, asked)}; "
-                "finish it with the command that began it, or give it up with --restart"
-            )
-    _clear(request)
-    request.state.mkdir(parents=True)
-    write_text(path, json.dumps(asked, ensure_ascii=False, indent=1))
+    before = None if restart else read_record(request.folder)
+    if before == asked:
+        return asked
+    # What has not finished a shard yet is no loss.
+    if before is not None and has_shards(request.folder, request.base):
+        raise UserError(
+            f"{request.folder} holds an unfinished build with other {_difference(before, asked)}; "
+            "finish it with the command that began it, or give it up with --restart"
+        )
+    clear(request.folder, request.base)
+    write_record(request.folder, asked)
     return asked
 
 
@@ -234,17 +241,8 @@ def changed_files(asked: dict[str, Any], request: Request) -> list[str]:
 
 def give_up(request: Request) -> None:
     """Leave a folder as it was before a build that came to nothing: one without a finished shard."""
-    if not _unfinished(request):
-        _clear(request)
-        if not any(request.folder.iterdir()):
-            request.folder.rmdir()
-
-
-def _unfinished(request: Request) -> bool:
-    """Tell whether a build that was broken off has left shards."""
-    known = {shard.name for shard in request.base.shards} if request.base else set()
-    folders = (request.folder / "shards").glob("*")
-    return any(folder.name not in known and folder.suffix != ".partial" for folder in folders)
+    if not has_shards(request.folder, request.base):
+        clear(request.folder, request.base)
 
 
 def _difference(before: Any, asked: Any, path: str = "") -> str:
@@ -258,25 +256,3 @@ def _difference(before: Any, asked: Any, path: str = "") -> str:
         changed = [row[1] for row in [*asked, *before] if row not in before or row not in asked]
         return f"inputs ({', '.join(dict.fromkeys(changed))})"
     return f"{path} ({before!r}, not {asked!r})"
-
-
-def _clear(request: Request) -> None:
-    """Remove what an unfinished build left in the folder, and nothing that belongs to the corpus."""
-    base = request.base
-    shards = {shard.name for shard in base.shards} if base else set()
-    arrays = {f"{name}.npy" for shard in base.shards for name in shard.hashes} if base else set()
-    for folder in (request.folder / "shards").glob("*"):
-        if folder.name not in shards:
-            shutil.rmtree(folder)
-    for name in shards:
-        for file in (request.folder / "shards" / name).glob("*.npy*"):
-            if file.name not in arrays:
-                file.unlink()
-    for parent, kept in (("fitted", base.layer_options if base else {}), ("labelled", base.labelled if base else {})):
-        for folder in (request.folder / parent).glob("*"):
-            if folder.name not in kept:
-                shutil.rmtree(folder)
-    if base is None:
-        for name in ("tokenizer", "tokenizer.partial", "shards", "fitted", "labelled"):
-            shutil.rmtree(request.folder / name, ignore_errors=True)
-    shutil.rmtree(request.state, ignore_errors=True)

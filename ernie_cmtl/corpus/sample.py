@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from ernie_cmtl.files import write_text
+
 
 def sample_documents(language: str) -> Iterator[tuple[str, str]]:
     """Yield (title, text) of the sample documents of a language."""
@@ -27,7 +29,7 @@ def main() -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     rows = ({"title": title, "text": text} for title, text in sample_documents(arguments.language))
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    arguments.output.write_text("".join(lines), encoding="utf-8")
+    write_text(arguments.output, "".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Export to transformers: stock Ernie classes load it, with the pooler, and it is checked by doing so."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM, ErnieConfig, ErnieForMaskedLM, PreTrainedTokenizerBase
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.export.folder import export_folder
 from ernie_cmtl.model.encoder import task_rows
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.pretrained import quiet_loading
@@ -72,34 +71,30 @@ def export_huggingface(
     Returns the path and the largest difference of a logit between what was trained and what loads.
 
     Raises:
-        UserError: The output folder is not free.
+        UserError: The output folder holds what no export wrote, or another process writes there.
         RuntimeError: The reloaded model is not the one that was exported.
     """
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file; name a folder")
-    if output.exists() and any(output.iterdir()) and not (output / "pretraining.json").is_file():
-        raise UserError(f"{output} is not empty and no earlier export; choose another --output")
-    partial = output.with_name(f".partial-{output.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    config, state = stock_config(model), stock_state(model)
-    config.save_pretrained(partial)
-    save_file(state, partial / "model.safetensors", metadata={"format": "pt"})
-    tokenizer.model_max_length = config.max_position_embeddings
-    tokenizer.save_pretrained(partial)
+    with export_folder(output) as folder:
+        config, state = stock_config(model), stock_state(model)
+        config.save_pretrained(folder)
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        tokenizer.model_max_length = config.max_position_embeddings
+        tokenizer.save_pretrained(folder)
+        if weights := _head_weights(model):
+            save_file(weights, folder / "pretraining_heads.safetensors")
+        _write_card(folder, output.absolute().name, config, about)
+        difference = _verify(folder, config, state, tokenizer)
+    return {"path": str(output), "format": "hf", "max_abs_logit_difference": difference}
+
+
+def _head_weights(model: MultiTaskModel) -> dict[str, Tensor]:
+    """Return the weights of the heads that the stock class has no place for."""
     heads = {name: head for name, head in model.heads.items() if name != MASKED_TOKEN}
-    weights = {
+    return {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, head in heads.items()
         for key, value in head.state_dict().items()
     }
-    if weights:
-        save_file(weights, partial / "pretraining_heads.safetensors")
-    _write_card(partial, output.name, config, about)
-    difference = _verify(partial, config, state, tokenizer)
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
-    return {"path": str(output), "format": "hf", "max_abs_logit_difference": difference}
 
 
 def _write_card(folder: Path, name: str, config: ErnieConfig, about: dict[str, Any]) -> None:

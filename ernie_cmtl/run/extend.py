@@ -7,11 +7,13 @@ from pathlib import Path
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.folder import FOREIGN, PARTS
 from ernie_cmtl.run.resume import first_stages, resume_point
 from ernie_cmtl.run.saved import saved_config
 from ernie_cmtl.scheduling.extend import extending_budgets
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.settings import validate
+from ernie_cmtl.sole_writer import refuse_links
 from ernie_cmtl.training.checkpoint import check_checkpoint, checkpoints, load_state
 
 
@@ -38,6 +40,7 @@ def extended_config(folder: Path, extension: Extension) -> RunConfig:
     Raises:
         UserError: It is no run folder or not finished, its checkpoint is damaged, or task, budget, settings or corpus do not fit.
     """
+    refuse_links(folder, PARTS, FOREIGN)
     config = saved_config(folder).model_copy(update={"run": folder})
     found = checkpoints(folder / "checkpoints")
     if found:

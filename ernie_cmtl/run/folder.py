@@ -1,6 +1,9 @@
 """What the folder of a run says of its settings and its corpus."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.config import RunConfig
@@ -10,6 +13,31 @@ from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.settings import dump
+from ernie_cmtl.sole_writer import SoleWriter, sole_writer
+from ernie_cmtl.training.workers import Workers
+
+PARTS = ("config.yaml", "corpus.json", "metrics.jsonl", "retention.csv", "tracker_id", "checkpoints", "tensorboard", "export")
+"""What a run folder holds."""
+FOREIGN = ("wandb",)
+"""What trackers write there in their own ways, links among them."""
+
+
+@contextmanager
+def sole_run(folder: Path, workers: Workers) -> Iterator[Callable[[], None]]:
+    """Be the only run in a folder; yields what makes sure of it before something is written, on the main worker.
+
+    Raises:
+        UserError: Another process trains there, or a part of the folder is a symbolic link; every worker raises.
+    """
+    writers: list[SoleWriter] = []
+
+    def check() -> None:
+        for writer in writers:
+            writer.check()
+
+    with ExitStack() as held:
+        workers.on_main(lambda: writers.append(held.enter_context(sole_writer(folder, PARTS, FOREIGN))))
+        yield check
 
 
 def resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
-from ernie_cmtl.run.folder import resolved, write_settings
+from ernie_cmtl.run.folder import resolved, sole_run, write_settings
 from ernie_cmtl.run.guard import Guard, finite, new_spikes, skipped_by_task
 from ernie_cmtl.run.progress import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, resume_point
@@ -81,15 +81,22 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     """Train a run to its end, or until it is asked to stop or its time is up, and return what the verb reports.
 
     Raises:
-        UserError: A setting, task or corpus that does not fit, or a run folder that belongs to another run.
+        UserError: A setting, task or corpus that does not fit, or a run folder that belongs to another run, that another process
+            trains in, or that a symbolic link stands in.
     """
     started = time.monotonic()
-    run = Run(config)
-    check_installed(config.training.trackers)
     training = config.training
+    check_installed(training.trackers)
     timeout, reduced = training.worker_timeout_seconds, training.reduce_precision
     workers = Workers(training.precision, training.trackers, config.run, timeout, reduced, training.sharding)
     config.check_workers(workers.count)
+    with sole_run(config.run, workers) as check_folder:
+        return _pretrain(Run(config), observer, workers, started, check_folder)
+
+
+def _pretrain(run: Run, observer: Observer, workers: Workers, started: float, check_folder: Callable[[], None]) -> dict[str, Any]:
+    """Train a run in a folder that is its alone; started: on the clock of `time.monotonic`."""
+    config = run.config
     damaged = pass_over_damaged(run, workers)
     ledger, about = resume_point(run)
     model = run.new_model()
@@ -100,7 +107,7 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     if ledger.step:
         load_newest(run, model, trainer.optimizer)
     heldout_streams = run.streams("heldout")
-    saving = Saving(run, resolved(config, model), workers)
+    saving = Saving(run, resolved(config, model), workers, check_folder)
     guard = Guard(run, workers, ledger)
     feedback = Feedback(config, run.table)
     part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard, ledger.step)

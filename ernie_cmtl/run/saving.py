@@ -1,6 +1,7 @@
 """The checkpoints of a run: room for them, when one is due, what is said in it, and how a damaged one is passed over."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,8 @@ class Saving:
     settings: RunConfig
     """As they stand in the checkpoints: with the encoder's real sizes."""
     workers: Workers
+    check_folder: Callable[[], None] = lambda: None
+    """Raises where another process has taken the run folder over."""
     background: Background = field(default_factory=Background)
 
     @property
@@ -94,6 +97,7 @@ class Saving:
         return self.run.config.training.asynchronous_checkpoints
 
     def _write(self, state: Snapshot) -> None:
+        self.check_folder()
         save_checkpoint(self.folder, state, self.run.config.training.keep_checkpoints, self.pinned)
 
     def settle(self) -> None:

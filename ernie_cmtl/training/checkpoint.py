@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import file_hash, sync
+from ernie_cmtl.files import file_hash, remove_folder, sync
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.training.optimizer import Optimizers
 from ernie_cmtl.training.sharding import gathered, placed
@@ -87,7 +87,7 @@ def _write(folder: Path, state: Snapshot) -> Path:
     target = folder / f"step-{state.ledger.step}"
     # What a broken save has left.
     for left in (*folder.glob(".partial-*"), *folder.glob(".removed-*")):
-        shutil.rmtree(left)
+        remove_folder(left)
     partial = _partial(folder, state.ledger.step)
     partial.mkdir(parents=True)
     save_file(state.weights, partial / _WEIGHTS)
@@ -162,7 +162,7 @@ def set_aside_damaged(folder: Path) -> list[str]:
         raise UserError(f"no checkpoint in {folder} is intact: {'; '.join(problems.values())}")
     for checkpoint in problems:
         aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_folder(aside)
         checkpoint.rename(aside)
     return list(problems.values())
 

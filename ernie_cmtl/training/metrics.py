@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import write_problem, write_text
+from ernie_cmtl.files import open_to_append, write_problem, write_text
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class MetricsLog:
         try:
             self._drop_after(resumed_at)
             # Without a buffer, which would lose lines where the disk takes a part of it.
-            self._stream = self._path.open("ab", buffering=0)
+            self._stream = open_to_append(self._path)
         except OSError as error:
             raise UserError(write_problem(self._path, error)) from error
 

@@ -13,8 +13,8 @@ import pytest
 from transformers import BertTokenizer
 
 from ernie_cmtl.corpus import shards
-from ernie_cmtl.corpus.build import Progress
 from ernie_cmtl.corpus.manifest import Split
+from ernie_cmtl.corpus.progress import Progress
 from ernie_cmtl.corpus.scan import split_hash, text_digest
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.corpus.tokenizer import SPECIAL_TOKENS, raw_text_tokenizer

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from ernie_cmtl.corpus import compression
-from ernie_cmtl.corpus.build import Progress
+from ernie_cmtl.corpus.progress import Progress
 from ernie_cmtl.corpus.readers import FileInput, ReaderConfig, read_documents
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError

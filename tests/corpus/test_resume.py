@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from ernie_cmtl.corpus import shards
-from ernie_cmtl.corpus.build import Progress, prepare
+from ernie_cmtl.corpus.build import prepare
+from ernie_cmtl.corpus.progress import Progress
 from ernie_cmtl.corpus.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store import Corpus
 from ernie_cmtl.errors import UserError

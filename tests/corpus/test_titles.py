@@ -12,8 +12,9 @@ import pytest
 from pyarrow import parquet
 
 from ernie_cmtl.corpus import shards
-from ernie_cmtl.corpus.build import Progress, prepare
+from ernie_cmtl.corpus.build import prepare
 from ernie_cmtl.corpus.manifest import SPLITS
+from ernie_cmtl.corpus.progress import Progress
 from ernie_cmtl.corpus.readers import ReaderConfig, find_inputs, read_documents
 from ernie_cmtl.corpus.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store import Corpus

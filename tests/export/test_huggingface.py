@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +220,17 @@ def test_the_card_names_each_task_its_row_and_its_held_out_loss(exported: Path) 
 
 def test_nothing_in_the_export_is_a_pickle(exported: Path) -> None:
     found = {path.suffix for path in exported.rglob("*") if path.is_file()}
-    assert found <= {".json", ".safetensors", ".md", ".txt"}
+    assert found <= {".json", ".safetensors", ".md", ".txt", ""}
+    assert [path.name for path in exported.rglob("*") if not path.suffix] == ["SHA256SUMS"]
     assert not [name for name, data in contents(exported).items() if data[:2] in (b"PK", b"\x80\x02", b"\x80\x04")]
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work", encoding="utf-8")
-    with pytest.raises(UserError, match="thesis is not empty and no earlier export; choose another --output"):
+    with pytest.raises(
+        UserError, match="thesis is not empty and no earlier export: it has no SHA256SUMS; choose another --output"
+    ):
         export_run(run_folder, tmp_path / "thesis", None)
     assert contents(tmp_path) == {"thesis/chapter.txt": b"years of work"}
 
@@ -242,14 +246,30 @@ def test_exporting_again_replaces_the_first_export(run_folder: Path, tmp_path: P
     output = tmp_path / "new" / "model"
     export_run(run_folder, output, 8)
     earlier = contents(output)
-    (output / "leftover.txt").write_text("of the first export", encoding="utf-8")
+    (output / "notes.txt").write_text("a person's", encoding="utf-8")
     export_run(run_folder, output, 12)
     later = contents(output)
-    assert set(later) == set(earlier)
+    assert set(later) == {*earlier, "notes.txt"}
+    assert later["notes.txt"] == b"a person's"
     assert later["model.safetensors"] != earlier["model.safetensors"]
     assert json.loads(earlier["pretraining.json"])["steps"] == 8
     assert json.loads(later["pretraining.json"])["steps"] == 12
     assert [path.name for path in output.parent.iterdir()] == ["model"]
+
+
+def test_the_sums_of_an_export_are_those_of_its_files(exported: Path) -> None:
+    found = dict(reversed(line.split("  ")) for line in (exported / "SHA256SUMS").read_text().splitlines())
+    assert found == {name: sha256(data).hexdigest() for name, data in contents(exported).items() if name != "SHA256SUMS"}
+
+
+def test_an_export_to_the_working_directory_has_its_name(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    export_run(run_folder, Path(), 8)
+    assert "# model" in (tmp_path / "model" / "README.md").read_text()
+    assert AutoModel.from_pretrained(tmp_path / "model").config.num_hidden_layers == 2
 
 
 def test_an_export_that_fails_its_check_leaves_the_earlier_one_in_place(
