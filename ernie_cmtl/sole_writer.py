@@ -90,6 +90,8 @@ def refuse_links(folder: Path, parts: Collection[str], foreign: Collection[str] 
         UserError: It names the link and where it leads.
     """
     ours = {name + ending for name in parts for ending in ("", PARTIAL)}
+    if not folder.is_dir():
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name in ours or entry.name in foreign:

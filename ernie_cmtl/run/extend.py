@@ -8,7 +8,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.folder import FOREIGN, PARTS
-from ernie_cmtl.run.resume import first_stages, resume_point
+from ernie_cmtl.run.resume import first_stages, newest_state, resume_point
 from ernie_cmtl.run.saved import saved_config
 from ernie_cmtl.scheduling.extend import extending_budgets
 from ernie_cmtl.scheduling.stages import StageTable
@@ -54,7 +54,8 @@ def extended_config(folder: Path, extension: Extension) -> RunConfig:
             f"run {folder} is not finished, it stands at step {step} of {steps}: "
             f"train it to its end with the verb pretrain and {folder / 'config.yaml'}"
         )
-    resume_point(Run(extended))
+    run = Run(extended)
+    resume_point(run, newest_state(run))
     return extended
 
 

@@ -15,6 +15,7 @@ from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
 from ernie_cmtl.evaluation.retention import START
 from ernie_cmtl.records import Ledger
+from ernie_cmtl.run.agreement import check_agreement, state_of_main
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.describe import reallocation
 from ernie_cmtl.run.feedback import Feedback
@@ -86,47 +87,59 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     """
     started = time.monotonic()
     training = config.training
-    check_installed(training.trackers)
     timeout, reduced = training.worker_timeout_seconds, training.reduce_precision
     workers = Workers(training.precision, training.trackers, config.run, timeout, reduced, training.sharding)
-    config.check_workers(workers.count)
-    with sole_run(config.run, workers) as check_folder:
-        return _pretrain(Run(config), observer, workers, started, check_folder)
-
-
-def _pretrain(run: Run, observer: Observer, workers: Workers, started: float, check_folder: Callable[[], None]) -> dict[str, Any]:
-    """Train a run in a folder that is its alone; started: on the clock of `time.monotonic`."""
-    config = run.config
-    damaged = pass_over_damaged(run, workers)
-    ledger, about = resume_point(run)
-    model = run.new_model()
-    spikes = new_spikes(run, workers, about)
-    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed, spikes)
-    if config.training.max_hours is not None:
-        trainer.deadline = started + 3600 * config.training.max_hours
-    if ledger.step:
-        load_newest(run, model, trainer.optimizer)
-    heldout_streams = run.streams("heldout")
-    saving = Saving(run, resolved(config, model), workers, check_folder)
-    guard = Guard(run, workers, ledger)
-    feedback = Feedback(config, run.table)
-    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard, ledger.step)
-    if about:
-        part.feedback.load(about["feedback"])
-    workers.on_main(lambda: write_settings(run, saving.settings))
-    saving.check_space(model, ledger.step)
+    parts: list[_Part] = []
     try:
-        with stop_on_signal(trainer):
-            return _train(part, ledger, about, damaged)
+        workers.on_each(lambda: check_installed(training.trackers))
+        workers.on_each(lambda: config.check_workers(workers.count))
+        with sole_run(config.run, workers) as check_folder:
+            return _pretrain(Run(config), observer, workers, started, check_folder, parts.append)
     except RuntimeError as raised:
         error = raised
         # Its frames hold the wrapper, which has to be let go of before the group is left.
         traceback.clear_frames(raised.__traceback__)
     finally:
+        workers.close()
+    raise workers.lost(error, _place(parts[0]) if parts else "the start of the run") or error
+
+
+def _pretrain(
+    run: Run,
+    observer: Observer,
+    workers: Workers,
+    started: float,
+    check_folder: Callable[[], None],
+    assembled: Callable[[_Part], None],
+) -> dict[str, Any]:
+    """Train a run in a folder that is its alone; started: on the clock of `time.monotonic`; assembled: gets its parts."""
+    config = run.config
+    damaged = pass_over_damaged(run, workers)
+    state = state_of_main(run, workers)
+    ledger, about = workers.on_each(lambda: resume_point(run, state))
+    feedback = Feedback(config, run.table)
+    if about:
+        feedback.load(about["feedback"])
+    check_agreement(run, workers, ledger, feedback.plan)
+    model = workers.on_each(run.new_model)
+    spikes = new_spikes(run, workers, about)
+    trainer = Trainer(model, run.instances, config.optimizer, workers, run.table, config.seed, spikes)
+    if config.training.max_hours is not None:
+        trainer.deadline = started + 3600 * config.training.max_hours
+    if ledger.step:
+        load_newest(run, model, trainer.optimizer, about, workers)
+    saving = Saving(run, resolved(config, model), workers, check_folder)
+    guard = Guard(run, workers, ledger)
+    part = _Part(run, workers, trainer, saving, config.run, observer, run.streams("heldout"), feedback, guard, ledger.step)
+    assembled(part)
+    try:
+        workers.on_main(lambda: write_settings(run, saving.settings))
+        saving.check_space(model, ledger.step)
+        with stop_on_signal(trainer):
+            return _train(part, ledger, about, damaged)
+    finally:
         saving.close()
         trainer.release()
-        workers.close()
-    raise workers.lost(error, _place(part)) or error
 
 
 def _place(part: _Part) -> str:

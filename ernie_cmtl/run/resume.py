@@ -12,8 +12,9 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.settings import differences
 from ernie_cmtl.task import run_heads
-from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights
+from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_weights, parse_state, read_state
 from ernie_cmtl.training.optimizer import Optimizers
+from ernie_cmtl.training.workers import Workers
 
 IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "encoder")
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
@@ -50,17 +51,24 @@ def first_stages(config: RunConfig, number: int) -> RunConfig:
     return config.model_copy(update={"stages": stages, "tasks": tasks})
 
 
-def resume_point(run: Run) -> tuple[Ledger, dict[str, Any]]:
+def newest_state(run: Run) -> str:
+    """Return the state of a run's newest checkpoint as it is written; nothing before the first one."""
+    found = checkpoints(run.config.run / "checkpoints")
+    return read_state(found[-1]) if found else ""
+
+
+def resume_point(run: Run, state: str) -> tuple[Ledger, dict[str, Any]]:
     """Return where a run stands, and what its newest checkpoint says of it; nothing before the first step.
+
+    state: of that checkpoint, as it is written.
 
     Raises:
         UserError: The checkpoint belongs to another corpus or to other settings; stages and tasks may only be added at the end.
     """
     config = run.config
-    found = checkpoints(config.run / "checkpoints")
-    if not found:
+    if not state:
         return run.first_ledger(), {}
-    ledger, about = load_state(found[-1])
+    ledger, about = parse_state(state)
     before = Run(made_with(config, about))
     if about["pin"] != before.pin:
         raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
@@ -86,9 +94,14 @@ def changed_settings(resolved: RunConfig, about: dict[str, Any], precision: str)
     return found | ({"training.precision in use": (before, precision)} if before != precision else {})
 
 
-def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizers) -> None:
-    """Give weights and moments what the newest checkpoint holds; heads of tasks that came after it stay as they were made."""
-    checkpoint = checkpoints(run.config.run / "checkpoints")[-1]
-    known = run_heads(run.instances[: len(load_state(checkpoint)[1]["tasks"])])
-    load_weights(checkpoint, model, [f"heads.{name}." for name in model.specs if name not in known])
-    load_optimizer(checkpoint, model, optimizer)
+def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizers, about: dict[str, Any], workers: Workers) -> None:
+    """Give weights and moments what the main worker's newest checkpoint holds; heads that came after it stay as they were made.
+
+    about: what that checkpoint says of its run.
+    """
+    # Where only the main worker sees the folder, only it has a path; the others are sent what it reads.
+    checkpoint = next(reversed(checkpoints(run.config.run / "checkpoints")), run.config.run)
+    known = run_heads(run.instances[: len(about["tasks"])])
+    fresh = [f"heads.{name}." for name in model.specs if name not in known]
+    load_weights(checkpoint, model, fresh, workers.from_main)
+    load_optimizer(checkpoint, model, optimizer, workers.from_main)

@@ -5,7 +5,7 @@ Each folder `step-N` holds the SHA-256 of its files in `SHA256SUMS`, so that dam
 
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -187,17 +187,35 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def load_weights(checkpoint: Path, model: nn.Module, fresh: Sequence[str] = ()) -> None:
+Share = Callable[[Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+"""Takes what reads tensors from a file, and returns them; on several workers, those that the main one has read."""
+
+
+def _read_here(read: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    return read()
+
+
+def load_weights(checkpoint: Path, model: nn.Module, fresh: Sequence[str] = (), share: Share = _read_here) -> None:
     """Load the weights of a checkpoint into a model of the same sizes; fresh: beginnings of the names that only the model has."""
     own = model.state_dict()
     kept = {name: value for name, value in own.items() if name.startswith(tuple(fresh))}
-    saved = {name: placed(value, own.get(name, value)) for name, value in load_file(checkpoint / _WEIGHTS).items()}
-    model.load_state_dict(kept | saved)
+    saved = share(lambda: load_file(checkpoint / _WEIGHTS))
+    model.load_state_dict(kept | {name: placed(value, own.get(name, value)) for name, value in saved.items()})
 
 
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
     """Return the ledger of a checkpoint and what it says of its run."""
-    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    return parse_state(read_state(checkpoint))
+
+
+def read_state(checkpoint: Path) -> str:
+    """Return the state of a checkpoint as it is written, in JSON."""
+    return (checkpoint / _STATE).read_text(encoding="utf-8")
+
+
+def parse_state(text: str) -> tuple[Ledger, dict[str, Any]]:
+    """Return the ledger, and what is said of the run, of a state as it is written."""
+    state = json.loads(text)
     return read_ledger(state["ledger"]), state["run"]
 
 
@@ -206,10 +224,10 @@ def read_ledger(values: Mapping[str, Any]) -> Ledger:
     return Ledger(values["step"], **{name: tuple(value) for name, value in values.items() if name != "step"})
 
 
-def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizers) -> None:
+def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizers, share: Share = _read_here) -> None:
     """Give each parameter its optimizer state back, by name."""
     by_name: dict[str, dict[str, Tensor]] = {}
-    for key, value in load_file(checkpoint / _MOMENTS).items():
+    for key, value in share(lambda: load_file(checkpoint / _MOMENTS)).items():
         name, _, entry = key.rpartition("|")
         by_name.setdefault(name, {})[entry] = value
     for name, parameter in model.named_parameters():

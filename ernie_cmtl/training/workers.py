@@ -1,11 +1,12 @@
 """This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +27,7 @@ from ernie_cmtl.training.trackers import flat_settings
 
 _log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 Precision = Literal["auto", "fp32", "bf16"]
 ReducePrecision = Literal["fp32", "bf16"]
 
@@ -83,6 +85,9 @@ class Workers:
     def wrap(self, model: MultiTaskModel) -> nn.Module:
         """Move a model to the device and make it ready for autocast and gradient reduction, in copies or in shards."""
         if self._shards:
+            # The wrapper that keeps copies does so by itself.
+            for value in model.state_dict().values():
+                self.take_from_main(value)
             # Autocast alone: accelerate's own sharding leaves out workers without GPUs.
             self._accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
             shard(model, init_device_mesh(self.device.type, (self.count,)), self._reduce_dtype)
@@ -166,6 +171,63 @@ class Workers:
                 self._accelerator.trackers.remove(tracker)
                 problems.append(f"tracker {tracker.name} failed: {error}")
         return "; ".join(problems)
+
+    def texts(self, own: str) -> list[str]:
+        """Return a text of each worker, in the order of their ranks."""
+        if self.count == 1:
+            return [own]
+        # In tensors: what torch has for other things unpickles what it is sent.
+        data = torch.frombuffer(bytearray(own.encode() or b" "), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
+        torch.distributed.all_gather(lengths, torch.tensor([len(data)]))
+        longest = max(int(length) for length in lengths)
+        found = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.count)]
+        torch.distributed.all_gather(found, torch.nn.functional.pad(data, (0, longest - len(data))))
+        texts = [bytes(text[: int(length)].tolist()).decode() for text, length in zip(found, lengths, strict=True)]
+        return ["" if text == " " else text for text in texts]
+
+    def from_main(self, read: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return on every worker the tensors that the main one reads, in the memory of its machine."""
+        tensors = read() if self.is_main else {}
+        if self.count == 1:
+            return tensors
+        sizes = {name: [str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()}
+        for name, (kind, shape) in json.loads(self.texts(json.dumps(sizes))[0]).items():
+            value = tensors.setdefault(name, torch.empty(shape, dtype=getattr(torch, kind)))
+            self.take_from_main(value)
+        return tensors
+
+    @staticmethod
+    def take_from_main(value: Tensor) -> None:
+        """Overwrite a tensor, which is contiguous, by that of the main worker."""
+        # As bytes: gloo does not take every dtype.
+        torch.distributed.broadcast(value.view(-1).view(torch.uint8), 0)
+
+    def on_each(self, action: Callable[[], Result]) -> Result:
+        """Do a thing on every worker, and go on only where all of them could.
+
+        Raises:
+            UserError: Some could not; one worker of each machine raises with the reason.
+        """
+        problem, found = "", None
+        try:
+            found = action()
+        except UserError as error:
+            problem = str(error)
+        said = {rank: text for rank, text in enumerate(self.texts(problem)) if text}
+        if said:
+            rank, reason = next(iter(said.items()))
+            self.refuse(problem or f"worker {rank}: {reason}")
+        return cast(Result, found)
+
+    def refuse(self, reason: str) -> NoReturn:
+        """End all workers alike; to be called by each.
+
+        Raises:
+            UserError: With the reason on one worker of each machine.
+        """
+        speaks = self.is_main or self._accelerator.is_local_main_process
+        raise UserError(reason if speaks else f"worker {self.rank} ends with the others")
 
     def on_main(self, action: Callable[[], object]) -> None:
         """Let the main worker do a thing while the others wait.

@@ -26,6 +26,7 @@ from ernie_cmtl.run.resume import load_newest
 from ernie_cmtl.run.saved import evaluate_run, export_run
 from ernie_cmtl.training.checkpoint import checkpoints, load_state
 from ernie_cmtl.training.optimizer import build_optimizer
+from ernie_cmtl.training.workers import Workers
 from tests.cli.test_verbs import call, mistake, result_of
 from tests.conftest import build_corpus, quiet, sample_texts, tiny_settings
 from tests.run.test_pretrain import Watcher
@@ -111,7 +112,8 @@ def test_weights_and_moments_are_handed_over_unchanged(copied: Path) -> None:
     run = Run(extended_config(copied, ORDER))
     model, fresh = run.new_model(), run.new_model().state_dict()
     optimizer = build_optimizer(model, run.config.optimizer)
-    load_newest(run, model, optimizer)
+    about = load_state(checkpoints(copied / "checkpoints")[-1])[1]
+    load_newest(run, model, optimizer, about, Workers("fp32"))
     new_head = {f"heads.sentence_order/order.dense.{name}" for name in ("weight", "bias")}
     found = model.state_dict()
     assert found.keys() - old.keys() == new_head
