@@ -51,6 +51,9 @@ class ReaderConfig(BaseModel):
     rejects it only if more than that is wrong."""
     source_errors: dict[str, ErrorPolicy] = {}
     """Source -> what it has in place of `errors`."""
+    lost_files: Literal["strict", "skip"] = "strict"
+    """A file of which nothing can be used, or that is in another encoding: strict stops the build after the first reading, skip
+    rejects its documents like any other."""
     maximum_reject_rate: float = Field(0.5, ge=0, le=1)
     """A source of which a larger part is rejected stops the build, once it has a hundred documents."""
 

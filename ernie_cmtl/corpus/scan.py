@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ernie_cmtl.corpus.lost_files import Trouble, is_doubtful, lost_files
 from ernie_cmtl.corpus.readers import ReaderConfig
 from ernie_cmtl.corpus.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
@@ -176,14 +177,18 @@ def scan(
     first: running number of the first document; rules: of each source; sample: collects what the tokenizer is trained on.
 
     Raises:
-        UserError: Not one document can be used, too many of a source cannot, or not one has the title that was asked for.
+        UserError: Not one document can be used, too many of a source cannot, a file is lost whole, or not one document has the
+            title that was asked for.
     """
     places = {item: place for place, item in enumerate(inputs)}
     documents = [0] * len(inputs)
     used = size = titled = duplicates = 0
     rejected = {item.source: _Rejected() for item in inputs}
+    troubles: dict[int, Trouble] = {}
     for number, item, document in numbered_documents(inputs, [], config, first, first):
         documents[places[item]] += 1
+        if isinstance(document, Rejection) or is_doubtful(document):
+            troubles.setdefault(places[item], Trouble()).add(document)
         if isinstance(document, Rejection):
             rejected[item.source].add(document)
             continue
@@ -195,10 +200,14 @@ def scan(
         rules[item.source].add(digest)
         if sample:
             sample.add(document, digest, item.source)
+    lost = lost_files(inputs, documents, troubles) if config.lost_files == "strict" else ""
     if not used:
         shown = [f"duplicate: {duplicates}"] if duplicates else []
         shown += [found.describe() for found in rejected.values() if found.count]
-        raise UserError(f"no usable document in {len(inputs)} input(s) ({', '.join(shown) or 'nothing was read'})")
+        looks = f"; {lost}" if lost else ""
+        raise UserError(f"no usable document in {len(inputs)} input(s) ({', '.join(shown) or 'nothing was read'}){looks}")
+    if lost:
+        raise UserError(f"{lost}, or set reader.lost_files=skip to reject their documents and use the rest")
     for source, found in rejected.items():
         read = sum(count for item, count in zip(inputs, documents, strict=True) if item.source == source)
         if read >= _FEWEST and found.count > config.maximum_reject_rate * read:

@@ -117,6 +117,7 @@ def _pretrain(
     damaged = pass_over_damaged(run, workers)
     state = state_of_main(run, workers)
     ledger, about = workers.on_each(lambda: resume_point(run, state))
+    heldout_streams = workers.on_each(lambda: run.streams("heldout"))
     feedback = Feedback(config, run.table)
     if about:
         feedback.load(about["feedback"])
@@ -130,7 +131,7 @@ def _pretrain(
         load_newest(run, model, trainer.optimizer, about, workers)
     saving = Saving(run, resolved(config, model), workers, check_folder)
     guard = Guard(run, workers, ledger)
-    part = _Part(run, workers, trainer, saving, config.run, observer, run.streams("heldout"), feedback, guard, ledger.step)
+    part = _Part(run, workers, trainer, saving, config.run, observer, heldout_streams, feedback, guard, ledger.step)
     assembled(part)
     try:
         workers.on_main(lambda: write_settings(run, saving.settings))

@@ -20,7 +20,12 @@ from ernie_cmtl.records import Document, Rejection
 from tests.conftest import make_corpus
 
 FORMATS = [f".{kind}{packing}" for kind in ("txt", "jsonl", "csv", "tsv") for packing in ("", ".gz", ".zst")] + [".parquet"]
-LIMITS: dict[str, Any] = {"maximum_characters": 1000, "maximum_line_bytes": 3000, "maximum_reject_rate": 1.0}
+LIMITS: dict[str, Any] = {
+    "maximum_characters": 1000,
+    "maximum_line_bytes": 3000,
+    "maximum_reject_rate": 1.0,
+    "lost_files": "skip",
+}
 GROUP = 50
 Generator = np.random.Generator
 Odd = Callable[[Generator], bytes]

@@ -117,7 +117,7 @@ def test_each_source_has_its_own_policy(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jsonl").write_bytes(b'{"text": "' + name.encode() + b' caf\xe9 words"}\n{"text": 5}\n')
     words = [str(text), f"wiki={tmp_path / 'wiki'}", f"web={tmp_path / 'web'}"]
-    result = make_corpus(words, tmp_path / "corpus", reader={"source_errors": {"wiki": "repair"}})
+    result = make_corpus(words, tmp_path / "corpus", reader={"source_errors": {"wiki": "repair"}, "lost_files": "skip"})
     assert result["documents"] == {"read": 12, "used": 9, "rejected": 3, "duplicates": 0, "heldout": 2, "repaired": 1}
     assert result["sources"]["wiki"]["documents"] == 1
     assert "web" not in result["sources"] or result["sources"]["web"]["documents"] == 0
