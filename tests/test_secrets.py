@@ -106,7 +106,11 @@ def test_nothing_that_a_build_and_a_run_write_holds_a_secret(tmp_path: Path, cap
     corpus, run, model = tmp_path / "corpus", tmp_path / "run", tmp_path / "model"
     dataset = f"web=datasets:json,data_files={place}/text.jsonl"
     words = ["prepare", "--input", dataset, str(tmp_path / "in" / "rows.jsonl"), "--output", str(corpus), "--language", "en"]
-    done = [call(*words, "layers.capitalized_names={}", "tokenizer.vocabulary_size=2000", "--processes", "1")]
+    done = [
+        call(
+            *words, "layers.capitalized_names={}", "tokenizer.vocabulary_size=2000", "reader.lost_files=skip", "--processes", "1"
+        )
+    ]
     settings: dict[str, Any] = tiny_settings(Corpus(corpus), run)
     settings["stages"] = [{"name": "only", "budgets": {"knowledge_masking": 2}}]
     settings["training"]["trackers"] = ["tensorboard"]
