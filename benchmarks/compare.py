@@ -19,8 +19,8 @@ from comparison import markdown, plot
 from omegaconf import OmegaConf
 from suite import Cell, load_scale, load_suite, make_cell
 
+from ernie_cmtl.atomic_files import write_text
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import write_text
 from ernie_cmtl.sole_writer import sole_writer
 
 ROOT = Path(__file__).parents[1]

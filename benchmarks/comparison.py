@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from ernie_cmtl.atomic_files import new_file
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import new_file
 
 try:
     from scipy.stats import t as student

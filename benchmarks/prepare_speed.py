@@ -19,10 +19,10 @@ from queue import Empty
 
 import psutil
 
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.readers import ReaderConfig, find_inputs, read_documents
-from ernie_cmtl.corpus.request import PrepareConfig, new_corpus
-from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
+from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs, read_documents
+from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.records import Document
 
 BATCH_BYTES = 1 << 20

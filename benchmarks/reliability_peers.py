@@ -31,8 +31,8 @@ import torch
 from benchmarks.reliability.attempt import ERRORS, FUNCTIONS, Attempt
 from benchmarks.reliability.processes import end, import_what_runs_import, last_step, run, same, started, trace, wait_until
 from benchmarks.reliability.sides import SAVE_EVERY, SIDES
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.request import PrepareConfig, new_corpus
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 
 LONG, SHORT, BROKEN = 30, 20, 12

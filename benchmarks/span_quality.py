@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import sentencex
 
-from ernie_cmtl.corpus.annotate import Annotator
+from ernie_cmtl.atomic_files import read_array
+from ernie_cmtl.corpus.build.annotator import Annotator
 from ernie_cmtl.corpus.layers import SpanProvider, find_layer
-from ernie_cmtl.corpus.mining import Lexicon, words_of
+from ernie_cmtl.corpus.layers._mining import Lexicon, words_of
 from ernie_cmtl.data.units import span_places
-from ernie_cmtl.files import read_array
 
 Spans = set[tuple[int, int]]
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LCB-": "{", "-RCB-": "}"}

@@ -8,10 +8,10 @@ from itertools import product
 
 from ernie_cmtl.cli.show_check import failures, spread
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.task_check import TaskCheck
-from ernie_cmtl.registry import find_task
 from ernie_cmtl.run.check import check
+from ernie_cmtl.task_registry import find_task
 
 FORMS = {
     "sequences": (

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ernie_cmtl.config import RunConfig, TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.heldout import HeadScore
-from ernie_cmtl.registry import find_task, task_names
 from ernie_cmtl.run.check import check
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.run.saved import evaluate_run, open_run
+from ernie_cmtl.task_registry import find_task, task_names
 
 
 class Lines(Observer):

@@ -91,7 +91,7 @@ def train_peer(corpus: Path, length: int, precision: str, steps: int, setup: Set
         TrainingArguments,
     )
 
-    from ernie_cmtl.corpus.store import Corpus
+    from ernie_cmtl.corpus.store.corpus import Corpus
 
     opened = Corpus(corpus)
     tokens = np.concatenate([arrays["token_ids"] for arrays in opened.split("train").arrays]).astype(np.int64)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
+from ernie_cmtl.atomic_files import PARTIAL, refuse_link, write_problem, write_text
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import PARTIAL, refuse_link, write_problem, write_text
 
 _log = logging.getLogger(__name__)
 

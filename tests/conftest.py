@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.progress import Reporter
-from ernie_cmtl.corpus.request import PrepareConfig, new_corpus
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.progress import Reporter
+from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.labelled_rows import COLUMNS, rows_of
 
 torch.set_num_threads(1)

@@ -10,12 +10,12 @@ import yaml
 import pretrain_tasks
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus import layers
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.features import BASELINES
-from ernie_cmtl.registry import describe_task
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.check import check
 from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.task_registry import describe_task
 from ernie_cmtl.training.learning_rate import Schedule
 from tests.conftest import build_corpus, sample_texts, tiny_settings
 from tests.labelled_rows import SUPERVISED

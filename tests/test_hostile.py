@@ -18,10 +18,10 @@ import pytest
 from transformers import BertConfig, BertForPreTraining, BertTokenizer
 
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.request import added_to
-from ernie_cmtl.corpus.store import Corpus
-from ernie_cmtl.corpus.tokenizer import load_tokenizer
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.request import added_to
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.run.assemble import Run

@@ -14,25 +14,25 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("ernie_cmtl", "pretrain_tasks")
 LONGEST_FILE = 300
 
-BOTTOM = {"errors", "files", "randomness", "records", "redaction", "sole_writer"}
+BOTTOM = {"errors", "atomic_files", "randomness", "records", "redaction", "sole_writer"}
 CONTRACT = BOTTOM | {"task"}
 TRAINED = CONTRACT | {"data", "model", "scheduling"}
 JUDGED = TRAINED | {"training"}
 COMPOSED = JUDGED | {"evaluation", "export", "settings"}
-EVERYTHING = COMPOSED | {"config", "corpus", "registry", "run", "pretrain_tasks"}
+EVERYTHING = COMPOSED | {"config", "corpus", "task_registry", "run", "pretrain_tasks"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "redaction": set(),
     "errors": {"redaction"},
-    "files": {"errors", "records"},
-    "sole_writer": {"errors", "files"},
+    "atomic_files": {"errors", "records"},
+    "sole_writer": {"errors", "atomic_files"},
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},
     "plugins": {"errors"},
     "task": {"records", "errors"},
     "pretrain_tasks": {"errors", "records", "task", "data"},
-    "registry": {"errors", "task", "records", "plugins"},
+    "task_registry": {"errors", "task", "records", "plugins"},
     "corpus": BOTTOM | {"plugins"},
     "data": CONTRACT,
     "model": CONTRACT,
@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": JUDGED,
     "finetuning": BOTTOM | {"corpus", "model", "settings"},
     "config": COMPOSED,
-    "run": COMPOSED | {"config", "corpus", "registry"},
+    "run": COMPOSED | {"config", "corpus", "task_registry"},
     "cli": EVERYTHING | {"finetuning"},
     "launch": {"cli"},
 }

@@ -10,13 +10,13 @@ from typing import Any
 import compare
 import pytest
 
+from ernie_cmtl.atomic_files import PARTIAL
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.manifest import PARTS as CORPUS_PARTS
-from ernie_cmtl.corpus.request import added_to
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.request import added_to
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.store.manifest import PARTS as CORPUS_PARTS
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import PARTIAL
 from ernie_cmtl.run.extend import Extension, extended_config
 from ernie_cmtl.run.folder import PARTS as RUN_PARTS
 from ernie_cmtl.run.pretrain import pretrain
@@ -25,7 +25,7 @@ from ernie_cmtl.run.saved import export_run
 from ernie_cmtl.sole_writer import HOLDER, LOCK
 from tests.benchmarks.test_compare import small_suite
 from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, small_config, tiny_settings, write_jsonl
-from tests.corpus.test_resume import break_off, sources
+from tests.corpus.build.test_resume import break_off, sources
 
 BUILDING = ("building", *(f"building/{name}" for name in ("request.json", "scan.json", "seen.sqlite")))
 ROWS = "text\tlabel\n" + "".join(f"text {chr(97 + n)}\t{n % 2}\n" for n in range(20))
@@ -120,7 +120,7 @@ def test_nothing_is_added_to_a_corpus_through_links(
     corpus: Path, tmp_path: Path, add: Callable[[Path, Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever is found, it must be found before anything else is done.
-    monkeypatch.setattr("ernie_cmtl.corpus.build.Corpus.verify", lambda _: pytest.fail("went on"))
+    monkeypatch.setattr("ernie_cmtl.corpus.build.pipeline.Corpus.verify", lambda _: pytest.fail("went on"))
     later = [*BUILDING, "fitted/gazetteer", "labelled/others", "shards/00002", f"shards/00002{PARTIAL}"]
     named = places(corpus / "corpus", CORPUS_PARTS, [*later, "shards/00000/gazetteer.npy"])
     assert len(named) > 100

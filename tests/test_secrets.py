@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ernie_cmtl.config import load_run_config
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.redaction import redacted
 from ernie_cmtl.training.workers import Workers

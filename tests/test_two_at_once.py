@@ -15,15 +15,15 @@ import compare
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.progress import Progress
-from ernie_cmtl.corpus.request import added_to
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.progress import Progress
+from ernie_cmtl.corpus.build.request import added_to
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.pretrain import pretrain
 from tests.benchmarks.test_compare import small_suite
 from tests.conftest import make_corpus, sample_texts, small_config, tiny_settings, write_jsonl
-from tests.corpus.test_resume import SETTINGS, sources, tree
+from tests.corpus.build.test_resume import SETTINGS, sources, tree
 from tests.run.forked import Worker, started
 from tests.run.test_pretrain import Watcher, _final, _same, _trace
 

@@ -27,7 +27,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from benchmarks.reliability.attempt import Attempt
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.progress import Observer
 from ernie_cmtl.run.saving import Saving

@@ -51,7 +51,7 @@ def print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]
 
 def add_tasks(modules: list[str] | None) -> None:
     """Register the tasks of modules for this call."""
-    from ernie_cmtl.registry import add_task_module
+    from ernie_cmtl.task_registry import add_task_module
 
     for module in modules or []:
         add_task_module(module)

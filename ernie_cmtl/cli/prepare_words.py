@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from ernie_cmtl.corpus.build.request import ADDABLE, DEFAULT_LAYERS, PrepareConfig, Request, added_to, new_corpus
 from ernie_cmtl.corpus.layers import layer_names
-from ernie_cmtl.corpus.request import ADDABLE, DEFAULT_LAYERS, PrepareConfig, Request, added_to, new_corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 from ernie_cmtl.settings import validate

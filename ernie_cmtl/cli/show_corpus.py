@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from ernie_cmtl.corpus.progress import Progress as BuildProgress
+from ernie_cmtl.corpus.build.progress import Progress as BuildProgress
 
 LEAST_SHARE = 0.001
 """Scripts of fewer letters of a source are left out."""

@@ -19,7 +19,7 @@ EXAMPLES = "Example: ernie-cmtl tasks --json. For one of them: ernie-cmtl tasks 
 @one_message
 def tasks(context: typer.Context, task_module: TaskModules = None, as_json: Json = False) -> None:
     """List the registered pretraining tasks; `tasks check` looks for faults and leaks in one."""
-    from ernie_cmtl.registry import describe_tasks
+    from ernie_cmtl.task_registry import describe_tasks
 
     add_tasks(task_module)
     if context.invoked_subcommand:
@@ -57,7 +57,7 @@ def check(
     """Does a task keep its contract, are its labels spread, and do cheap baselines fail on it?"""
     from ernie_cmtl.cli.show_check import check_view
     from ernie_cmtl.config import TaskConfig
-    from ernie_cmtl.corpus.store import Corpus
+    from ernie_cmtl.corpus.store.corpus import Corpus
     from ernie_cmtl.run.check import check as check_task
     from ernie_cmtl.settings import validate
 

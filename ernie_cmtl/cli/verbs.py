@@ -57,7 +57,7 @@ def prepare(
     """Make an annotated corpus out of raw text, add to one, or go on with a build that was broken off."""
     from ernie_cmtl.cli.prepare_words import Wish, read_wish
     from ernie_cmtl.cli.show_corpus import BuildBar, corpus_table, progress_bar
-    from ernie_cmtl.corpus.build import prepare as build
+    from ernie_cmtl.corpus.build.pipeline import prepare as build
     from ernie_cmtl.corpus.layers import add_layer_module
 
     for module in layer_module or []:
@@ -88,7 +88,7 @@ def inspect(
     """Show what a task does to the text: sentences, units, input and labels."""
     from ernie_cmtl.cli.show_task import show_example
     from ernie_cmtl.config import TaskConfig
-    from ernie_cmtl.corpus.store import Corpus
+    from ernie_cmtl.corpus.store.corpus import Corpus
     from ernie_cmtl.data.streams import SampleStream
     from ernie_cmtl.run.assemble import make_instance
     from ernie_cmtl.settings import validate

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from ernie_cmtl.files import write_text
+from ernie_cmtl.atomic_files import write_text
 
 
 def sample_documents(language: str) -> Iterator[tuple[str, str]]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from ernie_cmtl.atomic_files import PARTIAL, file_hash, remove_folder, sync, write_text
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import PARTIAL, file_hash, remove_folder, sync, write_text
 from ernie_cmtl.sole_writer import contents, refuse_links, sole_writer
 
 SUMS = "SHA256SUMS"

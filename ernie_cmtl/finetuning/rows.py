@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ernie_cmtl.corpus.datasets_input import PREFIX, dataset_rows, parse_dataset
-from ernie_cmtl.corpus.formats import BadRow, read_rows
+from ernie_cmtl.corpus.read.hub_datasets import PREFIX, dataset_rows, parse_dataset
+from ernie_cmtl.corpus.read.rows import BadRow
+from ernie_cmtl.corpus.read.tables import read_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.recipe import ColumnsConfig, RowsConfig, Source
 from ernie_cmtl.randomness import derive_key

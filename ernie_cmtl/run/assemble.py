@@ -10,10 +10,10 @@ from typing import cast
 from pydantic import ValidationError
 
 from ernie_cmtl.config import RunConfig, TaskConfig
-from ernie_cmtl.corpus.manifest import Split
-from ernie_cmtl.corpus.sources import check_mixture
-from ernie_cmtl.corpus.store import Corpus
-from ernie_cmtl.corpus.tokenizer import load_tokenizer, vocabulary_hash
+from ernie_cmtl.corpus.read.sources import check_mixture
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.store.manifest import Split
+from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.data.loader import Shares, StageData, StepSource
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
@@ -22,11 +22,11 @@ from ernie_cmtl.model.heads import VocabularyHead
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.records import MASKED_TOKEN, Ledger
-from ernie_cmtl.registry import find_task
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.settings import explain
 from ernie_cmtl.task import TaskInstance, run_heads
+from ernie_cmtl.task_registry import find_task
 
 _log = logging.getLogger(__name__)
 

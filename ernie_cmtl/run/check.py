@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.manifest import SPLITS
-from ernie_cmtl.corpus.store import Corpus
-from ernie_cmtl.corpus.text import TextSplit
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.store.manifest import SPLITS
+from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.evaluation.features import token_classes
 from ernie_cmtl.evaluation.task_check import CheckTexts, EdgeText, TaskCheck, check_task
 from ernie_cmtl.records import AnnotatedText, IntArray

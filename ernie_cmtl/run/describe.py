@@ -8,11 +8,11 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
 from ernie_cmtl.model.flops import encoder_flops, vocabulary_flops
 from ernie_cmtl.model.pretrained import pretrained_config
-from ernie_cmtl.registry import describe_task
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import MaskingOptions
+from ernie_cmtl.task_registry import describe_task
 
 _VOCABULARY = 30_522
 """What is counted with where there is no corpus yet."""

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.atomic_files import write_problem, write_text
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import write_problem, write_text
 from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.run.assemble import Run

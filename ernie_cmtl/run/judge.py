@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ernie_cmtl.corpus.formats import read_rows
+from ernie_cmtl.corpus.read.tables import read_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.judged import load_judged
 from ernie_cmtl.evaluation.minimal_pairs import judge_pairs, read_pairs

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.atomic_files import write_text
 from ernie_cmtl.evaluation.retention import Measurement, Stages, retention, tidy_table
-from ernie_cmtl.files import write_text
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.training.metrics import read_metrics
 

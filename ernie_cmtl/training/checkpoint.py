@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ernie_cmtl.atomic_files import file_hash, remove_folder, sync
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import file_hash, remove_folder, sync
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.training.optimizer import Optimizers
 from ernie_cmtl.training.sharding import gathered, placed

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ernie_cmtl.atomic_files import open_to_append, write_problem, write_text
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import open_to_append, write_problem, write_text
 
 _log = logging.getLogger(__name__)
 

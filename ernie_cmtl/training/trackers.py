@@ -8,8 +8,8 @@ from typing import Any
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import LoggerType
 
+from ernie_cmtl.atomic_files import write_problem, write_text
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.files import write_problem, write_text
 
 
 def known_trackers() -> list[str]:

@@ -13,7 +13,7 @@ from comparison import collect, markdown, metrics_of, paired_difference, plot
 from suite import SCALES, Cell, load_scale, load_suite, make_cell
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.recipe import Recipe
 from ernie_cmtl.run.describe import describe_plan

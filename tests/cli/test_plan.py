@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ernie_cmtl.cli.verbs import app
 from ernie_cmtl.config import load_run_config
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 
 ROOT = Path(__file__).parents[2]

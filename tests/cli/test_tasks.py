@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ernie_cmtl import registry
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl import task_registry
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.cli.test_verbs import RUN, call, mistake, result_of, squeezed
 from tests.evaluation.toy_tasks import SOUND, variant
 
@@ -21,7 +21,7 @@ LEAKING = variant(("segments = [self.mix(halves[0], label), halves[1]]", "segmen
 
 def forget() -> None:
     """Leave no task of a call to the next one, which is another process for people."""
-    registry._TASKS._modules.clear()
+    task_registry._TASKS._modules.clear()
     for name in [name for name in sys.modules if name.startswith("my_tasks")]:
         del sys.modules[name]
 
@@ -29,7 +29,7 @@ def forget() -> None:
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry._TASKS, "_modules", {})
+    monkeypatch.setattr(task_registry._TASKS, "_modules", {})
     (tmp_path / "my_tasks").mkdir()
     (tmp_path / "my_tasks" / "toy.py").write_text(SOUND)
     yield tmp_path

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from ernie_cmtl.cli.verbs import app
 from ernie_cmtl.corpus import layers
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.conftest import sample_texts, write_jsonl
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import DataConfig, fixed_batches, load_steps
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError

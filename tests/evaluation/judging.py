@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import ErnieConfig, ErnieForMaskedLM, PreTrainedTokenizerBase
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.judged import JudgedModel
 
 OBVIOUS = Path(__file__).with_name("obvious_pairs.jsonl")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.features import Sample, TextView, token_classes
 from ernie_cmtl.evaluation.leaks import Leak, find_leaks, label_balance
 from ernie_cmtl.records import Example, Targets

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation import minimal_pairs, pseudo_likelihood
 from ernie_cmtl.evaluation.intervals import clustered, wilson

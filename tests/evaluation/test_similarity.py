@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ernie_cmtl.corpus.formats import read_rows
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.read.tables import read_rows
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.judged import JudgedModel
 from ernie_cmtl.evaluation.similarity import ScoredPair, judge_similarity, scored_pairs

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, ErnieForMaskedLM, ErnieModel, pipeline
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.export import huggingface
 from ernie_cmtl.export.fill_mask import fill_mask

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.model.encoder import EncoderConfig, build_encoder, compile_layers, recompute_activations
 from ernie_cmtl.model.heads import losses_and_hits

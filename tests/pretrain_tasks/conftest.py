@@ -2,7 +2,7 @@
 
 import pytest
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.pretrain_tasks.places import build
 
 

@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.annotate import Annotator
+from ernie_cmtl.corpus.build.annotator import Annotator
+from ernie_cmtl.corpus.build.request import make_layer
 from ernie_cmtl.corpus.layers import TextLayer
-from ernie_cmtl.corpus.request import make_layer
-from ernie_cmtl.corpus.store import Corpus
-from ernie_cmtl.corpus.text import TextSplit
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.run.assemble import make_instance
 from ernie_cmtl.task import TaskInstance

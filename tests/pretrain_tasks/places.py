@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus, TextSplit
+from ernie_cmtl.corpus.store.corpus import Corpus, TextSplit
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Example
 from ernie_cmtl.run.assemble import make_instance

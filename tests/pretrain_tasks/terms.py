@@ -8,7 +8,7 @@ from math import log
 import numpy as np
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Example
 from ernie_cmtl.run.assemble import make_instance

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from tests.pretrain_tasks.places import Finder, build, check_shares, leak, numbered_examples, open_stream, segments_of
 

@@ -7,7 +7,7 @@ import pytest
 from transformers import BertTokenizer
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example

@@ -9,8 +9,8 @@ import pytest
 
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.layers.discourse_markers import DEFAULTS, DiscourseMarkers, DiscourseMarkersOptions
-from ernie_cmtl.corpus.store import Corpus
-from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import make_instance

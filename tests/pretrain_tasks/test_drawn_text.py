@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.records import MASKED_TOKEN
 from tests.pretrain_tasks.drawn import Drawing, Sentence, draw_documents
 from tests.pretrain_tasks.places import segments_of

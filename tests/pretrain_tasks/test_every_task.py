@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import MASKED_TOKEN, Example
-from ernie_cmtl.registry import find_task, task_names
 from ernie_cmtl.run.assemble import make_instance
 from ernie_cmtl.task import HeadSpec
+from ernie_cmtl.task_registry import find_task, task_names
 from tests.labelled_rows import SUPERVISED
 
 SAMPLES = 100

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import make_instance

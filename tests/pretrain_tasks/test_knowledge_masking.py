@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.data.units import knowledge_units
 from ernie_cmtl.errors import UserError

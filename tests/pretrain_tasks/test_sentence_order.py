@@ -2,7 +2,7 @@
 
 import pytest
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.windows import sentence_windows
 from ernie_cmtl.errors import UserError
 from pretrain_tasks import sentence_order

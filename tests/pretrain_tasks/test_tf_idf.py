@@ -5,7 +5,7 @@ from math import log
 import numpy as np
 import pytest
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.pretrain_tasks.terms import examples_with_terms, labels_of
 
 NAME = HEAD = "tf_idf"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.training.trainer import Trainer
 from ernie_cmtl.training.workers import Workers

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import StageData
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.pretrain import pretrain

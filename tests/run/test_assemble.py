@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.huggingface import export_huggingface
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch

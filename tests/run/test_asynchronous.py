@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run import saving
 from ernie_cmtl.run.pretrain import pretrain

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ernie_cmtl import registry
+from ernie_cmtl import task_registry
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.task_check import TaskCheck
-from ernie_cmtl.registry import add_task_module, find_task, task_names
 from ernie_cmtl.run.check import check
+from ernie_cmtl.task_registry import add_task_module, find_task, task_names
 from tests.evaluation.toy_tasks import SOUND, variant
 from tests.labelled_rows import SUPERVISED
 
@@ -25,7 +25,7 @@ LABEL, SEGMENTS = "label = int(rng.integers(2))", "segments = [self.mix(halves[0
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of modules that can be imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry._TASKS, "_modules", {})
+    monkeypatch.setattr(task_registry._TASKS, "_modules", {})
     yield tmp_path
     sys.modules.pop("toy", None)
 
@@ -97,7 +97,7 @@ def test_a_declared_leak_is_let_pass_and_no_other(outside, english):
     assert result["passed"]
     del known["edge_tokens"]
     sys.modules.pop("toy")
-    registry._TASKS._modules.clear()
+    task_registry._TASKS._modules.clear()
     declared = ('source = "test"', f'source = "test"\n    known_leaks = {known}')
     assert not check_source(outside, english, variant((SEGMENTS, FIRST), declared))["passed"]
 

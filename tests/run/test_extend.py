@@ -13,11 +13,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from ernie_cmtl import registry
+from ernie_cmtl import task_registry
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.request import PrepareConfig, added_to
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.extend import Extension, extended_config
@@ -256,7 +256,7 @@ def test_the_verb_shows_the_table_and_trains(copied: Path, tmp_path: Path, monke
         "from pretrain_tasks.sentence_order import SentenceOrder\n\n\nclass OwnOrder(SentenceOrder):\n    source = 'a test'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry._TASKS, "_modules", {})
+    monkeypatch.setattr(task_registry._TASKS, "_modules", {})
     words = ("extend", copied, "--task", "own_order", "--task-module", "own_order", "--budget", "2", "maximum_length=40")
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     plan = result_of(*words, "--dry-run")["plan"]

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.run.golden import PRESETS, RECORDED, environment, losses
 
 Pair = tuple[list[float], list[float]]

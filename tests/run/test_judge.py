@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel, GPT2Config, GPT2LMHeadModel
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.judge import Measures, judge

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints, load_state
 from tests.conftest import tiny_settings

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.run.forked import Worker, started
 from tests.run.test_kills import config_of
 from tests.run.test_pretrain import _command, _final, _same, _trace, with_training

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build import prepare
-from ernie_cmtl.corpus.request import PrepareConfig, added_to
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.assemble import Run
 from ernie_cmtl.run.pretrain import pretrain

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import load_steps
 from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.run.assemble import Run

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.progress import Observer

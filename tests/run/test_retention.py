@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.saved import evaluate_run
 from tests.conftest import tiny_settings

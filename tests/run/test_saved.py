@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.run.saved import evaluate_run, open_run

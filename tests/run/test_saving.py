@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import StepData
 from ernie_cmtl.run.extend import Extension, extended_config

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.forked import together

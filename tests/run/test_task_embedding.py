@@ -13,7 +13,7 @@ import yaml
 from transformers import AutoModelForMaskedLM
 
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import fixed_batches
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError

@@ -18,7 +18,7 @@ from ernie_cmtl.cli import workers as workers_option
 from ernie_cmtl.cli.verbs import app
 from ernie_cmtl.cli.workers import count_workers
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, StepData
 from ernie_cmtl.run.assemble import Run

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ernie_cmtl.corpus.manifest import Shard
+from ernie_cmtl.corpus.store.manifest import Shard
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import Array, Language, Vocabulary

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from ernie_cmtl.atomic_files import read_array, write_array, write_text
 from ernie_cmtl.corpus.layers import FittedLayer
-from ernie_cmtl.corpus.manifest import Shard
-from ernie_cmtl.corpus.mining import CollocationOptions, Lexicon, Words, joined, mine, word_blocks, words_of
-from ernie_cmtl.corpus.tokenizer import raw_text_tokenizer
-from ernie_cmtl.files import read_array, write_array, write_text
+from ernie_cmtl.corpus.layers._mining import CollocationOptions, Lexicon, Words, joined, mine, word_blocks, words_of
+from ernie_cmtl.corpus.store.manifest import Shard
+from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.records import Array, IntArray, Vocabulary
 
 

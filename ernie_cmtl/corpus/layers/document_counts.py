@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ernie_cmtl.corpus.layers import FittedLayer
-from ernie_cmtl.corpus.occurrences import occurrences_in
+from ernie_cmtl.corpus.layers._occurrences import occurrences_in
 from ernie_cmtl.records import Array
 
 MOST = np.iinfo(np.uint16).max

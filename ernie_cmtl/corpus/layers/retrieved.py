@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from ernie_cmtl.atomic_files import read_array
 from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
-from ernie_cmtl.corpus.manifest import Shard
-from ernie_cmtl.corpus.titles import TITLES
-from ernie_cmtl.files import read_array
+from ernie_cmtl.corpus.store.manifest import Shard
+from ernie_cmtl.corpus.tokens.titles import TITLES
 from ernie_cmtl.records import Array, IntArray
 
 

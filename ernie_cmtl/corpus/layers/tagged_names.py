@@ -3,8 +3,8 @@
 import rjieba
 from pydantic import Field
 
-from ernie_cmtl.corpus.chinese import SEGMENTER
 from ernie_cmtl.corpus.layers import LayerOptions, SpanProvider
+from ernie_cmtl.corpus.tokens.jieba_words import SEGMENTER
 
 _DOTS = "·‧・•"
 # Ordinary words that the dictionary, or the guess at a word it lacks, calls names: those that running text has most of.

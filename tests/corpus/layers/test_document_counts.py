@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ernie_cmtl.atomic_files import write_array
 from ernie_cmtl.corpus.layers import find_layer
-from ernie_cmtl.corpus.store import Corpus
-from ernie_cmtl.files import write_array
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.conftest import build_corpus, sample_texts
 from tests.corpus.layers.counted import documents_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_cmtl.corpus.store import Corpus
+from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.conftest import build_corpus, sample_texts
 from tests.corpus.layers.counted import documents_of
 

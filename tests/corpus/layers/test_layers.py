@@ -13,7 +13,7 @@ from ernie_cmtl.errors import UserError
 
 def test_names_are_the_files_of_the_layers():
     folder = Path(ernie_cmtl.corpus.layers.__file__).parent
-    assert layer_names() == sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+    assert layer_names() == sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 @pytest.mark.parametrize("name", layer_names())

@@ -1,0 +1,1 @@
+"""Documents -> a corpus on disk: the pipeline, its executor and its steps."""

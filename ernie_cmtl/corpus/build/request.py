@@ -1,0 +1,258 @@
+"""What a build was asked for, kept in the folder while it runs, so that the same command goes on where it was broken off."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ernie_cmtl.corpus.build.add_labelled import LabelledConfig
+from ernie_cmtl.corpus.layers import Layer, find_layer
+from ernie_cmtl.corpus.store.manifest import MANIFEST, Manifest, read_manifest
+from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig
+from ernie_cmtl.corpus.read.sources import SourceInput, check_mixture, find_sources
+from ernie_cmtl.corpus.tokens.titles import TITLES
+from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig
+from ernie_cmtl.corpus.build.unfinished import STATE, clear, has_shards, is_unfinished, read_record, write_record
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.records import Language
+from ernie_cmtl.sole_writer import contents
+
+_OF_EVERY_LANGUAGE = ("collocations", "document_counts", "inverse_document_frequency", "discourse_markers", "retrieved")
+DEFAULT_LAYERS: Mapping[Language, tuple[str, ...]] = {
+    "en": ("capitalized_names", *_OF_EVERY_LANGUAGE),
+    "zh": ("tagged_names", *_OF_EVERY_LANGUAGE),
+}
+ADDABLE = ("reader", "layers", "labelled", "mixture")
+"""Settings that may be given when something is added to a corpus; the others stay as it was built."""
+
+
+class PrepareConfig(BaseModel):
+    """How a corpus is built from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: ReaderConfig = ReaderConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    layers: dict[str, dict[str, Any]] | None = None
+    """Layers and their options; none: those of the language. Where spans overlap, the layer that was named first wins."""
+    mixture: dict[str, float] | None = None
+    """Source -> part of the tokens that training draws from it, summing to 1; none: as much as there is."""
+    labelled: dict[str, LabelledConfig] = {}
+    """Name -> labelled rows that are stored beside the text."""
+    heldout_fraction: float = Field(0.01, ge=0, lt=1)
+    """Part of the documents of each source that is held out, chosen by the hash of their text."""
+    heldout_minimum: int = Field(16, ge=1)
+    """At least so many documents of each source are held out, but never more than a quarter."""
+    warn_unknown_rate: float = Field(0.01, ge=0, le=1)
+    """A source of whose tokens a larger part is unknown to the vocabulary is warned of."""
+    shard_bytes: int = Field(16 << 20, ge=1)
+    """Text of one shard, in UTF-8."""
+
+    @field_validator("labelled")
+    @classmethod
+    def _names(cls, labelled: dict[str, LabelledConfig]) -> dict[str, LabelledConfig]:
+        for name in labelled:
+            if not name.isidentifier():
+                raise ValueError(f"name {name!r} is not made of letters, digits and underscores")
+        return labelled
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of prepare is to do to a folder."""
+
+    folder: Path
+    language: Language
+    config: PrepareConfig
+    inputs: list[SourceInput]
+    base: Manifest | None
+    """The corpus that is added to; none for a new one."""
+    layers: dict[str, Layer]
+    """Every layer that the corpus will have, but for those that the tokens bring along."""
+
+    @property
+    def state(self) -> Path:
+        """Folder that holds the state of the build."""
+        return self.folder / STATE
+
+    @property
+    def new_layers(self) -> list[str]:
+        """Layers that are to be made for the whole text."""
+        return [name for name in self.layers if not self.base or name not in self.base.layer_options]
+
+    @property
+    def keeps_titles(self) -> bool:
+        """Will every document have a row for its title."""
+        return TITLES in self.base.layers if self.base else self.config.reader.title_field is not None
+
+    @property
+    def first_document(self) -> int:
+        """Running number of the first document that is read now."""
+        return self.base.documents["read"] if self.base else 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that decides what is built."""
+        return {
+            "fingerprint": self.base.fingerprint if self.base else None,
+            "language": self.language,
+            "settings": self.config.model_dump(mode="json", exclude={"layers"}),
+            "layers": {
+                name: [layer.options.model_dump(mode="json"), _stamps(layer.files)] for name, layer in self.layers.items()
+            },
+            "labelled": _stamps(table.file for table in self.config.labelled.values()),
+            "inputs": [[item.source, item.input.label, list(item.input.stamp())] for item in self.inputs],
+        }
+
+
+def new_corpus(words: Sequence[str], folder: Path, language: Language, config: PrepareConfig) -> Request:
+    """Ask for a corpus out of raw text.
+
+    Raises:
+        UserError: A path, layer or mixture that cannot be used, or an output folder that holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder} is a file; name a folder")
+    if (folder / MANIFEST).exists():
+        raise UserError(f"{folder} holds a corpus already; add to it with --corpus {folder}, or choose another --output")
+    if contents(folder) and not is_unfinished(folder):
+        raise UserError(f"{folder} is not empty and no build of a corpus; choose another --output")
+    inputs = _inputs(words, folder)
+    if not inputs:
+        raise UserError("no input: name at least one file, folder, glob or dataset with --input")
+    check_mixture(config.mixture, sorted({item.source for item in inputs}))
+    _check_policies(config.reader, inputs)
+    named = {name: {} for name in DEFAULT_LAYERS[language]} if config.layers is None else config.layers
+    return Request(folder, language, config, inputs, None, _make_layers(named, language))
+
+
+def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Request:
+    """Ask for text, layers or labelled rows to be added to a corpus.
+
+    Raises:
+        UserError: There is no corpus, what is asked for cannot be used, or it is there already.
+    """
+    base = read_manifest(folder)
+    if taken := [name for name in config.layers or {} if name in base.layers]:
+        raise UserError(f"corpus {folder} has layer {', '.join(taken)} already; it has {', '.join(base.layers)}")
+    if taken := [name for name in config.labelled if name in base.labelled]:
+        raise UserError(f"corpus {folder} has labelled rows named {', '.join(taken)} already")
+    if config.reader.title_field and TITLES not in base.layers:
+        raise UserError(f"corpus {folder} was prepared without titles: reader.title_field cannot be set for what is added to it")
+    inputs = _inputs(words, folder)
+    if not (inputs or config.layers or config.labelled):
+        raise UserError("nothing to add: name text with --input, layers with --layers, or labelled rows with --labelled")
+    sources = sorted({*base.sources, *(item.source for item in inputs)})
+    check_mixture(config.mixture if config.mixture is not None else base.mixture, sources)
+    _check_policies(config.reader, inputs)
+    settings = {name: base.settings[name] for name in base.settings if name not in ADDABLE}
+    merged = PrepareConfig.model_validate(settings | config.model_dump(mode="json", include=set(ADDABLE)))
+    layers = _make_layers(base.layer_options | (config.layers or {}), base.language)
+    return Request(folder, base.language, merged, inputs, base, layers)
+
+
+def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
+    """Return the inputs that do not lie inside the corpus itself."""
+    inside = Path(os.path.abspath(folder))
+    found = find_sources(words)
+    kept = [item for item in found if not item.input.inside(inside)]
+    if found and not kept:
+        raise UserError(f"no input outside of {folder}")
+    return kept
+
+
+def _check_policies(reader: ReaderConfig, inputs: Sequence[SourceInput]) -> None:
+    sources = sorted({item.source for item in inputs})
+    if unknown := [name for name in reader.source_errors if name not in sources]:
+        raise UserError(
+            f"reader.source_errors names {', '.join(unknown)}; sources that are read are {', '.join(sources) or 'none'}"
+        )
+
+
+def _stamps(files: Iterable[str]) -> list[tuple[int, ...]]:
+    """Return what tells whether files were changed."""
+    return [FileInput(Path(file).expanduser()).stamp() for file in files]
+
+
+def _make_layers(named: Mapping[str, Mapping[str, Any]], language: Language) -> dict[str, Layer]:
+    return {name: make_layer(name, options, language) for name, options in named.items()}
+
+
+def make_layer(name: str, options: Mapping[str, Any], language: Language) -> Layer:
+    """Make a layer.
+
+    Raises:
+        UserError: There is no such layer, an option is not accepted, or it does not support the language.
+    """
+    layer = find_layer(name)
+    try:
+        return layer(layer.Options.model_validate(dict(options)), language)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})" for p in error.errors())
+        accepted = ", ".join(sorted(layer.Options.model_fields)) or "none"
+        raise UserError(f"layers.{name}: {'; '.join(problems)}; options are {accepted}") from error
+
+
+def check_unchanged(request: Request) -> None:
+    """Refuse a corpus that another process has made, or added to, since the request was made.
+
+    Raises:
+        UserError: It has.
+    """
+    there = (request.folder / MANIFEST).exists()
+    now = read_manifest(request.folder) if there else None
+    if now != request.base:
+        raise UserError(f"corpus {request.folder} was changed by another process meanwhile; repeat the command")
+
+
+def begin(request: Request, restart: bool) -> dict[str, Any]:
+    """Take the folder for a build, a new one or one that was broken off, and return what was asked for.
+
+    Raises:
+        UserError: The folder holds an unfinished build of something else, and `restart` does not give it up.
+    """
+    asked: dict[str, Any] = json.loads(json.dumps(request.describe()))
+    before = None if restart else read_record(request.folder)
+    if before == asked:
+        return asked
+    # What has not finished a shard yet is no loss.
+    if before is not None and has_shards(request.folder, request.base):
+        raise UserError(
+            f"{request.folder} holds an unfinished build with other {_difference(before, asked)}; "
+            "finish it with the command that began it, or give it up with --restart"
+        )
+    clear(request.folder, request.base)
+    write_record(request.folder, asked)
+    return asked
+
+
+def changed_files(asked: dict[str, Any], request: Request) -> list[str]:
+    """Return the inputs, and the names of labelled rows and layers, whose files are not what they were when a build began."""
+    now = json.loads(json.dumps(request.describe()))
+    inputs = [label for (_, label, before), (_, _, found) in zip(asked["inputs"], now["inputs"], strict=True) if before != found]
+    tables = request.config.labelled
+    rows = [name for name, before, found in zip(tables, asked["labelled"], now["labelled"], strict=True) if before != found]
+    layers = [name for name, described in now["layers"].items() if described != asked["layers"][name]]
+    return [*inputs, *(f"labelled.{name}" for name in rows), *(f"layers.{name}" for name in layers)]
+
+
+def give_up(request: Request) -> None:
+    """Leave a folder as it was before a build that came to nothing: one without a finished shard."""
+    if not has_shards(request.folder, request.base):
+        clear(request.folder, request.base)
+
+
+def _difference(before: Any, asked: Any, path: str = "") -> str:
+    """Name the first settings that differ."""
+    if isinstance(before, dict) and isinstance(asked, dict):
+        keys = sorted({*before, *asked})
+        return ", ".join(
+            _difference(before.get(k), asked.get(k), f"{path}.{k}".lstrip(".")) for k in keys if before.get(k) != asked.get(k)
+        )
+    if path == "inputs":
+        changed = [row[1] for row in [*asked, *before] if row not in before or row not in asked]
+        return f"inputs ({', '.join(dict.fromkeys(changed))})"
+    return f"{path} ({before!r}, not {asked!r})"

@@ -1,0 +1,1 @@
+"""Raw text -> Document: files and datasets in every format."""

@@ -1,0 +1,1 @@
+"""Text -> tokens: tokenizer, words, scripts, titles."""
