@@ -15,8 +15,9 @@ import numpy as np
 
 from ernie_cmtl.data.loader import fixed_batches
 from ernie_cmtl.records import MASKED_TOKEN
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.saved import evaluate_run, open_run
+from ernie_cmtl.run.open import open_run
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.verbs.evaluate import evaluate_run
 
 
 def labels_of(run: Run, task: int, name: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from queue import Empty
 
 import psutil
 
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs, read_documents
 from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
@@ -53,7 +53,7 @@ def prepare_all(inputs: list[str], tokenizer: Path, language: str, processes: in
         config = PrepareConfig.model_validate({"tokenizer": {"name_or_path": str(tokenizer)}})
         start = time.perf_counter()
         request = new_corpus(inputs, Path(folder) / "corpus", language, config)
-        result = prepare(request, processes, lambda _: None)
+        result = build(request, processes, lambda _: None)
         seconds = time.perf_counter() - start
     stages = result["seconds_by_stage"]
     return {
@@ -95,7 +95,7 @@ def memory(process: psutil.Process) -> int:
 def train(options: argparse.Namespace, corpus: Path) -> Path:
     """Build a corpus, tell how long its vocabulary took, and return the folder of its tokenizer."""
     start = time.perf_counter()
-    result = prepare(new_corpus(options.inputs, corpus, options.language, PrepareConfig()), options.processes, lambda _: None)
+    result = build(new_corpus(options.inputs, corpus, options.language, PrepareConfig()), options.processes, lambda _: None)
     training = result["seconds_by_stage"]["tokenizer"]
     print(f"first build {time.perf_counter() - start:.2f} s, of it training the vocabulary {training:.2f} s")
     return corpus / "tokenizer"

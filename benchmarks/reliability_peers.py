@@ -31,7 +31,7 @@ import torch
 from benchmarks.reliability.attempt import ERRORS, FUNCTIONS, Attempt
 from benchmarks.reliability.processes import end, import_what_runs_import, last_step, run, same, started, trace, wait_until
 from benchmarks.reliability.sides import SAVE_EVERY, SIDES
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 
@@ -224,7 +224,7 @@ def main() -> None:
         text = Path(name) / "text.jsonl"
         text.write_text("".join(json.dumps({"text": text}) + "\n" for _, text in islice(sample_documents("en"), 12)))
         settings = PrepareConfig.model_validate({"tokenizer": {"vocabulary_size": 2000}})
-        prepare(new_corpus([str(text)], corpus, "en", settings), 1, lambda *_: None)
+        build(new_corpus([str(text)], corpus, "en", settings), 1, lambda *_: None)
         import_what_runs_import(Attempt(corpus, Path(name) / "imports", SAVE_EVERY))
         for test in given.test:
             began = time.monotonic()

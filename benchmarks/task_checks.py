@@ -6,12 +6,12 @@ python benchmarks/task_checks.py --corpus EN ZH --tasks capitalization sentence_
 import argparse
 from itertools import product
 
-from ernie_cmtl.cli.show_check import failures, spread
+from ernie_cmtl.cli.tasks_check import failures, spread
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.evaluation.task_check import TaskCheck
-from ernie_cmtl.run.check import check
+from ernie_cmtl.task_checks.check import TaskCheck
 from ernie_cmtl.task_registry import find_task
+from ernie_cmtl.verbs.tasks_check import tasks_check
 
 FORMS = {
     "sequences": (
@@ -47,7 +47,7 @@ def main() -> None:
     for corpus in map(Corpus, given.corpus):
         tasks = [task for task in given.tasks if corpus.language in find_task(task).languages]
         for task, length in product(tasks, given.length):
-            results.append((f"{corpus.language}, {length}", check(corpus, task, TaskConfig(), length, 4000, 1)))
+            results.append((f"{corpus.language}, {length}", tasks_check(corpus, task, TaskConfig(), length, 4000, 1)))
     results.sort(key=lambda row: given.tasks.index(row[1]["task"]))
     for where, result in results:
         for head, found in result["balance"].items():

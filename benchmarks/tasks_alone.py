@@ -16,11 +16,12 @@ import numpy as np
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.heldout import HeadScore
-from ernie_cmtl.run.check import check
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.progress import Observer
-from ernie_cmtl.run.saved import evaluate_run, open_run
+from ernie_cmtl.run.observer import Observer
+from ernie_cmtl.run.open import open_run
 from ernie_cmtl.task_registry import find_task, task_names
+from ernie_cmtl.verbs.evaluate import evaluate_run
+from ernie_cmtl.verbs.pretrain import pretrain
+from ernie_cmtl.verbs.tasks_check import tasks_check
 
 
 class Lines(Observer):
@@ -51,7 +52,7 @@ def config_of(task: str, folder: Path, given: argparse.Namespace) -> RunConfig:
 def baseline_of(corpus: Corpus, task: str) -> dict[str, tuple[str, float, float]]:
     """Return of each head the name and result of its best cheap baseline, and chance."""
     found: dict[str, tuple[str, float, float]] = {}
-    for leak in check(corpus, task, TaskConfig(), 128, 8000, 1)["leaks"]:
+    for leak in tasks_check(corpus, task, TaskConfig(), 128, 8000, 1)["leaks"]:
         if leak["head"] not in found or leak["accuracy"] > found[leak["head"]][1]:
             found[leak["head"]] = (leak["baseline"], leak["accuracy"], leak["chance"])
     return found

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ernie_cmtl.data.loader import DataConfig
+from ernie_cmtl.data.config import DataConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
 from ernie_cmtl.scheduling.feedback import FeedbackConfig
@@ -16,10 +16,10 @@ from ernie_cmtl.scheduling.presets import Preset
 from ernie_cmtl.scheduling.rounding import round_table
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.settings import explain, load, validate
+from ernie_cmtl.training.distributed import Precision, ReducePrecision
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.sharding import Sharding
 from ernie_cmtl.training.trackers import known_trackers
-from ernie_cmtl.training.workers import Precision, ReducePrecision
 
 
 class TaskConfig(BaseModel):

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from ernie_cmtl.errors import UserError
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import CorpusProfile, Vocabulary
 from ernie_cmtl.task import PretrainTask, TaskInstance
@@ -39,21 +38,6 @@ def add_task_module(module: str) -> str:
         UserError: The module is broken, does not hold exactly one task, or its name is taken.
     """
     return _TASKS.add_module(module)
-
-
-def describe_tasks() -> list[dict[str, Any]]:
-    """Return what a table says of every task, sorted by name; of a broken one its `name` and the `error`."""
-    return [_describe_any(name) for name in task_names()]
-
-
-def _describe_any(name: str) -> dict[str, Any]:
-    try:
-        return describe_task(name)
-    except UserError as error:
-        return {"name": name, "error": str(error)}
-    # Other people's code may fail in any way; the others are listed all the same.
-    except Exception as error:
-        return {"name": name, "error": f"{type(error).__name__}: {error}"}
 
 
 def describe_task(name: str) -> dict[str, Any]:

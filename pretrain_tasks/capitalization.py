@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ernie_cmtl.data.assemble import assemble
+from ernie_cmtl.data.sequences import assemble
 from ernie_cmtl.data.windows import token_windows
 from ernie_cmtl.records import AnnotatedText, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TextLayout

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import numpy as np
 from pydantic import Field
 
-from ernie_cmtl.data.assemble import assemble
+from ernie_cmtl.data.sequences import assemble
 from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, IntArray, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, labelled_classes
 

@@ -5,8 +5,8 @@ from types import MappingProxyType
 import numpy as np
 from pydantic import Field
 
-from ernie_cmtl.data.assemble import assemble, join
 from ernie_cmtl.data.passages import borders_beside, random_sentences, text_beside
+from ernie_cmtl.data.sequences import assemble, join
 from ernie_cmtl.data.windows import even_windows
 from ernie_cmtl.records import AnnotatedText, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ernie_cmtl.data.assemble import assemble
 from ernie_cmtl.data.passages import borders_beside, random_sentences
+from ernie_cmtl.data.sequences import assemble
 from ernie_cmtl.data.windows import even_windows
 from ernie_cmtl.records import AnnotatedText, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TextLayout

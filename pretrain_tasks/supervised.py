@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ernie_cmtl.data.assemble import assemble
+from ernie_cmtl.data.sequences import assemble
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ernie_cmtl.data.assemble import assemble, join
+from ernie_cmtl.data.sequences import assemble, join
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions

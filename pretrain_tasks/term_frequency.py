@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ernie_cmtl.data.terms import Terms, TermTask
 from ernie_cmtl.records import Array
 from ernie_cmtl.task import HeadSpec
+from pretrain_tasks._terms import Terms, TermTask
 
 
 class TermFrequency(TermTask):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.progress import Reporter
 from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
@@ -66,7 +66,7 @@ def make_corpus(
     """Build a corpus of inputs and return what prepare reports; settings as in `small_config`, and `restart`."""
     restart = settings.pop("restart", False)
     request = new_corpus(words, output, language, small_config(language, **settings))
-    return prepare(request, processes, report, restart)
+    return build(request, processes, report, restart)
 
 
 def build_corpus(folder: Path, texts: list[str], language: str = "en", processes: int = 1, **settings: Any) -> dict[str, Any]:

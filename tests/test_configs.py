@@ -7,14 +7,14 @@ import yaml
 
 from ernie_cmtl.config import RunConfig, TaskConfig, load_run_config
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task_registry import find_task
 from ernie_cmtl.training.learning_rate import learning_rate
-from tests.run.test_assemble import save_bert
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.run.test_pretrain import Watcher
+from tests.run.test_run import save_bert
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "configs" / "finetune"

@@ -11,12 +11,12 @@ import pretrain_tasks
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus import layers
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.evaluation.features import BASELINES
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.check import check
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.task_checks.features import BASELINES
 from ernie_cmtl.task_registry import describe_task
 from ernie_cmtl.training.learning_rate import Schedule
+from ernie_cmtl.verbs.pretrain import pretrain
+from ernie_cmtl.verbs.tasks_check import tasks_check
 from tests.conftest import build_corpus, sample_texts, tiny_settings
 from tests.labelled_rows import SUPERVISED
 from tests.run.test_pretrain import Watcher
@@ -83,7 +83,7 @@ def test_the_document_on_tasks_knows_every_rule_and_baseline_of_the_check(englis
     text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8").partition("## Checking a task")[2]
     assert all(f"`{name}`" in text for name in BASELINES)
     edges = ("short documents", "one-sentence documents", "empty documents", "known leaks")
-    for rule in check(english, "capitalization", TaskConfig(), 64, 20, 1)["contract"]:
+    for rule in tasks_check(english, "capitalization", TaskConfig(), 64, 20, 1)["contract"]:
         assert f"`{rule['name']}`" in text or rule["name"] in edges
 
 
@@ -127,5 +127,5 @@ def test_the_document_on_training_knows_every_schedule() -> None:
 
 def test_the_map_of_the_readme_is_the_tree() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    drawn = set(re.findall(r"^  ([a-z]+)/ ", text, re.MULTILINE))
+    drawn = set(re.findall(r"^  ([a-z_]+)/ ", text, re.MULTILINE))
     assert drawn == {path.parent.name for path in (ROOT / "ernie_cmtl").glob("*/__init__.py")}

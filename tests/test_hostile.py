@@ -18,16 +18,16 @@ import pytest
 from transformers import BertConfig, BertForPreTraining, BertTokenizer
 
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.progress import Observer
-from ernie_cmtl.run.saved import open_run, saved_config
+from ernie_cmtl.run.observer import Observer
+from ernie_cmtl.run.open import open_run, saved_config
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import make_corpus, quiet, sample_texts, small_config, tiny_settings, write_jsonl
 
 LETTERS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
@@ -276,7 +276,7 @@ def test_a_hostile_corpus_is_refused_and_nothing_outside_is_touched(
     refuses(trap, lambda: Corpus(trap.folder).split("train"))
     more = write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 8))
     if "array" not in name or "outside" in name:
-        refuses(trap, lambda: prepare(added_to([str(more)], trap.folder, small_config("en")), 1, quiet, restart=True))
+        refuses(trap, lambda: build(added_to([str(more)], trap.folder, small_config("en")), 1, quiet, restart=True))
     assert (victim / "mine.npy").read_bytes() == b"years of work"
     assert [path.name for path in victim.iterdir()] == ["mine.npy"]
 

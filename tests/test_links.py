@@ -12,21 +12,22 @@ import pytest
 
 from ernie_cmtl.atomic_files import PARTIAL
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.manifest import PARTS as CORPUS_PARTS
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.extend import Extension, extended_config
-from ernie_cmtl.run.folder import PARTS as RUN_PARTS
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.progress import Observer
-from ernie_cmtl.run.saved import export_run
+from ernie_cmtl.run.folder import RunFolder
+from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.sole_writer import HOLDER, LOCK
+from ernie_cmtl.verbs.export import export_run
+from ernie_cmtl.verbs.extend import Extension, extended_config
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.benchmarks.test_compare import small_suite
 from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, small_config, tiny_settings, write_jsonl
 from tests.corpus.build.test_resume import break_off, sources
 
+RUN_PARTS = RunFolder(Path()).parts
 BUILDING = ("building", *(f"building/{name}" for name in ("request.json", "scan.json", "seen.sqlite")))
 ROWS = "text\tlabel\n" + "".join(f"text {chr(97 + n)}\t{n % 2}\n" for n in range(20))
 
@@ -100,19 +101,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def adding_text(corpus: Path, folder: Path) -> object:
     more = write_jsonl(folder / "more.jsonl", sample_texts("en", 14)[12:])
-    return prepare(added_to([str(more)], corpus, small_config("en", layers={})), 1, quiet)
+    return build(added_to([str(more)], corpus, small_config("en", layers={})), 1, quiet)
 
 
 def adding_rows(corpus: Path, folder: Path) -> object:
     (folder / "others.tsv").write_text(ROWS)
     labelled = {"others": {"file": str(folder / "others.tsv"), "columns": {"text": "text", "label": "class"}}}
-    return prepare(added_to([], corpus, small_config("en", layers={}, labelled=labelled)), 1, quiet)
+    return build(added_to([], corpus, small_config("en", layers={}, labelled=labelled)), 1, quiet)
 
 
 def adding_a_layer(corpus: Path, folder: Path) -> object:
     (folder / "names.txt").write_text("the statement\n")
     layers = {"gazetteer": {"files": [str(folder / "names.txt")]}}
-    return prepare(added_to([], corpus, small_config("en", layers=layers)), 1, quiet)
+    return build(added_to([], corpus, small_config("en", layers=layers)), 1, quiet)
 
 
 @pytest.mark.parametrize("add", [adding_text, adding_rows, adding_a_layer])
@@ -225,7 +226,7 @@ def extending(copy: Path) -> object:
 def test_a_run_is_not_trained_through_links(
     run: Path, tmp_path: Path, train: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ernie_cmtl.run.pretrain.pass_over_damaged", lambda *_: pytest.fail("went on"))
+    monkeypatch.setattr("ernie_cmtl.run.session.pass_over_damaged", lambda *_: pytest.fail("went on"))
     named = places(run, RUN_PARTS, CHECKPOINTS)
     assert {*RUN_PARTS, "checkpoints/step-4/model.safetensors", "export/model.safetensors"} <= {*named}
     check_all(run, [*named, "wandb"], tmp_path, train)

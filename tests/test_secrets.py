@@ -12,7 +12,7 @@ from ernie_cmtl.config import load_run_config
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.redaction import redacted
-from ernie_cmtl.training.workers import Workers
+from ernie_cmtl.training.distributed import Workers
 from tests.cli.test_verbs import call
 from tests.conftest import sample_texts, tiny_settings, write_jsonl
 

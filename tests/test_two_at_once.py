@@ -15,12 +15,12 @@ import compare
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.progress import Progress
 from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.benchmarks.test_compare import small_suite
 from tests.conftest import make_corpus, sample_texts, small_config, tiny_settings, write_jsonl
 from tests.corpus.build.test_resume import SETTINGS, sources, tree
@@ -76,8 +76,8 @@ def check(said: list[str], processes: list[str]) -> None:
 def test_two_new_corpora_in_one_folder(tmp_path: Path, time_: int) -> None:
     words = sources(tmp_path / "in")
     make_corpus(words, tmp_path / "whole", **SETTINGS)
-    build = lambda: make_corpus(words, tmp_path / "corpus", report=slow, **SETTINGS)  # noqa: E731
-    both(build, build)
+    make = lambda: make_corpus(words, tmp_path / "corpus", report=slow, **SETTINGS)  # noqa: E731
+    both(make, make)
     assert tree(tmp_path / "corpus") == tree(tmp_path / "whole")
 
 
@@ -104,7 +104,7 @@ def test_two_additions_to_one_corpus(base: Path, tmp_path: Path, kind: str, time
             rows.write_text("text\tlabel\n" + "".join(f"{name} text {chr(97 + n)}\t{n % 2}\n" for n in range(20)))
             labelled = {name: {"file": str(rows), "columns": {"text": "text", "label": "class"}}}
             request = added_to([], tmp_path / "corpus", small_config("en", layers={}, labelled=labelled))
-        return prepare(request, 1, slow)
+        return build(request, 1, slow)
 
     said = both(lambda: add("one", texts[:4]), lambda: add("two", texts[4:]))
     corpus = Corpus(tmp_path / "corpus")

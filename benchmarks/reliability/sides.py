@@ -28,11 +28,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from benchmarks.reliability.attempt import Attempt
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.progress import Observer
-from ernie_cmtl.run.saving import Saving
+from ernie_cmtl.run.checkpoints import Saving
+from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.trainer import Trainer as OurTrainer
+from ernie_cmtl.verbs.pretrain import pretrain
 
 SAVE_EVERY, ROWS, LENGTH, ROWS_AN_EPOCH = 5, 8, 32, 96
 RATE, WARMUP = 1e-3, 2

@@ -4,82 +4,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ernie_cmtl.data.batching import PlacedExample, make_batch
-from ernie_cmtl.data.packing import Row, RowSpace, StepPlan, plan_step
+from ernie_cmtl.data.config import DataConfig
+from ernie_cmtl.data.packing import Row, RowSpace, StepPlan
+from ernie_cmtl.data.stage_streams import StageData
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, Ledger, StepData
 from ernie_cmtl.task import TaskInstance, run_heads
 
 Shares = Callable[[int], tuple[float, ...]]
 """Step -> share of each task instance."""
-
-
-class DataConfig(BaseModel):
-    """Shape of a step."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    row_length: int = Field(128, ge=16)
-    """Tokens of a row."""
-    maximum_length: int | None = Field(None, ge=8)
-    """Tokens of the longest sample; None: as many as a row has. Rows of several times that length have few places left over."""
-    rows: int = Field(32, ge=1)
-    """Rows of a step, over all workers."""
-    rows_per_group: int = Field(32, ge=1)
-    """Rows that go through the encoder at once: a matter of memory and speed, never of data."""
-    loader_workers: int = Field(0, ge=0)
-    """Processes that prepare steps ahead; 0 prepares them in the training process."""
-
-    @model_validator(mode="after")
-    def _shapes_fit(self) -> "DataConfig":
-        if self.rows % self.rows_per_group:
-            accepted = [n for n in range(1, self.rows + 1) if self.rows % n == 0]
-            raise ValueError(f"rows_per_group {self.rows_per_group} does not divide rows {self.rows}; accepted: {accepted}")
-        if self.longest > self.row_length:
-            raise ValueError(f"maximum_length {self.maximum_length} is more than row_length {self.row_length}")
-        return self
-
-    @property
-    def longest(self) -> int:
-        """Most tokens of a sample."""
-        return self.maximum_length or self.row_length
-
-    @property
-    def groups(self) -> int:
-        """Groups of a step."""
-        return self.rows // self.rows_per_group
-
-    def check_workers(self, workers: int) -> None:
-        """Refuse a number of workers that cannot share the groups evenly."""
-        if self.groups % workers:
-            accepted = [n for n in range(1, self.groups + 1) if self.groups % n == 0]
-            raise UserError(f"{workers} workers cannot share {self.groups} groups of rows evenly; accepted: {accepted}")
-
-
-@dataclass(frozen=True)
-class StageData:
-    """What the steps of a stage are made of."""
-
-    config: DataConfig
-    streams: Mapping[int, SampleStream]
-    """Number of each task of the stage -> its samples, cut for the rows of the stage."""
-    counts: Sequence[int]
-    """Task instance -> place of its stream in the ledger's `samples`."""
-
-    def plan(self, shares: Sequence[float], ledger: Ledger) -> StepPlan:
-        """Fill the rows of a step; ledger: before it."""
-        own = replace(ledger, samples=tuple(ledger.samples[place] for place in self.counts))
-        plan = plan_step(self.streams, shares, own, self.config.rows, self.config.row_length)
-        samples = list(ledger.samples)
-        for place, number in zip(self.counts, plan.ledger.samples, strict=True):
-            samples[place] = number
-        return StepPlan(plan.rows, replace(plan.ledger, samples=tuple(samples)))
 
 
 @dataclass

@@ -105,7 +105,7 @@ class SampleStream:
         """Return the most tokens that sample `number` can have."""
         return self._find(number)[2]
 
-    def source(self, number: int) -> tuple[int, int]:
+    def place(self, number: int) -> tuple[int, int]:
         """Return the first token of sample `number` and one past its last."""
         start, stop, _ = self._find(number)
         return start, stop
@@ -118,7 +118,7 @@ class SampleStream:
     def example(self, number: int) -> Example | None:
         """Make the example of sample `number`; None when it holds nothing to predict."""
         task, rng = self.instance.task, self._generator.at(number)
-        example = task.example(self.corpus.passage(*self.source(number), self.instance.layers), rng, self.corpus)
+        example = task.example(self.corpus.passage(*self.place(number), self.instance.layers), rng, self.corpus)
         if example is None or not task.options.masked_tokens:
             return example
         masking = task.options.masking

@@ -6,15 +6,16 @@ from typing import NotRequired, TypedDict, cast
 import torch
 from torch import Tensor
 
-from ernie_cmtl.data.loader import DataConfig, fixed_batches
+from ernie_cmtl.data.config import DataConfig
+from ernie_cmtl.data.loader import fixed_batches
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.intervals import Interval, clustered
 from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.task import HeadSpec, TaskInstance
+from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.sharding import whole_weights
-from ernie_cmtl.training.workers import Workers
 
 _COLUMNS = 6
 """Of the sums: those of the statistics, and three for intervals."""

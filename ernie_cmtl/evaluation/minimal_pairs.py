@@ -9,7 +9,7 @@ from typing import Any
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.intervals import wilson
-from ernie_cmtl.evaluation.judged import JudgedModel
+from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 from ernie_cmtl.evaluation.pseudo_likelihood import pseudo_log_likelihoods
 
 GOOD, BAD = ("good", "sentence_good"), ("bad", "sentence_bad")
@@ -76,7 +76,7 @@ def _sentence(values: Mapping[str, Any], keys: Sequence[str], place: str) -> str
     return str(values[key])
 
 
-def judge_pairs(judged: JudgedModel, pairs: Sequence[Pair], rest_of_word: bool = False) -> dict[str, Any]:
+def judge_pairs(judged: MaskedLanguageModel, pairs: Sequence[Pair], rest_of_word: bool = False) -> dict[str, Any]:
     """Return the share of pairs whose good sentence has the higher pseudo-log-likelihood, over all and in each group.
 
     Keys: `accuracy`, `interval` (Wilson, 95 %), `pairs`, `groups` (name -> the same three), `pairs_per_second`.

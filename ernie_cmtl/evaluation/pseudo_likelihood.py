@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding
 
-from ernie_cmtl.evaluation.judged import JudgedModel
+from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 from ernie_cmtl.records import IntArray
 
 _TOKENS = 2048
@@ -30,10 +30,10 @@ class _Question:
     token: int
 
 
-def pseudo_log_likelihoods(judged: JudgedModel, encoded: BatchEncoding, rest_of_word: bool = False) -> list[float]:
+def pseudo_log_likelihoods(judged: MaskedLanguageModel, encoded: BatchEncoding, rest_of_word: bool = False) -> list[float]:
     """Return the sum of the log-probabilities of the tokens of each sentence that are not special.
 
-    encoded: as `JudgedModel.encode` makes it; rest_of_word: mask with each token those after it in its word.
+    encoded: as `MaskedLanguageModel.encode` makes it; rest_of_word: mask with each token those after it in its word.
     """
     totals = np.zeros(len(encoded["input_ids"]))
     # Sentences of a pair ask the same where they differ, so equal inputs are computed once.
@@ -63,7 +63,7 @@ def _questions(encoded: BatchEncoding, mask_id: int, rest_of_word: bool) -> Iter
 
 
 @torch.inference_mode()
-def _answer(judged: JudgedModel, groups: list[list[_Question]], totals: np.ndarray[Any, Any]) -> None:
+def _answer(judged: MaskedLanguageModel, groups: list[list[_Question]], totals: np.ndarray[Any, Any]) -> None:
     """Add the log-probability of each question to the total of its sentence; groups ask about one input each, all as long."""
     inputs = torch.from_numpy(np.stack([group[0].masked for group in groups])).to(judged.model.device)
     places = torch.tensor([group[0].place for group in groups], device=inputs.device)
@@ -74,7 +74,7 @@ def _answer(judged: JudgedModel, groups: list[list[_Question]], totals: np.ndarr
     np.add.at(totals, [question.sentence for group in groups for question in group], found.double().cpu().numpy())
 
 
-def _scores_at(judged: JudgedModel, inputs: Tensor, places: Tensor) -> Tensor:
+def _scores_at(judged: MaskedLanguageModel, inputs: Tensor, places: Tensor) -> Tensor:
     """Return the vocabulary scores at one place of each input; the head, the dearest part, runs nowhere else; [N, vocabulary]."""
 
     def keep(module: Any, given: Any, output: Any) -> Any:

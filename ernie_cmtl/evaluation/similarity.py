@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.evaluation.judged import JudgedModel
+from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 
 COLUMNS = ("sentence1", "sentence2", "score")
 _TOKENS = 4096
@@ -57,7 +57,7 @@ def _scored_pair(row: Mapping[str, Any], place: str) -> ScoredPair:
     return ScoredPair((first, second), number, place)
 
 
-def judge_similarity(judged: JudgedModel, pairs: Sequence[ScoredPair]) -> dict[str, Any]:
+def judge_similarity(judged: MaskedLanguageModel, pairs: Sequence[ScoredPair]) -> dict[str, Any]:
     """Correlate the cosine of two embeddings with the score of each pair.
 
     Keys: `pairs`; `mean` (of all tokens) and `cls` (the first token), each with `pearson`, its `interval` (by Fisher's z, 95 %)
@@ -87,7 +87,7 @@ def judge_similarity(judged: JudgedModel, pairs: Sequence[ScoredPair]) -> dict[s
 
 
 @torch.inference_mode()
-def _embeddings(judged: JudgedModel, sentences: Sequence[str], places: Sequence[str]) -> dict[str, Tensor]:
+def _embeddings(judged: MaskedLanguageModel, sentences: Sequence[str], places: Sequence[str]) -> dict[str, Tensor]:
     """Return the embeddings of sentences by each way of pooling; [sentences, hidden]."""
     encoded = judged.encode(sentences, places)["input_ids"]
     by_length: dict[int, list[int]] = {}

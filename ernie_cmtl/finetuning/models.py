@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Kind
-from ernie_cmtl.finetuning.recipe import Recipe
+from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.model.pretrained import check_index
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Collate, Inputs, Kind
-from ernie_cmtl.finetuning.recipe import TrainConfig
+from ernie_cmtl.finetuning.sets.recipe import TrainConfig
 from ernie_cmtl.records import Array
 
 Loss = Callable[[nn.Module, Mapping[str, Tensor]], Tensor]

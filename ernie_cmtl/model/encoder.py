@@ -10,8 +10,8 @@ from torch.nn import functional
 from transformers import ErnieConfig, ErnieModel
 from transformers.activations import ACT2FN
 
-from ernie_cmtl.model import packed_attention
-from ernie_cmtl.model.dropout import replace_dropout
+from ernie_cmtl.model.kernels import packed_attention
+from ernie_cmtl.model.kernels.dropout import replace_dropout
 from ernie_cmtl.model.last_layer import LastLayer, replace_last_layer
 from ernie_cmtl.model.pretrained import pretrained_config
 from ernie_cmtl.randomness import derive_key

@@ -9,8 +9,8 @@ from torch.nn import functional
 from transformers import ErnieConfig
 from transformers.models.ernie.modeling_ernie import ErniePredictionHeadTransform
 
-from ernie_cmtl.model.cross_entropy import vocabulary_cross_entropy
-from ernie_cmtl.model.dropout import Dropout
+from ernie_cmtl.model.kernels.cross_entropy import vocabulary_cross_entropy
+from ernie_cmtl.model.kernels.dropout import Dropout
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import FloatArray
 from ernie_cmtl.task import HeadSpec

@@ -10,8 +10,8 @@ from transformers import ErnieModel
 
 from ernie_cmtl.model.encoder import task_rows
 from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, build_head, losses_and_hits
+from ernie_cmtl.model.kernels.packed_attention import PackedLayout, to_device
 from ernie_cmtl.model.last_layer import ReadPlaces
-from ernie_cmtl.model.packed_attention import PackedLayout, to_device
 from ernie_cmtl.records import MASKED_TOKEN, Batch
 from ernie_cmtl.task import HeadSpec
 

@@ -13,11 +13,11 @@ import transformers
 import ernie_cmtl
 from ernie_cmtl.data.loader import Shares
 from ernie_cmtl.records import Ledger
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.resume import newest_state
-from ernie_cmtl.run.saving import checkpoint_folder
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import differences
-from ernie_cmtl.training.workers import Workers
+from ernie_cmtl.training.distributed import Workers
 
 _VERSIONS = {"ernie_cmtl": ernie_cmtl, "torch": torch, "transformers": transformers, "numpy": numpy}
 _OF_A_MACHINE = {"run", "corpus"}
@@ -38,7 +38,7 @@ def state_of_main(run: Run, workers: Workers) -> str:
         # One that the main worker has set aside may still be seen on a disk in the network.
         if newest > max(main["steps"], default=0) and newest not in main["steps"]:
             workers.refuse(
-                f"worker {rank} on {other['host']} has a checkpoint of step {newest} in {checkpoint_folder(run)}, "
+                f"worker {rank} on {other['host']} has a checkpoint of step {newest} in {RunFolder(run.config.run).checkpoints}, "
                 f"and the main worker on {main['host']} has none of it: use a run folder on a disk that all machines share, "
                 "or make the machine with that checkpoint the first one (torchrun --node-rank 0)"
             )
@@ -47,7 +47,7 @@ def state_of_main(run: Run, workers: Workers) -> str:
 
 def _steps_in(run: Run) -> list[int]:
     """Return the steps of all checkpoints in a run folder, sound or not."""
-    names = (path.name for path in checkpoint_folder(run).glob("*step-*"))
+    names = (path.name for path in RunFolder(run.config.run).checkpoints.glob("*step-*"))
     return [int(match[1]) for match in (re.search(r"step-(\d+)$", name) for name in names) if match]
 
 
@@ -90,5 +90,5 @@ def _plan_of(run: Run, ledger: Ledger, shares: Shares) -> str:
     step = ledger.step
     if step == run.table.steps:
         return ""
-    stage = run.stage_data(step, step + 1)[run.table.stage_of(step)]
+    stage = run.stage_streams.of_steps(step, step + 1)[run.table.stage_of(step)]
     return hashlib.sha256(repr(stage.plan(shares(step), ledger).rows).encode()).hexdigest()[:16]

@@ -1,8 +1,9 @@
-"""What the folder of a run says of its settings and its corpus."""
+"""The folder of a run: every path in it, and what it says of settings and corpus."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,91 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import dump
-from ernie_cmtl.sole_writer import SoleWriter, sole_writer
-from ernie_cmtl.training.workers import Workers
+from ernie_cmtl.sole_writer import SoleWriter, refuse_links, sole_writer
+from ernie_cmtl.training.distributed import Workers
 
-PARTS = ("config.yaml", "corpus.json", "metrics.jsonl", "retention.csv", "tracker_id", "checkpoints", "tensorboard", "export")
-"""What a run folder holds."""
-FOREIGN = ("wandb",)
-"""What trackers write there in their own ways, links among them."""
+_FOREIGN = ("wandb",)
+"""What trackers write in a run folder in their own ways, links among them."""
 
 
-@contextmanager
-def sole_run(folder: Path, workers: Workers) -> Iterator[Callable[[], None]]:
-    """Be the only run in a folder; yields what makes sure of it before something is written, on the main worker.
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what it writes."""
 
-    Raises:
-        UserError: Another process trains there, or a part of the folder is a symbolic link; every worker raises.
-    """
-    writers: list[SoleWriter] = []
+    path: Path
 
-    def check() -> None:
-        for writer in writers:
-            writer.check()
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
 
-    with ExitStack() as held:
-        workers.on_main(lambda: writers.append(held.enter_context(sole_writer(folder, PARTS, FOREIGN))))
-        yield check
+    @property
+    def corpus(self) -> Path:
+        """What the run reads of its corpus."""
+        return self.path / "corpus.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The log, a line of JSON for each event."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def retention(self) -> Path:
+        """Held-out scores as a tidy table."""
+        return self.path / "retention.csv"
+
+    @property
+    def tracker_id(self) -> Path:
+        """The name that trackers know the run by."""
+        return self.path / "tracker_id"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints, `step-N`."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard reads."""
+        return self.path / "tensorboard"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of all that a run may write, with the usual place of its export."""
+        ours = (self.config, self.corpus, self.metrics, self.retention, self.tracker_id, self.checkpoints, self.tensorboard)
+        return (*(path.name for path in ours), "export")
+
+    @property
+    def is_run(self) -> bool:
+        """Tell whether a run was started there."""
+        return self.config.is_file()
+
+    def refuse_links(self) -> None:
+        """Refuse a folder in which a part is a symbolic link.
+
+        Raises:
+            UserError: It names the link.
+        """
+        refuse_links(self.path, self.parts, _FOREIGN)
+
+    @contextmanager
+    def sole_writer(self, workers: Workers) -> Iterator[Callable[[], None]]:
+        """Be the only run in the folder; yields what makes sure of it before something is written, on the main worker.
+
+        Raises:
+            UserError: Another process trains there, or a part of the folder is a symbolic link; every worker raises.
+        """
+        writers: list[SoleWriter] = []
+
+        def check() -> None:
+            for writer in writers:
+                writer.check()
+
+        with ExitStack() as held:
+            workers.on_main(lambda: writers.append(held.enter_context(sole_writer(self.path, self.parts, _FOREIGN))))
+            yield check
 
 
 def resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
@@ -52,13 +111,13 @@ def write_settings(run: Run, settings: RunConfig) -> None:
     Raises:
         UserError: The disk does not take them.
     """
-    folder = run.config.run
+    folder = RunFolder(run.config.run)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", dump(settings))
-        write_text(folder / "corpus.json", json.dumps(_pinned(run)))
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_text(folder.config, dump(settings))
+        write_text(folder.corpus, json.dumps(_pinned(run)))
     except OSError as error:
-        raise UserError(write_problem(folder / "config.yaml", error)) from error
+        raise UserError(write_problem(folder.config, error)) from error
 
 
 def _pinned(run: Run) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from ernie_cmtl.data.loader import Shares
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Ledger, StepData
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.checkpoint import read_ledger
 
 
@@ -16,7 +16,7 @@ def batch_line(run: Run, shares: Shares, before: Ledger, groups: Sequence[int]) 
 
     shares: the plan of the run; before: the ledger before the step.
     """
-    stage = run.stage_data(before.step, before.step + 1)[run.table.stage_of(before.step)]
+    stage = run.stage_streams.of_steps(before.step, before.step + 1)[run.table.stage_of(before.step)]
     planned = shares(before.step)
     rows = stage.plan(planned, before).rows
     size = stage.config.rows_per_group
@@ -33,12 +33,12 @@ def batch_line(run: Run, shares: Shares, before: Ledger, groups: Sequence[int]) 
 
 
 def _document(stream: SampleStream, number: int) -> int:
-    return stream.corpus.document_at(stream.source(number)[0])
+    return stream.corpus.document_at(stream.place(number)[0])
 
 
 def replay(run: Run, line: Mapping[str, Any]) -> StepData:
     """Make the whole batch of a step again, all of its groups in order; line: `skipped` in the run's `metrics.jsonl`."""
     before = read_ledger(line["ledger"])
     shares = tuple(line["shares"])
-    (data,) = run.source(before, before.step + 1, 0, 1, lambda _: shares)
+    (data,) = run.steps_from(before, before.step + 1, 0, 1, lambda _: shares)
     return data

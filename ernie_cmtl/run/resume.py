@@ -1,7 +1,8 @@
-"""Where a run goes on: what its newest checkpoint must agree with, and what a run that was extended takes over from it."""
+"""Where a run resumes: what its newest checkpoint must agree with, and what a run that was extended takes over from it."""
 
 from collections.abc import Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.config import RunConfig
@@ -9,12 +10,15 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import SIZES
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.folder import RunFolder
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.run.state import RunState
+from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.settings import differences
 from ernie_cmtl.task import run_heads
-from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_weights, parse_state, read_state
+from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, parse_state, read_state
+from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.optimizer import Optimizers
-from ernie_cmtl.training.workers import Workers
 
 IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "encoder")
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
@@ -38,9 +42,15 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def made_with(config: RunConfig, about: dict[str, Any]) -> RunConfig:
+def read_checkpoint(checkpoint: Path) -> tuple[Ledger, RunState]:
+    """Return the ledger of a checkpoint and the state of its run."""
+    ledger, state = load_state(checkpoint)
+    return ledger, RunState.of_json(state)
+
+
+def config_of_checkpoint(config: RunConfig, state: RunState) -> RunConfig:
     """Return the part of a run's configuration that a checkpoint knows: all, or what was there before the run was extended."""
-    return first_stages(config, len(about["settings"]["stages"]))
+    return first_stages(config, len(state.settings["stages"]))
 
 
 def first_stages(config: RunConfig, number: int) -> RunConfig:
@@ -53,55 +63,71 @@ def first_stages(config: RunConfig, number: int) -> RunConfig:
 
 def newest_state(run: Run) -> str:
     """Return the state of a run's newest checkpoint as it is written; nothing before the first one."""
-    found = checkpoints(run.config.run / "checkpoints")
+    found = checkpoints(RunFolder(run.config.run).checkpoints)
     return read_state(found[-1]) if found else ""
 
 
-def resume_point(run: Run, state: str) -> tuple[Ledger, dict[str, Any]]:
-    """Return where a run stands, and what its newest checkpoint says of it; nothing before the first step.
+def resume_point(run: Run, written: str) -> tuple[Ledger, RunState | None]:
+    """Return the ledger and the state that a run resumes from; before the first step there is no state.
 
-    state: of that checkpoint, as it is written.
+    written: the state of the newest checkpoint, as it is written.
 
     Raises:
         UserError: The checkpoint belongs to another corpus or to other settings; stages and tasks may only be added at the end.
     """
     config = run.config
-    if not state:
-        return run.first_ledger(), {}
-    ledger, about = parse_state(state)
-    before = Run(made_with(config, about))
-    if about["pin"] != before.pin:
+    if not written:
+        return run.first_ledger(), None
+    ledger, values = parse_state(written)
+    state = RunState.of_json(values)
+    before = Run(config_of_checkpoint(config, state))
+    if state.pin != before.pin:
         raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
-    then, now = (identity(settings) for settings in (about["settings"], before.config.model_dump(mode="json")))
+    then, now = (identity(settings) for settings in (state.settings, before.config.model_dump(mode="json")))
     if changed := differences(then, now):
         listed = ", ".join(f"{key} ({old}, now {new})" for key, (old, new) in changed.items())
         raise UserError(
             f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {listed}; "
             "restore them or choose another run folder"
         )
-    return run.carried(ledger, before), about
+    return run.stage_streams.longer_ledger(ledger, before.stage_streams), state
 
 
-def changed_settings(resolved: RunConfig, about: dict[str, Any], precision: str) -> dict[str, tuple[Any, Any]]:
+def changed_settings(resolved: RunConfig, state: RunState | None, precision: str) -> dict[str, tuple[Any, Any]]:
     """Return the settings that a run goes on with in place of those of its checkpoint: dotted key -> (old, new).
 
     precision: that `auto` has come to, which another machine may change.
     """
-    if not about:
+    if state is None:
         return {}
-    found = differences(about["settings"], made_with(resolved, about).model_dump(mode="json"))
-    before = about.get("precision", precision)
+    found = differences(state.settings, config_of_checkpoint(resolved, state).model_dump(mode="json"))
+    before = state.precision or precision
     return found | ({"training.precision in use": (before, precision)} if before != precision else {})
 
 
-def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizers, about: dict[str, Any], workers: Workers) -> None:
+def reallocation(config: RunConfig, plan: Plan, step: int, workers: int) -> dict[str, Any]:
+    """Return what is left of a run before a step, and what each of so many workers takes of it."""
+    table, number = plan.table, plan.table.stage_of(step)
+    left = {task: plan.left(step).get(task, 0.0) for task in table.tasks}
+    shape = config.stage_data[number]
+    tokens = {task: budget * shape.rows * shape.row_length for task, budget in left.items()}
+    for stage, shape in list(zip(table.stages, config.stage_data, strict=True))[number + 1 :]:
+        for task, budget in stage.budgets.items():
+            left[task] += budget
+            tokens[task] += budget * shape.rows * shape.row_length
+    by_worker = {task: count / workers for task, count in tokens.items()}
+    rows = config.stage_data[number].rows // workers
+    return {"workers": workers, "rows_of_each_worker": rows, "left": left, "tokens_of_each_worker": by_worker}
+
+
+def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizers, state: RunState, workers: Workers) -> None:
     """Give weights and moments what the main worker's newest checkpoint holds; heads that came after it stay as they were made.
 
-    about: what that checkpoint says of its run.
+    state: of that checkpoint.
     """
     # Where only the main worker sees the folder, only it has a path; the others are sent what it reads.
-    checkpoint = next(reversed(checkpoints(run.config.run / "checkpoints")), run.config.run)
-    known = run_heads(run.instances[: len(about["tasks"])])
+    checkpoint = next(reversed(checkpoints(RunFolder(run.config.run).checkpoints)), run.config.run)
+    known = run_heads(run.instances[: len(state.tasks)])
     fresh = [f"heads.{name}." for name in model.specs if name not in known]
     load_weights(checkpoint, model, fresh, workers.from_main)
     load_optimizer(checkpoint, model, optimizer, workers.from_main)

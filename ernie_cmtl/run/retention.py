@@ -5,18 +5,19 @@ from typing import Any
 
 from ernie_cmtl.atomic_files import write_text
 from ernie_cmtl.evaluation.retention import Measurement, Stages, retention, tidy_table
+from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.training.metrics import read_metrics
 
 
-def write_retention(folder: Path, table: StageTable) -> None:
+def write_retention(folder: RunFolder, table: StageTable) -> None:
     """Write what a run has measured so far to `retention.csv` in its folder, all or nothing."""
-    write_text(folder / "retention.csv", tidy_table(_measurements(folder), _stages(table)))
+    write_text(folder.retention, tidy_table(_measurements(folder.metrics), _stages(table)))
 
 
-def run_retention(folder: Path, table: StageTable, last: int) -> dict[str, Any]:
-    """Return matrix, measures and summary (`evaluation.retention`) of what a run measured up to a step."""
-    return retention([measured for measured in _measurements(folder) if measured.step <= last], _stages(table))
+def run_retention(metrics: Path, table: StageTable, last: int) -> dict[str, Any]:
+    """Return matrix, measures and summary (`evaluation.retention`) of what a run measured up to a step, by its log."""
+    return retention([measured for measured in _measurements(metrics) if measured.step <= last], _stages(table))
 
 
 def _stages(table: StageTable) -> Stages:
@@ -27,7 +28,7 @@ def _stages(table: StageTable) -> Stages:
     return Stages(tuple(stage.name for stage in table.stages), table.ends, introduced)
 
 
-def _measurements(folder: Path) -> list[Measurement]:
+def _measurements(metrics: Path) -> list[Measurement]:
     # Where a finished run is extended it may be measured again, now with the new task.
-    by_step = {line["step"]: line["tasks"] for line in read_metrics(folder, "heldout")}
+    by_step = {line["step"]: line["tasks"] for line in read_metrics(metrics, "heldout")}
     return [Measurement(step, scores) for step, scores in by_step.items()]

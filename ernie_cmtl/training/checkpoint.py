@@ -71,7 +71,7 @@ def save_checkpoint(folder: Path, state: Snapshot, keep: int, pinned: Collection
     step = state.ledger.step
     try:
         target = _write(folder, state)
-        check_checkpoint(target)
+        verify_checkpoint(target)
     except (OSError, SafetensorError, DamagedError) as error:
         shutil.rmtree(_partial(folder, step), ignore_errors=True)
         left = [path.name for path in checkpoints(folder) if _step(path) != step]
@@ -120,7 +120,7 @@ def _sums(checkpoint: Path) -> str:
     return "".join(f"{file_hash(checkpoint / name)}  {name}\n" for name in _FILES)
 
 
-def check_checkpoint(checkpoint: Path) -> None:
+def verify_checkpoint(checkpoint: Path) -> None:
     """Read a checkpoint and compare it with its hashes.
 
     Raises:
@@ -154,7 +154,7 @@ def set_aside_damaged(folder: Path) -> list[str]:
     found = checkpoints(folder)
     for checkpoint in reversed(found):
         try:
-            check_checkpoint(checkpoint)
+            verify_checkpoint(checkpoint)
             break
         except DamagedError as error:
             problems[checkpoint] = str(error)

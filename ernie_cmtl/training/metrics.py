@@ -17,9 +17,9 @@ Track = Callable[[dict[str, float], int], None]
 """Takes numbers by name, and the steps completed; raises UserError where a tracker fails."""
 
 
-def read_metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
-    """Return the complete lines of a kind that a run has written, in order; none if it has no log."""
-    return [line for line in map(json.loads, _complete_lines(folder / "metrics.jsonl")) if line["kind"] == kind]
+def read_metrics(path: Path, kind: str) -> list[dict[str, Any]]:
+    """Return the complete lines of a kind that a run has written to its log, in order; none if it has no log."""
+    return [line for line in map(json.loads, _complete_lines(path)) if line["kind"] == kind]
 
 
 def _complete_lines(path: Path) -> list[str]:
@@ -28,18 +28,18 @@ def _complete_lines(path: Path) -> list[str]:
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl` and passes numbers on; on the main worker only.
+    """Appends to the log of a run, `metrics.jsonl`, and passes numbers on; on the main worker only.
 
     A full disk stops no run here: what cannot be written is said once, kept, and tried again with every line and at the end.
     """
 
-    def __init__(self, folder: Path, track: Track, resumed_at: int, say: Callable[[str], None] = _log.warning) -> None:
+    def __init__(self, path: Path, track: Track, resumed_at: int, say: Callable[[str], None] = _log.warning) -> None:
         """say: is told what cannot be written, and when it is.
 
         Raises:
             UserError: The file cannot be written.
         """
-        self._path = folder / "metrics.jsonl"
+        self._path = path
         self._track, self._say = track, say
         self._unwritten = b""
         self._behind: dict[Path, Callable[[], None]] = {}

@@ -30,18 +30,20 @@ def check_installed(trackers: Sequence[str]) -> None:
             raise UserError(f"tracker {name!r} is not installed: pip install {name}; installed are {', '.join(there)}")
 
 
-def tracker_options(trackers: Sequence[str], folder: Path, resumed_at: int) -> dict[str, dict[str, Any]]:
-    """Return what single trackers need to keep one line of history when the run in a folder goes on from a step."""
+def tracker_options(trackers: Sequence[str], identifier: Path, resumed_at: int) -> dict[str, dict[str, Any]]:
+    """Return what single trackers need to keep one line of history when a run goes on from a step.
+
+    identifier: file in the run's folder that keeps the name that trackers know it by.
+    """
     # A run that begins anew forgets what was measured before its first step too.
     options: dict[str, dict[str, Any]] = {"tensorboard": {"purge_step": resumed_at + 1 if resumed_at else 0}}
     if "wandb" in trackers:
-        options["wandb"] = {"id": _identifier(folder), "resume": "allow", "dir": str(folder)}
+        options["wandb"] = {"id": _identifier(identifier), "resume": "allow", "dir": str(identifier.parent)}
     return options
 
 
-def _identifier(folder: Path) -> str:
-    """Return the name of a run that no other run has; made once and kept in its folder."""
-    path = folder / "tracker_id"
+def _identifier(path: Path) -> str:
+    """Return the name of a run that no other run has; made once and kept in a file."""
     if not path.exists():
         try:
             write_text(path, uuid.uuid4().hex)

@@ -17,11 +17,11 @@ from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import TaskInstance
 from ernie_cmtl.training.clock import untimed
 from ernie_cmtl.training.device import keep_freed_memory
+from ernie_cmtl.training.distributed import Workers
+from ernie_cmtl.training.gradient_spikes import Spikes
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
 from ernie_cmtl.training.sharding import clip_gradients
-from ernie_cmtl.training.spikes import Spikes
-from ernie_cmtl.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class StepResult:
     """Some worker was asked to stop."""
     out_of_time: bool
     """The main worker's time is up."""
+
+    @property
+    def stops(self) -> bool:
+        """Is this the last step, as the run was asked to stop or its time is up."""
+        return self.interrupted or self.out_of_time
 
 
 class Trainer:

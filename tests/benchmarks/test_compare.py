@@ -15,9 +15,9 @@ from suite import SCALES, Cell, load_scale, load_suite, make_cell
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.finetuning.recipe import Recipe
-from ernie_cmtl.run.describe import describe_plan
+from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.settings import load
+from ernie_cmtl.verbs.plan import plan
 from tests.cli.test_verbs import result_of
 from tests.evaluation.judging import OBVIOUS
 
@@ -211,14 +211,14 @@ def test_every_cell_of_a_suite_is_a_run_of_equal_steps(path: Path, english: Corp
     for name in suite.cells:
         cell = make_cell(suite, name, 1, scale, 2000, tmp_path, english.folder)
         config = RunConfig.model_validate(cell.settings)
-        plan = describe_plan(config, workers=1, gpus=1, peak_tflops=None, mfu=None)
-        assert plan["total"] == 2000
-        assert plan["tokens"] == 2000 * 32 * 128
+        planned = plan(config, workers=1, gpus=1, peak_tflops=None, mfu=None)
+        assert planned["total"] == 2000
+        assert planned["tokens"] == 2000 * 32 * 128
         assert cell.heldout
         # Each task that is judged is judged on the same examples in all cells.
         judged = {word.split(".")[1] for words in cell.heldout.values() for word in words}
-        assert judged == {task for task in plan["totals"] if any(task in view for view in suite.heldout.values())}
-        assert judged == set(plan["totals"])
+        assert judged == {task for task in planned["totals"] if any(task in view for view in suite.heldout.values())}
+        assert judged == set(planned["totals"])
 
 
 @pytest.mark.parametrize("scale", ["tiny", "small", "base"])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ernie_cmtl.cli.calls import print_result
+from ernie_cmtl.cli.shared import print_result
 
 
 @pytest.mark.parametrize(("rank", "speaks"), [(None, True), ("0", True), ("1", False)])

@@ -9,7 +9,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from ernie_cmtl.cli.verbs import app
+from ernie_cmtl.cli.app import app
 from ernie_cmtl.config import load_run_config
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError

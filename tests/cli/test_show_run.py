@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from ernie_cmtl.cli.show_run import retention_tables
+from ernie_cmtl.cli.score_tables import retention_tables
 from ernie_cmtl.evaluation.retention import Measurement, Stages, retention
 
 STAGES = Stages(("words", "order"), (10, 20), {"masking": 1, "reordering": 2, "frequency": 1})

@@ -12,7 +12,7 @@ import yaml
 from ernie_cmtl import task_registry
 from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.cli.test_verbs import RUN, call, mistake, result_of, squeezed
-from tests.evaluation.toy_tasks import SOUND, variant
+from tests.task_checks.toy_tasks import SOUND, variant
 
 MINE = ("--task-module", "my_tasks.toy")
 CHECK = ("--length", "64", "--samples", "300")

@@ -16,14 +16,14 @@ from click.testing import Result
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from ernie_cmtl.cli.verbs import app
+from ernie_cmtl.cli.app import app
 from ernie_cmtl.corpus import layers
 from ernie_cmtl.corpus.store.corpus import Corpus
 from tests.conftest import sample_texts, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 VERBS = ["prepare", "tasks", "inspect", "plan", "pretrain", "extend", "evaluate", "finetune", "export", "bench"]
-TASKS = sorted(path.stem for path in (ROOT / "pretrain_tasks").glob("*.py") if path.stem != "__init__")
+TASKS = sorted(path.stem for path in (ROOT / "pretrain_tasks").glob("*.py") if not path.stem.startswith("_"))
 DOCUMENTS = 14
 RUN = {
     "stages": [

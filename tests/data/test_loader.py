@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.data.loader import DataConfig, fixed_batches, load_steps
+from ernie_cmtl.data.config import DataConfig
+from ernie_cmtl.data.loader import fixed_batches, load_steps
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, Ledger, StepData
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 from tests.conftest import tiny_settings
 
 STEPS = 12
@@ -37,7 +38,7 @@ def with_data(run: Run, **data: int) -> Run:
 
 
 def steps_of(run: Run, rank: int = 0, workers: int = 1, ledger: Ledger | None = None) -> list[StepData]:
-    return list(run.source(ledger or run.first_ledger(), run.table.steps, rank, workers))
+    return list(run.steps_from(ledger or run.first_ledger(), run.table.steps, rank, workers))
 
 
 def assert_equal_batches(first: Batch, second: Batch) -> None:
@@ -141,7 +142,7 @@ def test_size_of_a_group_changes_nothing_in_the_rows(run, rows_per_group):
 def test_loader_processes_give_the_same_steps_in_order(run):
     expected = steps_of(run)
     for workers in (0, 2):
-        source = with_data(run, loader_workers=workers).source(run.first_ledger(), STEPS, 0, 1)
+        source = with_data(run, loader_workers=workers).steps_from(run.first_ledger(), STEPS, 0, 1)
         assert_equal_steps(list(load_steps(source)), expected)
 
 
@@ -161,7 +162,7 @@ def test_resuming_from_the_ledger_of_any_step_gives_the_steps_that_follow(englis
 
 def test_resuming_through_loader_processes_keeps_the_order(run):
     unbroken = steps_of(run)
-    source = with_data(run, loader_workers=2).source(unbroken[6].ledger, STEPS, 0, 1)
+    source = with_data(run, loader_workers=2).steps_from(unbroken[6].ledger, STEPS, 0, 1)
     assert_equal_steps(list(load_steps(source)), unbroken[7:])
 
 
@@ -204,12 +205,14 @@ def test_a_task_counts_its_samples_for_each_length_that_they_are_cut_to(growing)
     assert second[3] == third[3] > 0
     assert second[4] == third[4] > 0
     names = ("knowledge_masking", "capitalization", "sentence_reordering")
-    assert growing.samples_by_task(steps[-1].ledger) == dict(zip(names, (third[0] + third[3], third[1], third[4]), strict=True))
+    assert growing.stage_streams.samples_by_task(steps[-1].ledger) == dict(
+        zip(names, (third[0] + third[3], third[1], third[4]), strict=True)
+    )
 
 
 def test_a_stage_goes_on_with_the_samples_after_those_that_an_earlier_stage_of_its_length_took(growing):
     steps = steps_of(growing)
-    stage = growing.source(growing.first_ledger(), 1, 0, 1).stages[0]
+    stage = growing.steps_from(growing.first_ledger(), 1, 0, 1).stages[0]
     for task in (0, 1):
         stream = stage.streams[task]
         first, last = steps[9].ledger.samples[task], steps[13].ledger.samples[task]
@@ -240,14 +243,14 @@ def test_a_run_of_two_row_lengths_goes_on_anywhere_with_any_workers(english, tmp
         assert_equal_steps(steps_of(run, ledger=ledger), unbroken[done:])
         assert_equal_steps(steps_of(Run(config), 1, 2, ledger), second_of_two[done:])
         if done in (0, 7):
-            assert_equal_steps(list(load_steps(Run(loaders).source(ledger, 14, 0, 1))), unbroken[done:])
+            assert_equal_steps(list(load_steps(Run(loaders).steps_from(ledger, 14, 0, 1))), unbroken[done:])
 
 
 def test_only_the_samples_that_the_coming_stages_need_are_opened(growing):
     steps = steps_of(growing)
-    stages = growing.source(steps[9].ledger, 14, 0, 1).stages
+    stages = growing.steps_from(steps[9].ledger, 14, 0, 1).stages
     assert {number: set(stage.streams) for number, stage in stages.items()} == {2: {0, 1}}
-    stages = growing.source(steps[5].ledger, 14, 0, 1).stages
+    stages = growing.steps_from(steps[5].ledger, 14, 0, 1).stages
     assert {number: set(stage.streams) for number, stage in stages.items()} == {1: {0, 1, 2}, 2: {0, 1}}
     assert stages[1].streams[1] is stages[2].streams[1]
     assert stages[1].streams[0].longest == 64

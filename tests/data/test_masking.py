@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.masking import mask_units
-from ernie_cmtl.data.units import knowledge_units
+from ernie_cmtl.data.masking_units import knowledge_units
 from ernie_cmtl.records import AnnotatedText, IntArray, Targets, Vocabulary
 
 SPECIALS = 5

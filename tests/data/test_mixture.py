@@ -10,7 +10,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import make_corpus, sample_texts, write_jsonl
 
 CHUNK = 1024
@@ -39,7 +39,7 @@ def tokens_by_source(corpus: Corpus, stream: SampleStream, first: int, last: int
     split = corpus.split("train")
     found = dict.fromkeys(corpus.manifest.sources, 0)
     for number in range(first, last):
-        found[str(split.sources(np.array([stream.source(number)[0]]))[0])] += stream.slot(number)
+        found[str(split.sources(np.array([stream.place(number)[0]]))[0])] += stream.slot(number)
     total = sum(found.values())
     return {name: count / total for name, count in found.items()}
 
@@ -58,7 +58,7 @@ def test_each_source_gives_its_part_of_the_tokens(mixed: Corpus, weights: dict[s
 def test_a_source_is_shown_whole_before_any_of_its_samples_comes_again(mixed: Corpus) -> None:
     stream = open_stream(mixed, [(["long"], 0.5), (["single"], 0.5)])
     split = mixed.split("train")
-    places = [stream.source(number) for number in range(4 * CHUNK)]
+    places = [stream.place(number) for number in range(4 * CHUNK)]
     names = split.sources(np.array([start for start, _ in places]))
     for name in ("long", "single"):
         own = [place for place, source in zip(places, names, strict=True) if source == name]
@@ -71,7 +71,7 @@ def test_a_source_is_shown_whole_before_any_of_its_samples_comes_again(mixed: Co
 def test_samples_are_mixed_through_each_other_within_a_chunk(mixed: Corpus) -> None:
     stream = open_stream(mixed, [(["long"], 0.5), (["short"], 0.5)])
     split = mixed.split("train")
-    names = split.sources(np.array([stream.source(number)[0] for number in range(CHUNK)]))
+    names = split.sources(np.array([stream.place(number)[0] for number in range(CHUNK)]))
     changes = int((names[1:] != names[:-1]).sum())
     assert changes > CHUNK / 5
 
@@ -80,16 +80,16 @@ def test_any_number_is_found_at_once_and_seeds_differ(mixed: Corpus) -> None:
     parts: list[MixturePart] = [(["long"], 0.6), (["short", "single"], 0.4)]
     stream = open_stream(mixed, parts)
     numbers = [0, 5000, 12, 999_999, 5000]
-    expected = [stream.source(number) for number in sorted(set(numbers))]
+    expected = [stream.place(number) for number in sorted(set(numbers))]
     fresh = open_stream(mixed, parts)
-    assert [fresh.source(number) for number in sorted(set(numbers), reverse=True)] == expected[::-1]
-    assert [open_stream(mixed, parts, seed=2).source(number) for number in sorted(set(numbers))] != expected
+    assert [fresh.place(number) for number in sorted(set(numbers), reverse=True)] == expected[::-1]
+    assert [open_stream(mixed, parts, seed=2).place(number) for number in sorted(set(numbers))] != expected
 
 
 def test_without_a_mixture_the_order_is_that_of_all_text_as_one(mixed: Corpus) -> None:
     one = open_stream(mixed, [(["long", "short", "single"], 1.0)])
     assert len(one) == len(open_stream(mixed, []))
-    first = [one.source(number) for number in range(len(one))]
+    first = [one.place(number) for number in range(len(one))]
     assert len(set(first)) == len(first)
 
 
@@ -112,4 +112,4 @@ def test_a_weight_of_nothing_leaves_a_source_out_without_a_word(mixed: Corpus, c
 def test_a_corpus_path_is_no_part_of_the_order(mixed: Corpus, tmp_path: Path) -> None:
     other = Corpus(mixed.folder)
     parts: list[MixturePart] = [(["long"], 0.3), (["short"], 0.7)]
-    assert [open_stream(other, parts).source(n) for n in range(50)] == [open_stream(mixed, parts).source(n) for n in range(50)]
+    assert [open_stream(other, parts).place(n) for n in range(50)] == [open_stream(mixed, parts).place(n) for n in range(50)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.packing import RowSpace, StepPlan, plan_step
 from ernie_cmtl.records import Ledger
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 from tests.conftest import tiny_settings
@@ -198,7 +198,7 @@ def test_rows_of_several_samples_are_fuller(english, tmp_path):
     for row_length, rows in ((48, 32), (384, 4)):
         data = {"row_length": row_length, "maximum_length": 48, "rows": rows, "rows_per_group": rows}
         run = Run(RunConfig.model_validate(tiny_settings(english, tmp_path / "run") | {"data": data}))
-        steps = list(run.source(run.first_ledger(), run.table.steps, rank=0, workers=1))
+        steps = list(run.steps_from(run.first_ledger(), run.table.steps, rank=0, workers=1))
         batches = [group for step in steps for group in step.groups]
         assert all(batch.token_ids.shape == (rows, row_length) for batch in batches)
         assert max(int(batch.sequence_lengths.max()) for batch in batches) <= 48
@@ -211,7 +211,7 @@ def test_rows_of_several_samples_are_fuller(english, tmp_path):
 def test_rows_of_real_text_are_nearly_full(english, tmp_path, mode):
     changes = {"mode": mode, "data": {"row_length": 64, "rows": 32, "rows_per_group": 32}}
     run = Run(RunConfig.model_validate(tiny_settings(english, tmp_path / "run") | changes))
-    steps = list(run.source(run.first_ledger(), run.table.steps, rank=0, workers=1))
+    steps = list(run.steps_from(run.first_ledger(), run.table.steps, rank=0, workers=1))
     assert sum(step.real_tokens for step in steps) / sum(step.slots for step in steps) > 0.9
     for step in steps:
         places = sum(int((group.token_ids != run.corpus.vocabulary.pad_id).sum()) for group in step.groups)

@@ -10,7 +10,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import build_corpus
 
 CASES = [
@@ -43,7 +43,7 @@ def as_lists(example: Example | None) -> object:
 def test_each_epoch_shows_every_sample_once_and_in_another_order(opened):
     stream = open_stream(*opened)
     size = len(stream)
-    epochs = [[stream.source(number) for number in range(epoch * size, (epoch + 1) * size)] for epoch in range(3)]
+    epochs = [[stream.place(number) for number in range(epoch * size, (epoch + 1) * size)] for epoch in range(3)]
     every = list(zip(stream.index.starts.tolist(), stream.index.stops.tolist(), strict=True))
     assert len(set(every)) == size
     for epoch in epochs:
@@ -62,7 +62,7 @@ def test_slot_bounds_the_example_and_a_row_bounds_the_slot(opened):
         example = stream.example(number)
         assert slot <= length
         assert example is None or len(example.token_ids) <= slot
-        start, stop = stream.source(number)
+        start, stop = stream.place(number)
         assert stop - start < slot
     assert stream.longest == longest
 
@@ -90,8 +90,8 @@ def test_example_is_the_same_whatever_was_drawn_before(opened):
 def test_a_passage_is_masked_anew_in_each_epoch(english):
     stream = open_stream(english, "knowledge_masking", 64)
     size = len(stream)
-    place = {stream.source(number): number for number in range(size)}
-    again = [(place[stream.source(number)], number) for number in range(size, size + 50)]
+    place = {stream.place(number): number for number in range(size)}
+    again = [(place[stream.place(number)], number) for number in range(size, size + 50)]
     differing = [as_lists(stream.example(first)) != as_lists(stream.example(second)) for first, second in again]
     assert sum(differing) >= 45
 
@@ -106,7 +106,7 @@ def test_seed_instance_name_and_epoch_give_other_orders_and_other_draws(english)
     streams = [
         open_stream(english, "sentence_reordering", 64, seed, name) for seed, name in [(1, "order"), (2, "order"), (1, "again")]
     ]
-    orders = {tuple(stream.source(number) for number in range(100)) for stream in streams}
+    orders = {tuple(stream.place(number) for number in range(100)) for stream in streams}
     assert len(orders) == 3
     draws = {segment_counts(stream, first) for stream in streams for first in (0, len(stream))}
     assert len(draws) == 6

@@ -7,12 +7,12 @@ import torch
 from transformers import ErnieConfig, ErnieForMaskedLM, PreTrainedTokenizerBase
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.evaluation.judged import JudgedModel
+from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 
 OBVIOUS = Path(__file__).with_name("obvious_pairs.jsonl")
 
 
-def small_model(corpus: Corpus, **settings: Any) -> JudgedModel:
+def small_model(corpus: Corpus, **settings: Any) -> MaskedLanguageModel:
     tokenizer: PreTrainedTokenizerBase = corpus.tokenizer
     tokenizer.model_max_length = 40
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -24,4 +24,4 @@ def small_model(corpus: Corpus, **settings: Any) -> JudgedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return JudgedModel("small", model, tokenizer)
+    return MaskedLanguageModel("small", model, tokenizer)

@@ -17,7 +17,7 @@ from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
 from ernie_cmtl.evaluation.intervals import clustered
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 
 SAMPLES = 12
 HEADS = ["knowledge_masking/masked_token", "capitalization/capital", "sentence_reordering/order"]

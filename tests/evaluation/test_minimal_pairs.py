@@ -10,19 +10,19 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation import minimal_pairs, pseudo_likelihood
 from ernie_cmtl.evaluation.intervals import clustered, wilson
-from ernie_cmtl.evaluation.judged import JudgedModel
+from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 from ernie_cmtl.evaluation.minimal_pairs import Pair, judge_pairs, read_pairs
 from ernie_cmtl.evaluation.pseudo_likelihood import pseudo_log_likelihoods
 from tests.evaluation.judging import OBVIOUS, small_model
 
 
 @pytest.fixture(scope="module")
-def judged(english: Corpus) -> JudgedModel:
+def judged(english: Corpus) -> MaskedLanguageModel:
     return small_model(english)
 
 
 @torch.no_grad()
-def one_at_a_time(judged: JudgedModel, sentence: str, rest_of_word: bool = False) -> float:
+def one_at_a_time(judged: MaskedLanguageModel, sentence: str, rest_of_word: bool = False) -> float:
     """Mask each token of a sentence in turn, a sentence a call."""
     tokens = judged.tokenizer.tokenize(sentence)
     total = 0.0
@@ -40,7 +40,7 @@ def one_at_a_time(judged: JudgedModel, sentence: str, rest_of_word: bool = False
 
 
 @pytest.mark.parametrize("rest_of_word", [False, True])
-def test_the_obvious_cases_score_as_one_masked_sentence_at_a_time(judged: JudgedModel, rest_of_word: bool) -> None:
+def test_the_obvious_cases_score_as_one_masked_sentence_at_a_time(judged: MaskedLanguageModel, rest_of_word: bool) -> None:
     pairs = read_pairs(OBVIOUS)
     expected: dict[str, list[bool]] = {}
     for pair in pairs:
@@ -60,7 +60,7 @@ def test_the_obvious_cases_score_as_one_masked_sentence_at_a_time(judged: Judged
     assert result["pairs_per_second"] > 0
 
 
-def test_pairs_score_the_same_in_parts(judged: JudgedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_score_the_same_in_parts(judged: MaskedLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = read_pairs(OBVIOUS)
     whole = judge_pairs(judged, pairs)
     monkeypatch.setattr(minimal_pairs, "_AT_ONCE", 5)
@@ -68,7 +68,7 @@ def test_pairs_score_the_same_in_parts(judged: JudgedModel, monkeypatch: pytest.
     assert parts | {"pairs_per_second": 0} == whole | {"pairs_per_second": 0}
 
 
-def test_words_of_several_pieces_make_the_two_ways_differ(judged: JudgedModel) -> None:
+def test_words_of_several_pieces_make_the_two_ways_differ(judged: MaskedLanguageModel) -> None:
     sentence = "An unparameterised counter."
     assert any(token.startswith("##") for token in judged.tokenizer.tokenize(sentence))
     encoded = judged.encode([sentence], [""])
@@ -76,7 +76,7 @@ def test_words_of_several_pieces_make_the_two_ways_differ(judged: JudgedModel) -
 
 
 def test_equal_inputs_are_computed_once_and_the_head_runs_at_one_place(
-    judged: JudgedModel, monkeypatch: pytest.MonkeyPatch
+    judged: MaskedLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
     handle = judged.model.register_forward_hook(lambda module, given, output: seen.append(tuple(output.logits.shape)))
@@ -126,7 +126,7 @@ def test_a_folder_holds_the_pairs_of_its_files(tmp_path: Path) -> None:
     assert [(pair.group, pair.good) for pair in read_pairs(tmp_path)] == [("a", "a is"), ("b", "b is")]
 
 
-def test_a_sentence_that_is_too_long_is_named(judged: JudgedModel) -> None:
+def test_a_sentence_that_is_too_long_is_named(judged: MaskedLanguageModel) -> None:
     with pytest.raises(UserError, match=r"x\.jsonl, line 7: a sentence of 52 tokens; 'small' takes at most 40"):
         judge_pairs(judged, [Pair("the " * 50, "the", "", "x.jsonl, line 7")])
 

@@ -10,7 +10,7 @@ import torch
 from ernie_cmtl.corpus.read.tables import read_rows
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.evaluation.judged import JudgedModel
+from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 from ernie_cmtl.evaluation.similarity import ScoredPair, judge_similarity, scored_pairs
 from tests.evaluation.judging import small_model
 
@@ -24,7 +24,7 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def judged(english: Corpus) -> JudgedModel:
+def judged(english: Corpus) -> MaskedLanguageModel:
     return small_model(english)
 
 
@@ -44,7 +44,7 @@ def test_a_line_ends_where_the_file_says_so(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_cosines_of_both_poolings_correlate_with_the_scores(judged: JudgedModel, tmp_path: Path) -> None:
+def test_cosines_of_both_poolings_correlate_with_the_scores(judged: MaskedLanguageModel, tmp_path: Path) -> None:
     pairs = read(table(tmp_path / "sts.tsv", ["\t".join(map(str, row)) for row in ROWS]))
     assert [(*pair.sentences, pair.score) for pair in pairs] == ROWS
     found = judge_similarity(judged, pairs)
@@ -89,7 +89,7 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
         read(tmp_path / "sts.jsonl")
 
 
-def test_without_scipy_the_extra_is_named(judged: JudgedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scipy_the_extra_is_named(judged: MaskedLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = read(table(tmp_path / "sts.tsv", ["a\tb\t1", "c\td\t2", "e\tf\t3"]))
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(UserError, match=r"pip install 'ernie-cmtl\[finetune\]'"):

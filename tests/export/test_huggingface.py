@@ -21,10 +21,11 @@ from ernie_cmtl.export import huggingface
 from ernie_cmtl.export.fill_mask import fill_mask
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.progress import Observer
-from ernie_cmtl.run.saved import export_run, open_run
+from ernie_cmtl.run.observer import Observer
+from ernie_cmtl.run.open import open_run
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.verbs.export import export_run
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 
 SENTENCE = "The function returns a list of strings."

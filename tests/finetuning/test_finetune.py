@@ -12,15 +12,15 @@ from click.testing import Result
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from typer.testing import CliRunner
 
-from ernie_cmtl.cli.verbs import app
+from ernie_cmtl.cli.app import app
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.finetune import best_rate, finetune, spread
 from ernie_cmtl.finetuning.kinds import KINDS
 from ernie_cmtl.finetuning.models import load_tokenizer, new_model, task_table
-from ernie_cmtl.finetuning.recipe import Recipe
-from ernie_cmtl.finetuning.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.recipe import Recipe
+from ernie_cmtl.finetuning.sets.rows import LabelledRow
 from tests.finetuning.conftest import WriteRows, word_tokenizer
-from tests.finetuning.test_recipe import SMALL
+from tests.finetuning.sets.test_recipe import SMALL
 
 PLACES = ["sun", "moon", "rain", "day", "night"]
 NAMES = ["john", "mary"]

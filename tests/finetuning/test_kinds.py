@@ -15,9 +15,9 @@ from ernie_cmtl.finetuning.kinds.kind import Kind
 from ernie_cmtl.finetuning.kinds.ranking import deal_out, listwise_loss
 from ernie_cmtl.finetuning.kinds.span import Question, Window, answer_tokens, best_span
 from ernie_cmtl.finetuning.kinds.tokens import first_tokens
-from ernie_cmtl.finetuning.recipe import Recipe
-from ernie_cmtl.finetuning.rows import LabelledRow
-from tests.finetuning.test_recipe import SMALL
+from ernie_cmtl.finetuning.sets.recipe import Recipe
+from ernie_cmtl.finetuning.sets.rows import LabelledRow
+from tests.finetuning.sets.test_recipe import SMALL
 
 PASSAGE = "the sunny day came the moon of the night"
 

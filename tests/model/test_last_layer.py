@@ -12,7 +12,7 @@ from ernie_cmtl.model.flops import encoder_flops, training_flops, vocabulary_flo
 from ernie_cmtl.model.last_layer import ReadPlaces
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 
 STAGES = {"masked": ["knowledge_masking"], "every_token_twice": ["capitalization", "token_document_relation"]}
 
@@ -22,7 +22,7 @@ def first_batch(config: RunConfig, tasks: list[str]) -> tuple[MultiTaskModel, Ba
     settings = config.model_dump(exclude_unset=True) | {"stages": [{"name": "only", "budgets": dict.fromkeys(tasks, 8)}]}
     settings["encoder"] |= {"dropout": 0.0}
     run = Run(RunConfig.model_validate(settings))
-    data = next(iter(run.source(run.first_ledger(), 1, 0, 1)))
+    data = next(iter(run.steps_from(run.first_ledger(), 1, 0, 1)))
     return run.new_model(), data.groups[0]
 
 

@@ -14,7 +14,7 @@ from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from ernie_cmtl.task import TaskInstance
 
 _SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]

@@ -10,7 +10,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus, TextSplit
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import build_corpus
 
 Array = np.ndarray
@@ -131,5 +131,5 @@ def best_rule(features: Array, labels: Array) -> float:
 def leak(stream: SampleStream, head: str, count: int) -> float:
     """How well the form of a pair tells its class: accuracy of the best simple rule."""
     finder, made = Finder(stream.corpus), numbered_examples(stream, count)
-    features = [form_of(segments_of(example)[0], finder, stream.source(number)[0]) for number, example in made]
+    features = [form_of(segments_of(example)[0], finder, stream.place(number)[0]) for number, example in made]
     return best_rule(np.array(features), np.array([example.targets[head].labels[0] for _, example in made]))

@@ -11,7 +11,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import sample_texts
 
 
@@ -77,7 +77,7 @@ def examples_with_terms(
     for length in lengths:
         stream = open_stream(name, corpus, length, minimum_idf=minimum_idf)
         for number in range(len(stream)):
-            start, stop = stream.source(number)
+            start, stop = stream.place(number)
             example = stream.example(number)
             if example is None:
                 window = stream.corpus.passage(start, stop, ()).token_ids.tolist()

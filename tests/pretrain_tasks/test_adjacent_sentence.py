@@ -46,7 +46,7 @@ def test_text_of_another_document_is_like_the_one_that_it_stands_for(distinct):
         if example.targets["second"].labels[0] != OTHER:
             continue
         first, second = segments_of(example)[0]
-        own = stream.corpus.passage(*stream.source(number), ())
+        own = stream.corpus.passage(*stream.place(number), ())
         place = finder.place(second)
         if place is None:
             continue

@@ -11,7 +11,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import build_corpus
 
 TEXTS = [
@@ -32,7 +32,7 @@ def build(folder: Path, texts: list[str], tokenizer: str | Path | None = None) -
 def examples_in_text_order(corpus: Corpus, length: int = LENGTH) -> list[tuple[int, int, Example | None]]:
     """(first token, one past the last, example) of every window."""
     stream = SampleStream(make_instance("capitalization", 0, TaskConfig(), corpus), corpus.split("train"), length, seed=1)
-    found = [(*stream.source(number), stream.example(number)) for number in range(len(stream))]
+    found = [(*stream.place(number), stream.example(number)) for number in range(len(stream))]
     return sorted(found, key=lambda window: window[0])
 
 

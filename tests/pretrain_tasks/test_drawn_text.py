@@ -49,7 +49,7 @@ def test_each_word_is_labelled_with_the_case_that_it_was_drawn_in(english: Corpu
             labels += [int(word[0].isupper()) if word[0].isalpha() else None, *[None] * (len(pieces) - 1)]
         tokens, stream = drawing.tokens(words), drawing.stream(documents, length, seed)
         for number in range(len(stream)):
-            start, stop = stream.source(number)
+            start, stop = stream.place(number)
             expected = {place: label for place, label in enumerate(labels[start:stop], 1) if label is not None}
             example = stream.example(number)
             if example is None:
@@ -106,7 +106,7 @@ def test_the_order_that_is_the_label_makes_the_drawn_text_again(english: Corpus,
         stream = drawing.stream(documents, 60 * segments + length, seed)
         count = 3 * len(stream)
         for number in range(count):
-            start, stop = stream.source(number)
+            start, stop = stream.place(number)
             example = stream.example(number)
             assert example is not None
             parts = [part.tolist() for part in segments_of(example)[0]]
@@ -135,7 +135,7 @@ def test_masked_tokens_are_those_that_were_drawn_and_units_are_masked_whole(engl
         tokens, unit_of = drawing.tokens(words_of(documents)), drawn_units(drawing, documents, units)
         stream = drawing.stream(documents, length, seed)
         for number in range(len(stream)):
-            start, stop = stream.source(number)
+            start, stop = stream.place(number)
             example = stream.example(number)
             assert example is not None
             targets, shown, window = example.targets[MASKED_TOKEN], example.token_ids[1:-1].tolist(), tokens[start:stop]

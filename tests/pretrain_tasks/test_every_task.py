@@ -9,7 +9,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import MASKED_TOKEN, Example
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_registry import find_task, task_names
 from tests.labelled_rows import SUPERVISED
@@ -115,7 +115,7 @@ def test_all_chance_comes_from_the_generator(stream):
         made = []
         for noise in (1, 2):
             np.random.seed(noise)  # noqa: NPY002
-            text = corpus.passage(*stream.source(number), stream.instance.layers)
+            text = corpus.passage(*stream.place(number), stream.instance.layers)
             kept = text.token_ids.copy()
             example = task.example(text, np.random.default_rng(number), corpus)
             assert example is not None

@@ -12,7 +12,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.cli.test_verbs import result_of
 from tests.conftest import build_corpus, make_corpus, sample_texts
 
@@ -96,7 +96,7 @@ def check_labels(corpus: Corpus, count: int) -> None:
         assert len(owner) <= 1
         if not owner:
             continue
-        query = split.document_at(stream.source(number)[0])
+        query = split.document_at(stream.place(number)[0])
         found = {query + int(delta) for delta in split.document_layer("retrieved", query) if delta}
         other = owner.pop()
         expected = 0 if other == query else 1 if other in found else 2
@@ -196,7 +196,7 @@ def test_the_query_is_the_title_where_there_is_one_and_else_the_first_sentence(t
         if example is None:
             continue
         query = titled.tokenizer.decode(example.token_ids[example.token_type_ids == 0][1:-1])
-        text = decoded(titled, titled.split("train").document_at(stream.source(number)[0]))
+        text = decoded(titled, titled.split("train").document_at(stream.place(number)[0]))
         has_title = " and named." in text
         assert query == (f"of {topic_of(text)} tales" if has_title else text.partition(".")[0] + ".")
         passage = titled.tokenizer.decode(example.token_ids[example.token_type_ids == 1][:-1])

@@ -7,11 +7,11 @@ import pytest
 
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.data.masking_units import knowledge_units
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.data.units import knowledge_units
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 
 
 def open_stream(corpus: Corpus, **options: object) -> SampleStream:
@@ -33,7 +33,7 @@ def masked_samples(stream: SampleStream, count: int = 100) -> list[tuple[Annotat
     """Passages with their masked positions, counted without the special tokens."""
     samples = []
     for number in range(count):
-        text = stream.corpus.passage(*stream.source(number), stream.instance.task.profile.layers)
+        text = stream.corpus.passage(*stream.place(number), stream.instance.task.profile.layers)
         example = stream.example(number)
         assert example is not None
         targets = example.targets[MASKED_TOKEN]

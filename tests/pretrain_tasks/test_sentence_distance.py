@@ -28,7 +28,7 @@ def test_label_is_rederived_from_the_text(distinct, row_length, count):
             continue
         ends = places[0] + len(first), places[1] + len(second)
         # The first segment is of the sample's own document.
-        assert finder.document(places[0]) == finder.document(stream.source(number)[0])
+        assert finder.document(places[0]) == finder.document(stream.place(number)[0])
         if finder.document(places[0]) != finder.document(places[1]):
             assert label == OTHER
         elif ends[0] == places[1] or ends[1] == places[0]:

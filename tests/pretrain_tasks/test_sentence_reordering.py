@@ -11,7 +11,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import build_corpus
 
 CASES = [("english", 3), ("english", 4), ("english", 2), ("chinese", 3)]
@@ -44,7 +44,7 @@ def test_label_is_rederived_from_the_text(stream):
     for number in range(300):
         example = stream.example(number)
         assert example is not None
-        text = stream.corpus.passage(*stream.source(number), ())
+        text = stream.corpus.passage(*stream.place(number), ())
         segments = segments_of(example, sep_id)
         # Order of the text: which segment of the input comes first, second, ... so that they join to the passage.
         joins = [
@@ -99,7 +99,7 @@ def test_all_borders_of_sentences_are_cut(english):
     sep_id = stream.instance.task.vocabulary.sep_id
     cut: Counter[float] = Counter()
     for number in range(2000):
-        text = stream.corpus.passage(*stream.source(number), ())
+        text = stream.corpus.passage(*stream.place(number), ())
         if text.sentences != 4:
             continue
         example = stream.example(number)
@@ -116,7 +116,7 @@ def test_all_borders_of_sentences_are_cut(english):
 def test_samples_have_a_sentence_for_each_segment(stream):
     needed = stream.instance.task.minimum_sentences
     for number in range(len(stream)):
-        assert stream.corpus.passage(*stream.source(number), ()).sentences >= needed
+        assert stream.corpus.passage(*stream.place(number), ()).sentences >= needed
 
 
 def test_documents_of_one_sentence_give_no_sample(tmp_path):

@@ -12,8 +12,8 @@ from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.assemble import make_instance
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.labelled_rows import COLUMNS, rows_of
 from tests.run.test_pretrain import Watcher

@@ -8,7 +8,7 @@ import pytest
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import build_corpus, sample_texts
 from tests.pretrain_tasks.terms import examples_with_terms, labels_of, open_stream
 
@@ -47,10 +47,10 @@ def test_a_document_that_is_one_window_has_no_rest_and_gives_no_sample(tmp_path:
     corpus = Corpus(tmp_path / "corpus")
     split = corpus.split("train")
     stream = open_stream(NAME, corpus, 64)
-    documents = {split.document_at(stream.source(number)[0]) for number in range(len(stream))}
+    documents = {split.document_at(stream.place(number)[0]) for number in range(len(stream))}
     assert documents == {d for d in range(split.documents) if np.diff(split.document_tokens)[d] > 62}
     assert len(documents) < split.documents
-    covered = sum(stop - start for start, stop in map(stream.source, range(len(stream))))
+    covered = sum(stop - start for start, stop in map(stream.place, range(len(stream))))
     assert covered == sum(np.diff(split.document_tokens)[list(documents)])
 
 

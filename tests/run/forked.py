@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from ernie_cmtl.cli import show_run  # noqa: F401
-from ernie_cmtl.cli.verbs import main
+from ernie_cmtl.cli import training_view  # noqa: F401
+from ernie_cmtl.cli.app import main
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.settings import dump
 

@@ -17,9 +17,9 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.trainer import Trainer
-from ernie_cmtl.training.workers import Workers
 from tests.conftest import build_corpus, sample_texts, tiny_settings
 
 RECORDED = Path(__file__).with_suffix(".json")
@@ -49,7 +49,7 @@ def losses(preset: str, corpus: Corpus, folder: Path) -> Iterator[float]:
     settings["encoder"]["layers"] = 1
     run = Run(RunConfig.model_validate(settings))
     trainer = Trainer(run.new_model(), run.instances, run.config.optimizer, Workers("fp32"), run.table, run.config.seed)
-    for result in trainer.run(run.source(run.first_ledger(), run.table.steps, 0, 1)):
+    for result in trainer.run(run.steps_from(run.first_ledger(), run.table.steps, 0, 1)):
         yield float(result.loss)
 
 

@@ -12,11 +12,11 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.data.loader import StageData
+from ernie_cmtl.data.stage_streams import StageData
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints
-from ernie_cmtl.training.workers import Workers
+from ernie_cmtl.training.distributed import Workers
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import build_corpus, sample_texts, tiny_settings
 from tests.run.forked import started, together
 from tests.run.test_kills import config_of

@@ -13,9 +13,9 @@ import pytest
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run import saving
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run import checkpoints as saving
 from ernie_cmtl.training.checkpoint import Snapshot, checkpoints
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.run.forked import started
 from tests.run.test_kills import config_of, kill
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training

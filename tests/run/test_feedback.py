@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.progress import Observer
+from ernie_cmtl.run.observer import Observer
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.checkpoint import _sums, checkpoints
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace
 

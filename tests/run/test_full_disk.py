@@ -12,9 +12,9 @@ import pytest
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run import folder
-from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.metrics import MetricsLog
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.run.test_pretrain import Watcher, _lines, _trace, with_training
 
 

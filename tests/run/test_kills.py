@@ -10,8 +10,8 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints, load_state
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.forked import Worker, started
 from tests.run.test_pretrain import Watcher, _final, _same, _trace

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.saved import evaluate_run, open_run
+from ernie_cmtl.run.open import open_run
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.verbs.evaluate import evaluate_run
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, tiny_settings, write_jsonl
 from tests.run.test_pretrain import Watcher
 
@@ -39,7 +40,7 @@ def settings_of(corpus: Corpus, run: Path, **changes: Any) -> RunConfig:
 def share_of_docs(config: RunConfig) -> float:
     run = Run(config)
     (stream,) = run.streams("train")
-    names = run.corpus.split("train").sources(np.array([stream.source(number)[0] for number in range(1024)]))
+    names = run.corpus.split("train").sources(np.array([stream.place(number)[0] for number in range(1024)]))
     return float((names == "docs").mean())
 
 
@@ -86,7 +87,7 @@ def copy_of(corpus: Corpus, folder: Path) -> Corpus:
 
 
 def add(corpus: Corpus, words: list[str], **settings: Any) -> None:
-    prepare(added_to(words, corpus.folder, PrepareConfig.model_validate(settings)), 1, quiet)
+    build(added_to(words, corpus.folder, PrepareConfig.model_validate(settings)), 1, quiet)
 
 
 def test_a_layer_that_no_task_reads_does_not_stop_a_run(english: Corpus, tmp_path: Path) -> None:

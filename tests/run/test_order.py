@@ -13,7 +13,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import load_steps
 from ernie_cmtl.records import Ledger, StepData
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 from tests.conftest import tiny_settings
 
 CHANGE, STEPS = 131, 320
@@ -37,7 +37,7 @@ def run_of(corpus: Corpus, mode: str, loader_workers: int) -> Run:
 
 def whole_steps(run: Run, ledger: Ledger, workers: int) -> Iterator[list[StepData]]:
     """Yield each step from a ledger on, as all workers together have it."""
-    loaders = [load_steps(run.source(ledger, STEPS, rank, workers)) for rank in range(workers)]
+    loaders = [load_steps(run.steps_from(ledger, STEPS, rank, workers)) for rank in range(workers)]
     yield from (list(parts) for parts in zip(*loaders, strict=True))
 
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.progress import Observer
+from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import build_corpus, sample_texts, tiny_settings
 from tests.run.forked import started
 

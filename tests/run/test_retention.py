@@ -9,8 +9,8 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.saved import evaluate_run
+from ernie_cmtl.verbs.evaluate import evaluate_run
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.test_pretrain import Watcher, with_training
 

@@ -6,7 +6,7 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.forked import together
 from tests.run.test_pretrain import Watcher, _final, _lines, _trace

@@ -12,9 +12,9 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.metrics import read_metrics
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.forked import Worker, started
 from tests.run.test_pretrain import Watcher, _lines
@@ -55,7 +55,7 @@ def wait_until(true: Callable[[], bool], processes: Sequence[Worker | subprocess
 
 def last_step(run: Path) -> int:
     """The last step that a run has logged."""
-    return max((line["step"] for line in read_metrics(run, "train")), default=0)
+    return max((line["step"] for line in read_metrics(run / "metrics.jsonl", "train")), default=0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -21,18 +21,20 @@ from ernie_cmtl.export.huggingface import export_huggingface
 from ernie_cmtl.model.encoder import EncoderConfig, build_encoder
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN, Batch, BatchTargets, Ledger, StepData, Vocabulary
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
-from ernie_cmtl.run.saved import evaluate_run, export_run, open_run
+from ernie_cmtl.run.open import open_run
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.task import MASKED_TOKEN_HEAD
+from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.trainer import Trainer
-from ernie_cmtl.training.workers import Workers
+from ernie_cmtl.verbs.evaluate import evaluate_run
+from ernie_cmtl.verbs.export import export_run
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.data.test_batching import make_instances
-from tests.run.test_assemble import largest_difference, make_run, packed, sentences, shake, start_from, vocabulary_scores
 from tests.run.test_pretrain import Watcher
+from tests.run.test_run import largest_difference, make_run, packed, sentences, shake, start_from, vocabulary_scores
 
 ENCODER: dict[str, Any] = {"layers": 2, "hidden_size": 32, "attention_heads": 2, "maximum_positions": 64}
 
@@ -164,15 +166,15 @@ def test_shuffled_rows_follow_from_seed_task_and_sample_alone(english: Corpus) -
 def test_shuffled_batches_carry_the_rows_whatever_the_number_of_workers(english: Corpus) -> None:
     run = run_with(english, "shuffled", tasks={"knowledge_masking": {"maximum_length": 20}})
     plain = run_with(english, "on", tasks={"knowledge_masking": {"maximum_length": 20}})
-    alone = list(run.source(run.first_ledger(), 12, 0, 1))
-    pairs = [list(run.source(run.first_ledger(), 12, rank, 2)) for rank in range(2)]
+    alone = list(run.steps_from(run.first_ledger(), 12, 0, 1))
+    pairs = [list(run.steps_from(run.first_ledger(), 12, rank, 2)) for rank in range(2)]
     for step, (first, second) in zip(alone, zip(*pairs, strict=True), strict=True):
         together = [group for both in zip(first.groups, second.groups, strict=True) for group in both]
         assert [group.task_type_ids.tolist() for group in step.groups] == [group.task_type_ids.tolist() for group in together]
     # Only knowledge masking is in the first stage, and its samples get the rows of all three tasks.
     seen = {int(row) for step in alone[:5] for group in step.groups for row in np.unique(group.task_type_ids)}
     assert seen == {0, 1, 2}
-    for step, other in zip(alone, plain.source(plain.first_ledger(), 12, 0, 1), strict=True):
+    for step, other in zip(alone, plain.steps_from(plain.first_ledger(), 12, 0, 1), strict=True):
         assert all(np.array_equal(a.token_ids, b.token_ids) for a, b in zip(step.groups, other.groups, strict=True))
 
 

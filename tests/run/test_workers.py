@@ -14,15 +14,15 @@ import torch
 from torch.distributed.launcher.api import LaunchConfig
 from typer.testing import CliRunner
 
-from ernie_cmtl.cli import workers as workers_option
-from ernie_cmtl.cli.verbs import app
-from ernie_cmtl.cli.workers import count_workers
+from ernie_cmtl.cli import local_workers
+from ernie_cmtl.cli.app import app
+from ernie_cmtl.cli.local_workers import count_workers
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, StepData
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.conftest import tiny_settings
 from tests.run.forked import started
 from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
@@ -43,7 +43,7 @@ def settings_of(corpus: Corpus, run: Path, mode: str = "mixed") -> dict[str, Any
 
 def steps_of(run: Run, workers: int) -> list[list[StepData]]:
     """The steps as each worker sees them; [workers][steps]."""
-    return [list(run.source(run.first_ledger(), run.table.steps, rank, workers)) for rank in range(workers)]
+    return [list(run.steps_from(run.first_ledger(), run.table.steps, rank, workers)) for rank in range(workers)]
 
 
 def slots_consumed(run: Run, groups: list[Batch]) -> dict[str, int]:
@@ -182,7 +182,7 @@ def test_what_all_workers_refuse_is_said_once(english: Corpus, tmp_path: Path, m
     def launch(config: LaunchConfig, work: Callable[..., object]) -> Callable[..., dict[int, object]]:
         return lambda *given: {rank: work(*given) for rank in range(config.nproc_per_node)}
 
-    monkeypatch.setattr(workers_option, "elastic_launch", launch)
+    monkeypatch.setattr(local_workers, "elastic_launch", launch)
     command, _ = _command(RunConfig.model_validate(settings), tmp_path)
     done = CliRunner().invoke(app, [*command[2:], "seed=9", "--workers", "2"])
     assert done.exit_code == 2

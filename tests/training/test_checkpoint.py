@@ -14,7 +14,6 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.training import checkpoint
 from ernie_cmtl.training.checkpoint import (
-    check_checkpoint,
     check_space,
     checkpoints,
     load_optimizer,
@@ -22,6 +21,7 @@ from ernie_cmtl.training.checkpoint import (
     load_weights,
     save_checkpoint,
     snapshot,
+    verify_checkpoint,
 )
 from ernie_cmtl.training.optimizer import OptimizerConfig, Optimizers, build_optimizer
 
@@ -166,9 +166,9 @@ def test_the_sums_are_those_that_sha256sum_checks(tmp_path: Path) -> None:
 
 def test_an_intact_checkpoint_passes_the_check_and_one_under_another_name_does_not(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
-    check_checkpoint(path)
+    verify_checkpoint(path)
     with pytest.raises(UserError, match="it holds step 3"):
-        check_checkpoint(path.rename(tmp_path / "step-4"))
+        verify_checkpoint(path.rename(tmp_path / "step-4"))
 
 
 def test_the_older_checkpoints_stay_where_the_new_one_reads_back_otherwise(

@@ -15,7 +15,7 @@ import torch
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.training import checkpoint
-from ernie_cmtl.training.checkpoint import check_checkpoint, load_optimizer, load_state, load_weights, set_aside_damaged
+from ernie_cmtl.training.checkpoint import load_optimizer, load_state, load_weights, set_aside_damaged, verify_checkpoint
 from tests.training.test_checkpoint import moments, names, new_pair, save_pair, train
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
@@ -37,7 +37,7 @@ def check_loads(path: Path, step: int) -> None:
     load_optimizer(path, model, optimizer)
     expected, expected_optimizer = new_pair(1)
     train(expected, expected_optimizer, step, seed=2)
-    check_checkpoint(path)
+    verify_checkpoint(path)
     assert load_state(path)[0].step == step
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
     found, wanted = moments(model, optimizer), moments(expected, expected_optimizer)
@@ -146,10 +146,10 @@ def test_damage_to_any_file_is_found_and_named(tmp_path: Path) -> None:
                 (newer / name).write_bytes(damaged)
             # Where the sums are wrong, they cannot say which file is.
             with pytest.raises(UserError, match=name if name != "SHA256SUMS" else "damaged"):
-                check_checkpoint(newer)
+                verify_checkpoint(newer)
             (newer / name).write_bytes(original)
             found += 1
-    check_checkpoint(newer)
+    verify_checkpoint(newer)
     assert found >= 100
 
 
@@ -161,7 +161,7 @@ def test_checkpoints_with_each_others_files_are_found(tmp_path: Path) -> None:
         aside.rename(newer / name)
         for path in (older, newer):
             with pytest.raises(checkpoint.DamagedError):
-                check_checkpoint(path)
+                verify_checkpoint(path)
         (older / name).rename(aside)
         (newer / name).rename(older / name)
         aside.rename(newer / name)

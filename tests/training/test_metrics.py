@@ -20,13 +20,13 @@ def no_tracker(values: dict[str, float], step: int) -> None:
 
 
 def write(folder: Path, steps: range, resumed_at: int, source: str = "first") -> None:
-    with MetricsLog(folder, no_tracker, resumed_at) as log:
+    with MetricsLog(folder / "metrics.jsonl", no_tracker, resumed_at) as log:
         for step in steps:
             log.write("train", step, {"loss": float(step), "source": source})
 
 
 def test_a_line_says_its_kind_step_time_and_values(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, no_tracker, 0) as log:
+    with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 0) as log:
         log.write("heldout", 7, {"stage": "first", "tasks": {"a/x": {"loss": 1.5, "accuracy": None}}})
         (line,) = lines(tmp_path)
     assert line.pop("time") > 1.7e9
@@ -34,7 +34,7 @@ def test_a_line_says_its_kind_step_time_and_values(tmp_path: Path) -> None:
 
 
 def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, no_tracker, 0) as log:
+    with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 0) as log:
         log.write("train", 1, {"loss": 2.0})
         assert [line["step"] for line in lines(tmp_path)] == [1]
 
@@ -76,21 +76,21 @@ def test_a_run_without_a_checkpoint_begins_its_log_anew(tmp_path: Path) -> None:
 
 
 def test_the_lines_of_a_kind_are_read_back_without_a_half_written_one(tmp_path: Path) -> None:
-    assert read_metrics(tmp_path, "heldout") == []
-    with MetricsLog(tmp_path, no_tracker, 0) as log:
+    assert read_metrics(tmp_path / "metrics.jsonl", "heldout") == []
+    with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 0) as log:
         log.write("heldout", 0, {"tasks": {}})
         log.write("train", 1, {"loss": 1.0})
         log.write("heldout", 5, {"tasks": {"a/x": {"loss": 0.5}}})
     with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"kind": "heldout", "step": 9, "ta')
-    found = [(line["step"], line["tasks"]) for line in read_metrics(tmp_path, "heldout")]
+    found = [(line["step"], line["tasks"]) for line in read_metrics(tmp_path / "metrics.jsonl", "heldout")]
     assert found == [(0, {}), (5, {"a/x": {"loss": 0.5}})]
 
 
 def test_names_in_any_script_stay_one_line_each(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, no_tracker, 0) as log:
+    with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 0) as log:
         log.write("train", 1, {"stage": "阶段\u2028one\x85two"})
-    with MetricsLog(tmp_path, no_tracker, 1) as log:
+    with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 1) as log:
         log.write("train", 2, {"stage": "next"})
     assert [line["stage"] for line in lines(tmp_path)] == ["阶段\u2028one\x85two", "next"]
 
@@ -102,7 +102,7 @@ def test_trackers_get_the_nested_numbers_under_joined_names(tmp_path: Path) -> N
         "tasks": {"a": {"loss": 2.0, "accuracy": None, "labels": 3, "done": True}, "b": {"loss": 4.0}},
     }
     tracked = []
-    with MetricsLog(tmp_path, lambda numbers, step: tracked.append((numbers, step)), 0) as log:
+    with MetricsLog(tmp_path / "metrics.jsonl", lambda numbers, step: tracked.append((numbers, step)), 0) as log:
         log.write("train", 3, values)
     numbers = {"train/loss": 0.5, "train/tasks/a/loss": 2.0, "train/tasks/a/labels": 3.0, "train/tasks/b/loss": 4.0}
     assert tracked == [(numbers, 3)]
@@ -114,11 +114,11 @@ def test_a_full_disk_keeps_lines_back_says_so_once_and_loses_none(tmp_path: Path
     # The disk ends before, within and after a line.
     for room in (0, 1, 40, 100):
         said: list[str] = []
-        with MetricsLog(tmp_path, no_tracker, 1, said.append) as log:
+        with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 1, said.append) as log:
             with files_at_most(begun + room):
                 for step in (2, 3, 4):
                     log.write("train", step, {"loss": 0.5})
-                read = [line["step"] for line in read_metrics(tmp_path, "train")]
+                read = [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl", "train")]
                 assert read == [0, 1, 2][: len(read)]
             (problem,) = said
             assert str(tmp_path / "metrics.jsonl") in problem
@@ -131,7 +131,7 @@ def test_a_full_disk_keeps_lines_back_says_so_once_and_loses_none(tmp_path: Path
 
 
 def test_what_the_disk_never_took_is_an_error_at_the_end(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, no_tracker, 0, [].append) as log, files_at_most(0):
+    with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 0, [].append) as log, files_at_most(0):
         log.write("train", 1, {"loss": 0.5})
         with pytest.raises(UserError, match=r"missing in .*metrics\.jsonl"):
             log.finish()
@@ -139,7 +139,7 @@ def test_what_the_disk_never_took_is_an_error_at_the_end(tmp_path: Path) -> None
 
 def test_what_is_read_off_the_log_waits_for_it(tmp_path: Path) -> None:
     table = tmp_path / "table"
-    with MetricsLog(tmp_path, no_tracker, 0, [].append) as log:
+    with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 0, [].append) as log:
         with files_at_most(30):
             log.write("train", 1, {"loss": 0.5})
             log.attempt(table, lambda: table.write_text(str(len(lines(tmp_path)))) and None)
@@ -153,7 +153,7 @@ def test_a_tracker_that_fails_keeps_no_line_back(tmp_path: Path) -> None:
         raise UserError("tracker x failed: no route")
 
     said: list[str] = []
-    with MetricsLog(tmp_path, broken, 0, said.append) as log:
+    with MetricsLog(tmp_path / "metrics.jsonl", broken, 0, said.append) as log:
         log.write("train", 1, {"loss": 0.5})
         log.finish()
     assert [line["step"] for line in lines(tmp_path)] == [1]

@@ -9,9 +9,9 @@ from torch.optim import AdamW, Muon
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.multitask import MultiTaskModel
-from ernie_cmtl.run.assemble import Run
-from ernie_cmtl.run.pretrain import pretrain
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.optimizer import OptimizerConfig, Optimizers, build_optimizer
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace
 
 

@@ -8,9 +8,9 @@ from torch.nn import functional
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, losses_and_hits
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.trainer import Trainer
-from ernie_cmtl.training.workers import Workers
 
 STEPS = 100
 
@@ -57,7 +57,7 @@ def losses(config: RunConfig, plain: bool) -> list[float]:
     run = Run(config)
     trainer = Trainer(run.new_model(), run.instances, config.optimizer, Workers("fp32"), run.table, config.seed)
     trainer.wrapped = PlainModel(trainer.model) if plain else trainer.wrapped
-    return [float(result.loss) for result in trainer.run(run.source(run.first_ledger(), STEPS, 0, 1))]
+    return [float(result.loss) for result in trainer.run(run.steps_from(run.first_ledger(), STEPS, 0, 1))]
 
 
 def test_a_hundred_steps_have_the_losses_of_plain_ones(tiny_config: RunConfig) -> None:

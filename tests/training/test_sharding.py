@@ -17,12 +17,12 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import load_steps
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import StepData
-from ernie_cmtl.run.assemble import Run
+from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import validate
 from ernie_cmtl.training.checkpoint import snapshot
+from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.sharding import Sharding, whole, whole_weights
 from ernie_cmtl.training.trainer import Trainer
-from ernie_cmtl.training.workers import Workers
 from tests.conftest import tiny_settings
 from tests.model.test_heads import KINDS, every_kind
 from tests.run.forked import together
@@ -66,7 +66,7 @@ def trained(run: Run, sharding: Sharding) -> dict[str, Any]:
     trainer = Trainer(run.new_model(), run.instances, run.config.optimizer, workers, run.table, run.config.seed)
     trainer.wrapped.train()
     found: dict[str, Any] = {"losses": [], "norms": []}
-    for data in load_steps(run.source(run.first_ledger(), run.table.steps, workers.rank, workers.count)):
+    for data in load_steps(run.steps_from(run.first_ledger(), run.table.steps, workers.rank, workers.count)):
         with Reductions() if data.step == 0 else nullcontext() as reductions:
             result = trainer.step(data)
         found["losses"].append(float(workers.sum(result.loss)))

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.pretrain import pretrain
 from ernie_cmtl.training.trackers import check_installed, flat_settings, known_trackers
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.run.test_pretrain import Watcher, with_training
 
 

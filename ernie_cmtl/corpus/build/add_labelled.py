@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from ernie_cmtl.atomic_files import file_hash, write_array, write_folder
+from ernie_cmtl.corpus.build.digests import split_hash, text_digest
+from ernie_cmtl.corpus.build.executor import Processes, annotate_texts
+from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.read.tables import read_rows
 from ernie_cmtl.corpus.store.labelled import LABELS
 from ernie_cmtl.corpus.store.manifest import LabelledColumn, LabelledTable
-from ernie_cmtl.corpus.build.executor import Processes, annotate_texts
-from ernie_cmtl.corpus.build.held_out import HeldoutRule
-from ernie_cmtl.corpus.build.digests import split_hash, text_digest
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.atomic_files import file_hash, write_array, write_folder
 from ernie_cmtl.records import AnnotatedText, Array, IntArray
 
 MOST_GUESSED_CLASSES = 500

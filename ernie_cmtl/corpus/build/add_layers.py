@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ernie_cmtl.corpus.store.manifest import Addition, Manifest, Shard
-from ernie_cmtl.corpus.build.executor import Processes
-from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs
-from ernie_cmtl.corpus.build.shards import ShardText, annotated_shards, shard_arrays
-from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
-from ernie_cmtl.errors import UserError
 from ernie_cmtl.atomic_files import file_hash, read_array, write_array
+from ernie_cmtl.corpus.build.executor import Processes
+from ernie_cmtl.corpus.build.shards import ShardText, annotated_shards, shard_arrays
+from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs
+from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
+from ernie_cmtl.corpus.store.manifest import Addition, Manifest, Shard
+from ernie_cmtl.errors import UserError
 
 
 def add_text_layers(

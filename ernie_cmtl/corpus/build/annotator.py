@@ -11,9 +11,9 @@ import numpy.typing as npt
 import sentencex
 from tokenizers import Tokenizer
 
-from ernie_cmtl.corpus.tokens.jieba_words import SEGMENTER
 from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.tokens.cached_tokenizer import PieceTokenizer, TokenizedText
+from ernie_cmtl.corpus.tokens.jieba_words import SEGMENTER
 from ernie_cmtl.corpus.tokens.tokenizer import hides_letter_case, raw_text_tokenizer
 from ernie_cmtl.records import AnnotatedText, IntArray, Language
 

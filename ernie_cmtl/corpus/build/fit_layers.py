@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ernie_cmtl.atomic_files import file_hash, write_array, write_folder
+from ernie_cmtl.corpus.build.executor import Processes
 from ernie_cmtl.corpus.layers import FittedLayer, Layer
 from ernie_cmtl.corpus.store.manifest import LabelledTable, Shard
-from ernie_cmtl.corpus.build.executor import Processes
-from ernie_cmtl.atomic_files import file_hash, write_array, write_folder
 from ernie_cmtl.records import Vocabulary
 
 

@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ernie_cmtl.atomic_files import file_hash, new_file, read_array, remove_folder, write_folder, write_text
 from ernie_cmtl.corpus.build.add_labelled import add_labelled, read_table
-from ernie_cmtl.corpus.build.fit_layers import add_fitted_layers, mark_rows
-from ernie_cmtl.corpus.layers import FittedLayer, TextLayer
-from ernie_cmtl.corpus.store.manifest import MANIFEST, PARTS, REJECTS, STRUCTURE, Addition, LabelledTable, Manifest, Shard
-from ernie_cmtl.corpus.build.executor import Processes, annotation_processes
-from ernie_cmtl.corpus.build.progress import Progress, Reporter
 from ernie_cmtl.corpus.build.add_layers import add_text_layers
-from ernie_cmtl.corpus.build.request import Request, begin, changed_files, check_unchanged, give_up
+from ernie_cmtl.corpus.build.executor import Processes, annotation_processes
+from ernie_cmtl.corpus.build.fit_layers import add_fitted_layers, mark_rows
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.progress import Progress, Reporter
+from ernie_cmtl.corpus.build.request import Request, begin, changed_files, check_unchanged, give_up
 from ernie_cmtl.corpus.build.scan import Scan, TextSample, scan
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
-from ernie_cmtl.corpus.tokens.scripts import letters_by_script
 from ernie_cmtl.corpus.build.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
+from ernie_cmtl.corpus.build.summary import summary
+from ernie_cmtl.corpus.layers import FittedLayer, TextLayer
 from ernie_cmtl.corpus.read.sources import Numbered, numbered_documents
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.corpus.build.summary import summary
+from ernie_cmtl.corpus.store.manifest import MANIFEST, PARTS, REJECTS, STRUCTURE, Addition, LabelledTable, Manifest, Shard
+from ernie_cmtl.corpus.tokens.scripts import letters_by_script
 from ernie_cmtl.corpus.tokens.titles import TITLES, title_rows
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts, load_tokenizer, raw_text_tokenizer, train_wordpiece
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.atomic_files import file_hash, new_file, read_array, remove_folder, write_folder, write_text
 from ernie_cmtl.sole_writer import sole_writer
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class _Build:
         self.seconds[name] = time.perf_counter() - start
 
 
-def prepare(request: Request, processes: int, report: Reporter, restart: bool = False) -> dict[str, Any]:
+def build(request: Request, processes: int, report: Reporter, restart: bool = False) -> dict[str, Any]:
     """Do what was asked for, or go on with it, and return the corpus's counts, sizes, seconds per step and fingerprint.
 
     restart: give up an unfinished build in the folder, whatever it was for.

@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ernie_cmtl.corpus.build.add_labelled import LabelledConfig
+from ernie_cmtl.corpus.build.unfinished import STATE, clear, has_shards, is_unfinished, read_record, write_record
 from ernie_cmtl.corpus.layers import Layer, find_layer
-from ernie_cmtl.corpus.store.manifest import MANIFEST, Manifest, read_manifest
 from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig
 from ernie_cmtl.corpus.read.sources import SourceInput, check_mixture, find_sources
+from ernie_cmtl.corpus.store.manifest import MANIFEST, Manifest, read_manifest
 from ernie_cmtl.corpus.tokens.titles import TITLES
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig
-from ernie_cmtl.corpus.build.unfinished import STATE, clear, has_shards, is_unfinished, read_record, write_record
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
 from ernie_cmtl.sole_writer import contents

@@ -10,15 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from ernie_cmtl.corpus.build.digests import sample_hash, split_hash, text_digest
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
-from ernie_cmtl.corpus.read.lost_files import Trouble, is_doubtful, lost_files
 from ernie_cmtl.corpus.read.documents import ReaderConfig
+from ernie_cmtl.corpus.read.lost_files import Trouble, is_doubtful, lost_files
 from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
 _FEWEST = 100
 """Documents of a source that are needed to judge it by its rejections."""
-
 
 
 @dataclass
@@ -81,6 +80,22 @@ class _Rejected:
         return f", as {example.identifier}: {example.detail}" if example.detail else ""
 
 
+@dataclass
+class _Counts:
+    """What was read so far."""
+
+    documents: list[int]
+    """Of each input."""
+    rejected: dict[str, _Rejected]
+    """Of each source."""
+    troubles: dict[int, Trouble] = field(default_factory=dict)
+    """Of the inputs that have any, by their place."""
+    used: int = 0
+    bytes: int = 0
+    titled: int = 0
+    duplicates: int = 0
+
+
 def scan(
     inputs: list[SourceInput],
     config: ReaderConfig,
@@ -98,40 +113,46 @@ def scan(
             title that was asked for.
     """
     places = {item: place for place, item in enumerate(inputs)}
-    documents = [0] * len(inputs)
-    used = size = titled = duplicates = 0
-    rejected = {item.source: _Rejected() for item in inputs}
-    troubles: dict[int, Trouble] = {}
+    counts = _Counts([0] * len(inputs), {item.source: _Rejected() for item in inputs})
     for number, item, document in numbered_documents(inputs, [], config, first, first):
-        documents[places[item]] += 1
+        place = places[item]
+        counts.documents[place] += 1
         if isinstance(document, Rejection) or is_doubtful(document):
-            troubles.setdefault(places[item], Trouble()).add(document)
+            counts.troubles.setdefault(place, Trouble()).add(document)
         if isinstance(document, Rejection):
-            rejected[item.source].add(document)
+            counts.rejected[item.source].add(document)
             continue
         digest = text_digest(document.text)
         if not seen.add(digest, number):
-            duplicates += 1
+            counts.duplicates += 1
             continue
-        used, size, titled = used + 1, size + document.size, titled + bool(document.title)
+        counts.used += 1
+        counts.bytes += document.size
+        counts.titled += bool(document.title)
         rules[item.source].add(digest)
         if sample:
             sample.add(document, digest, item.source)
-    lost = lost_files(inputs, documents, troubles) if config.lost_files == "strict" else ""
-    if not used:
-        shown = [f"duplicate: {duplicates}"] if duplicates else []
-        shown += [found.describe() for found in rejected.values() if found.count]
+    _check(counts, inputs, config)
+    below = {name: rule.below for name, rule in rules.items()}
+    return Scan(documents=counts.documents, used=counts.used, bytes=counts.bytes, heldout_below=below)
+
+
+def _check(counts: _Counts, inputs: list[SourceInput], config: ReaderConfig) -> None:
+    """Refuse text that a corpus cannot be made of; raises as `scan` does."""
+    lost = lost_files(inputs, counts.documents, counts.troubles) if config.lost_files == "strict" else ""
+    if not counts.used:
+        shown = [f"duplicate: {counts.duplicates}"] if counts.duplicates else []
+        shown += [found.describe() for found in counts.rejected.values() if found.count]
         looks = f"; {lost}" if lost else ""
         raise UserError(f"no usable document in {len(inputs)} input(s) ({', '.join(shown) or 'nothing was read'}){looks}")
     if lost:
         raise UserError(f"{lost}, or set reader.lost_files=skip to reject their documents and use the rest")
-    for source, found in rejected.items():
-        read = sum(count for item, count in zip(inputs, documents, strict=True) if item.source == source)
+    for source, found in counts.rejected.items():
+        read = sum(count for item, count in zip(inputs, counts.documents, strict=True) if item.source == source)
         if read >= _FEWEST and found.count > config.maximum_reject_rate * read:
             raise UserError(
                 f"source {source}: {found.count} of {read} documents cannot be used ({found.describe()}), more than "
                 f"reader.maximum_reject_rate={config.maximum_reject_rate:g} allows"
             )
-    if config.title_field and not titled:
+    if config.title_field and not counts.titled:
         raise UserError(f"no document has a title: reader.title_field={config.title_field} names no key or column with text")
-    return Scan(documents=documents, used=used, bytes=size, heldout_below={name: rule.below for name, rule in rules.items()})

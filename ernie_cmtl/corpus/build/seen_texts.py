@@ -8,6 +8,7 @@ from ernie_cmtl.atomic_files import sync
 
 ALREADY_THERE = -1
 
+
 class SeenTexts:
     """Digest -> number of the first document with it, in a database on disk, so that memory does not grow with the corpus."""
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ernie_cmtl.corpus.store.manifest import Extent, Shard
-from ernie_cmtl.corpus.build.executor import Processes, annotate_texts
-from ernie_cmtl.corpus.build.digests import DIGEST_BYTES, split_hash, text_digest
-from ernie_cmtl.corpus.read.sources import Numbered, SourceInput
-from ernie_cmtl.corpus.tokens.titles import TITLES
 from ernie_cmtl.atomic_files import write_array, write_folder, write_text
+from ernie_cmtl.corpus.build.digests import DIGEST_BYTES, split_hash, text_digest
+from ernie_cmtl.corpus.build.executor import Processes, annotate_texts
+from ernie_cmtl.corpus.read.sources import Numbered, SourceInput
+from ernie_cmtl.corpus.store.manifest import Extent, Shard
+from ernie_cmtl.corpus.tokens.titles import TITLES
 from ernie_cmtl.records import AnnotatedText, Array, Document, Rejection
 from ernie_cmtl.redaction import redactor
 

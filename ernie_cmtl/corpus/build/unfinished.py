@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.atomic_files import PARTIAL, refuse_link, remove_folder, write_text
 from ernie_cmtl.corpus.store.manifest import Manifest
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.atomic_files import PARTIAL, refuse_link, remove_folder, write_text
 from ernie_cmtl.sole_writer import contents
 
 STATE = "building"

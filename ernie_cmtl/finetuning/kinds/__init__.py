@@ -6,7 +6,7 @@ from ernie_cmtl.finetuning.kinds.ranking import Ranking
 from ernie_cmtl.finetuning.kinds.regression import Regression
 from ernie_cmtl.finetuning.kinds.span import Span
 from ernie_cmtl.finetuning.kinds.tokens import Tokens
-from ernie_cmtl.finetuning.recipe import KindName
+from ernie_cmtl.finetuning.sets.recipe import KindName
 
 KINDS: dict[KindName, type[Kind]] = {
     "classification": Classification,

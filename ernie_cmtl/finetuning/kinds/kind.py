@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers import BatchEncoding, DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.finetuning.recipe import STRICT, Recipe
-from ernie_cmtl.finetuning.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.recipe import STRICT, Recipe
+from ernie_cmtl.finetuning.sets.rows import LabelledRow
 from ernie_cmtl.records import Array
 from ernie_cmtl.settings import validate
 

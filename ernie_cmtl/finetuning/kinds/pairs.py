@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from ernie_cmtl.finetuning.kinds.kind import Inputs, unpacked
-from ernie_cmtl.finetuning.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.rows import LabelledRow
 
 
 @dataclass(frozen=True, slots=True)

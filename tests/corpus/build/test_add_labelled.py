@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.config import TaskConfig
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.assemble import make_instance
+from ernie_cmtl.run.run import make_instance
 from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
 
 PAIRS = [
@@ -170,7 +170,7 @@ def test_labelled_rows_are_added_to_a_corpus_that_is_there(tmp_path: Path) -> No
     corpus = Corpus(tmp_path / "corpus")
     before, pin = corpus.manifest, corpus.manifest.pin(["word_starts"], [])
     config = PrepareConfig.model_validate({"labelled": {"pairs": {"file": str(write_tsv(tmp_path / "pairs.tsv", PAIRS))}}})
-    prepare(added_to([], tmp_path / "corpus", config), 1, quiet)
+    build(added_to([], tmp_path / "corpus", config), 1, quiet)
     after = Corpus(tmp_path / "corpus")
     assert after.text("train", "pairs").documents == 45
     assert after.manifest.shards == before.shards

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {"shard_bytes": 20_000}
 
 
 def add(corpus: Path, words: list[str] | None = None, processes: int = 1, **settings: Any) -> dict[str, Any]:
-    return prepare(added_to(words or [], corpus, PrepareConfig.model_validate(settings)), processes, quiet)
+    return build(added_to(words or [], corpus, PrepareConfig.model_validate(settings)), processes, quiet)
 
 
 def files(corpus: Path) -> dict[str, bytes]:

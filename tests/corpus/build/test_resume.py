@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from ernie_cmtl.corpus.build import shards
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.progress import Progress
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
@@ -119,7 +119,7 @@ def test_what_a_kill_after_the_last_step_leaves_is_cleared_by_the_next_build(who
     (output / "building").mkdir()
     (output / "building" / "request.json").write_text(json.dumps({"fingerprint": None}))
     more = write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 26)[24:])
-    prepare(added_to([f"more={more}"], output, PrepareConfig()), 1, quiet)
+    build(added_to([f"more={more}"], output, PrepareConfig()), 1, quiet)
     assert Corpus(output).manifest.count("documents", None, "more") == 2
     assert not (output / "building").exists()
 

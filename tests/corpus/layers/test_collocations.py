@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ernie_cmtl.corpus.layers import _mining as mining
 from ernie_cmtl.corpus.layers._mining import LONGEST, CollocationOptions, Words, mine, words_of
 from ernie_cmtl.corpus.store.corpus import Corpus, TextSplit
-from ernie_cmtl.data.units import span_places
+from ernie_cmtl.data.masking_units import span_places
 
 Ngram = tuple[int, ...]
 Sentences = list[list[int]]

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from transformers import BertTokenizer
 
-from ernie_cmtl.cli.show_corpus import corpus_table
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.cli.prepare import corpus_table
+from ernie_cmtl.corpus.build import pipeline
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.build.summary import summary
 from ernie_cmtl.corpus.store.corpus import Corpus
@@ -127,7 +127,7 @@ def test_a_corpus_that_was_made_before_opens_and_reports_what_is_added(words: li
     del stored["settings"]["warn_unknown_rate"]
     path.write_text(json.dumps(stored), encoding="utf-8")
     assert Corpus(tmp_path / "corpus").manifest.fingerprint == whole.fingerprint
-    result = prepare(added_to(words[:1], tmp_path / "corpus", PrepareConfig()), 1, quiet)
+    result = pipeline.build(added_to(words[:1], tmp_path / "corpus", PrepareConfig()), 1, quiet)
     assert result["sources"]["russian"]["unknown_rate"] is None
     assert result["sources"]["russian"]["scripts"] == {}
     assert result["sources"]["english"]["scripts"] == {"Latin": 1.0}

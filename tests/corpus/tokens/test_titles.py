@@ -11,8 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from ernie_cmtl.corpus.build import shards
-from ernie_cmtl.corpus.build.pipeline import prepare
+from ernie_cmtl.corpus.build import pipeline, shards
 from ernie_cmtl.corpus.build.progress import Progress
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs, read_documents
@@ -174,7 +173,7 @@ def test_a_build_that_was_broken_off_ends_with_the_same_bytes(tmp_path: Path, mo
 
 
 def add(corpus: Path, *words: str | Path, **settings: Any) -> None:
-    prepare(added_to([str(word) for word in words], corpus, PrepareConfig.model_validate(settings)), 1, quiet)
+    pipeline.build(added_to([str(word) for word in words], corpus, PrepareConfig.model_validate(settings)), 1, quiet)
 
 
 def test_added_text_has_titles_where_they_are_asked_for_and_empty_rows_elsewhere(tmp_path: Path) -> None:

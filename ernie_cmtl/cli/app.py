@@ -1,0 +1,37 @@
+"""The command line: each verb is a file here, and a file of the same name in `verbs`.
+
+A verb exits with 0, with 2 on a mistake of the user's, with 1 on a fault, with 130 when a run was stopped.
+"""
+
+import typer
+
+from ernie_cmtl.cli import (
+    bench,
+    evaluate,
+    export,
+    extend,
+    finetune,
+    inspect,
+    plan,
+    prepare,
+    pretrain,
+    tasks,
+    tasks_check,
+)
+from ernie_cmtl.cli.shared import one_message
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+tasks_app = typer.Typer()
+tasks_app.callback(invoke_without_command=True, epilog=tasks.EXAMPLE)(one_message(tasks.tasks))
+tasks_app.command("check", epilog=tasks_check.EXAMPLE)(one_message(tasks_check.tasks_check))
+app.add_typer(tasks_app, name="tasks")
+
+for module in (prepare, inspect, plan, pretrain, extend, evaluate, finetune, export, bench):
+    verb = module.__name__.rpartition(".")[2]
+    app.command(epilog=module.EXAMPLE)(one_message(getattr(module, verb)))
+
+
+def main() -> None:
+    """Run the verb of the command line."""
+    app()

@@ -1,0 +1,45 @@
+"""The verb extend on the command line."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from ernie_cmtl.cli.shared import Json, RunFolder, TaskModules, add_tasks, console, print_result
+
+EXAMPLE = "Example: ernie-cmtl extend runs/quickstart --task sentence_order --budget 40"
+
+
+def extend(
+    run: RunFolder,
+    task: Annotated[str, typer.Option("--task", help="Name of the new task in the run.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options of the task as key=value, settings as key.sub=value.", show_default=False),
+    ] = None,
+    type: Annotated[str | None, typer.Option("--type", help="Which task it is; default: its name.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Its iterations; default: the most that an old task has.")] = None,
+    review: Annotated[
+        float | None, typer.Option(help="Part of its iterations that each old task does again; default: 1/(old tasks + 2).")
+    ] = None,
+    stage_name: Annotated[str | None, typer.Option(help="Name of the new stage; default: that of the task.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the table of stages.")] = False,
+    task_module: TaskModules = None,
+    as_json: Json = False,
+) -> None:
+    """Add a task to a finished run, in a stage of its own at the end, and train on to there."""
+    from ernie_cmtl.cli.plan import plan_table
+    from ernie_cmtl.cli.training_view import train
+    from ernie_cmtl.verbs.extend import Extension, extended_config
+    from ernie_cmtl.verbs.plan import plan as describe_plan
+
+    add_tasks(task_module)
+    settings = extended_config(run, Extension(task, type, budget, review, stage_name, words or []))
+    plan = describe_plan(settings, workers=1, gpus=1, peak_tflops=None, mfu=None)
+    if dry_run:
+        print_result({"run": str(run), "plan": plan}, as_json, lambda: plan_table(plan))
+        return
+    # Of many workers one speaks.
+    if os.environ.get("RANK", "0") == "0":
+        console.print(plan_table(plan))
+    train(settings, as_json, {"plan": plan})

@@ -1,0 +1,77 @@
+"""The verb finetune on the command line."""
+
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
+from ernie_cmtl.cli.shared import Json, Overrides, TaskModules, add_tasks, console, print_result
+
+EXAMPLE = "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data sets train.max_steps=100"
+_SPLITS = ("dev", "test")
+
+
+def finetune(
+    model: Annotated[str, typer.Argument(help="A run, an export, or a model of transformers.", show_default=False)],
+    task: Annotated[Path, typer.Option("--task", help="YAML file of a recipe.")],
+    overrides: Overrides = None,
+    data: Annotated[Path, typer.Option("--data", help="Folder that the files of the recipe are relative to.")] = Path(),
+    random: Annotated[
+        bool, typer.Option("--random", help="Begin with an encoder of the same size that learned nothing.")
+    ] = False,
+    step: Annotated[int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")] = None,
+    task_module: TaskModules = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune an encoder on a labelled set with several seeds, and report mean and spread of its scores."""
+    from ernie_cmtl.finetuning.sets.recipe import Recipe
+    from ernie_cmtl.settings import load
+    from ernie_cmtl.verbs.finetune import finetune as finetune_model
+
+    add_tasks(task_module)
+    recipe = load(Recipe, task, [*(overrides or []), *(["init=random"] if random else [])])
+    result = finetune_model(model, recipe, data, step, lambda run: show_model(console, run))
+    result = {"model": model, "task": str(task)} | result
+    print_result(result, as_json, lambda: result_table(f"{model}, {task.stem}", result))
+
+
+def show_model(console: Console, run: dict[str, Any]) -> None:
+    """Say how one model did."""
+    scores = "  ".join(f"{split} {_listed(run[split])}" for split in _SPLITS if split in run)
+    where = f"learning rate {run['learning_rate']:g}, seed {run['seed']}: {run['steps']} steps, {run['seconds']:.0f} s"
+    console.print(f"{where}, loss {run['loss']:.4f}  {scores}", highlight=False, soft_wrap=True)
+
+
+def _listed(scores: dict[str, float]) -> str:
+    return " ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+def result_table(title: str, result: dict[str, Any]) -> Table:
+    """Return mean and spread of every score for each learning rate; the chosen one is marked."""
+    rates = list(dict.fromkeys(run["learning_rate"] for run in result["runs"]))
+    of = {rate: [run for run in result["runs"] if run["learning_rate"] == rate] for rate in rates}
+    columns = [Column("split"), Column("score"), *(Column(_marked(rate, result), justify="right") for rate in rates)]
+    seeds = len(of[rates[0]])
+    row = "none" if result["task_row"] is None else result["task_row"]
+    table = Table(*columns, title=f"{title}: {result['init']}, task row {row}, {seeds} seed(s)", box=SIMPLE_HEAD)
+    for split in _SPLITS:
+        for name in result["runs"][0].get(split, {}):
+            values = [[run[split][name] for run in of[rate]] for rate in rates]
+            chosen = (split, name) == (result["split"], result["metric"])
+            table.add_row(split, name, *map(_with_spread, values), style="bold" if chosen else None)
+    return table
+
+
+def _marked(rate: float, result: dict[str, Any]) -> str:
+    return f"{rate:g}{' *' if rate == result['learning_rate'] and len(result['runs']) > 1 else ''}"
+
+
+def _with_spread(values: list[float]) -> str:
+    from ernie_cmtl.finetuning.finetune import spread
+
+    deviation = spread(values)
+    return f"{mean(values):.4f}" + (f" ± {deviation:.4f}" if deviation is not None else "")

@@ -1,0 +1,85 @@
+"""The option --workers: worker processes of a run on this machine, started by torch's elastic launcher."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from signal import Signals
+from uuid import uuid4
+
+import torch
+import typer
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from ernie_cmtl.cli.shared import add_tasks, console
+from ernie_cmtl.cli.training_view import train
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.errors import LostWorkerError, UserError
+
+
+def count_workers(workers: str) -> int:
+    """Return how many workers are meant: a number, or `auto`: one for each GPU, one without any.
+
+    Raises:
+        UserError: It is neither, or a launcher has started this process already.
+    """
+    if workers != "auto" and not (workers.isascii() and workers.isdigit() and int(workers) > 0):
+        raise UserError(f"--workers {workers!r} is neither a number from 1 on nor auto")
+    if "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ:
+        raise UserError("--workers starts workers of its own; this process is one that a launcher started")
+    return max(1, torch.cuda.device_count()) if workers == "auto" else int(workers)
+
+
+def train_with_workers(count: int, settings: RunConfig, as_json: bool, task_modules: list[str] | None) -> None:
+    """Train a run with several workers; the main one prints what it reports.
+
+    Raises:
+        UserError: The workers cannot share the groups of rows, or what the run itself refuses.
+        LostWorkerError: One of them was killed or did not answer the others.
+    """
+    settings.check_workers(count)
+    # More threads than cores are slower by an order of magnitude.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    # Of a worker that was killed it prints where the launcher waited for it.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    try:
+        answers = elastic_launch(config, _work)(settings, as_json, task_modules).values()
+    except ChildFailedError as error:
+        if any(Path(failure.error_file).is_file() for failure in error.failures.values()):
+            raise
+        ended = ", ".join(f"worker {rank} ({_end(failure.exitcode)})" for rank, failure in sorted(error.failures.items()))
+        raise LostWorkerError(f"ended: {ended}; the same command goes on from the newest checkpoint") from None
+    if mistakes := [answer for answer in answers if isinstance(answer, str)]:
+        raise UserError(mistakes[0])
+    if code := max(answers):
+        raise typer.Exit(code)
+
+
+def _work(settings: RunConfig, as_json: bool, task_modules: list[str] | None) -> int | str:
+    """Be one worker; returns the exit code, or the message of a mistake, which one process prints for all."""
+    add_tasks(task_modules)
+    try:
+        train(settings, as_json)
+    except UserError as error:
+        return str(error)
+    except LostWorkerError as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        # The launcher has to see that it failed, and to end the others.
+        sys.exit(1)
+    except typer.Exit as stop:
+        return stop.exit_code
+    return 0
+
+
+def _end(code: int) -> str:
+    return f"signal {Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,33 @@
+"""The verb pretrain on the command line."""
+
+from typing import Annotated
+
+import typer
+
+from ernie_cmtl.cli.shared import ConfigFile, CorpusFolder, Json, Overrides, TaskModules, add_tasks, with_corpus
+
+EXAMPLE = "Example: ernie-cmtl pretrain configs/quickstart.yaml optimizer.learning_rate=3e-4"
+
+
+def pretrain(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    corpus: CorpusFolder = None,
+    workers: Annotated[
+        str, typer.Option("--workers", help="Processes that share the work on this machine: a number; auto: one a GPU.")
+    ] = "1",
+    task_module: TaskModules = None,
+    as_json: Json = False,
+) -> None:
+    """Train a run; if its folder holds a checkpoint, go on from there."""
+    from ernie_cmtl.cli.training_view import train
+    from ernie_cmtl.config import load_run_config
+
+    add_tasks(task_module)
+    settings = load_run_config(config, with_corpus(overrides, corpus))
+    if workers == "1":
+        train(settings, as_json)
+        return
+    from ernie_cmtl.cli.local_workers import count_workers, train_with_workers
+
+    train_with_workers(count_workers(workers), settings, as_json, task_module)

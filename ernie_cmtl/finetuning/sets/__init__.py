@@ -1,0 +1,1 @@
+"""A labelled set: the recipe that names it, its rows, and the scores of answers to them."""

@@ -1,0 +1,232 @@
+"""A run put together from its configuration: the whole line, corpus to model, in one place."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
+
+from pydantic import ValidationError
+
+from ernie_cmtl.config import RunConfig, TaskConfig
+from ernie_cmtl.corpus.read.sources import check_mixture
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.store.manifest import Split
+from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer, vocabulary_hash
+from ernie_cmtl.data.loader import Shares, StepSource
+from ernie_cmtl.data.stage_streams import StageStreams
+from ernie_cmtl.data.streams import MixturePart, SampleStream
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder import build_encoder, compile_layers, load_encoder_weights, recompute_activations
+from ernie_cmtl.model.heads import VocabularyHead
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
+from ernie_cmtl.records import MASKED_TOKEN, Ledger
+from ernie_cmtl.scheduling.plan import Plan
+from ernie_cmtl.scheduling.stages import StageTable
+from ernie_cmtl.settings import explain
+from ernie_cmtl.task import TaskInstance, run_heads
+from ernie_cmtl.task_registry import find_task
+
+_log = logging.getLogger(__name__)
+
+HELDOUT_SEED = 0
+"""Held-out examples are the same for every run on a corpus."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run, opened when they are first asked for."""
+
+    config: RunConfig
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus."""
+        return Corpus(self.config.corpus)
+
+    @cached_property
+    def table(self) -> StageTable:
+        """The stage table."""
+        return StageTable(self.config.stages)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Shares of each step."""
+        return Plan(self.table, self.config.mode, self.config.seed)
+
+    @cached_property
+    def instances(self) -> list[TaskInstance]:
+        """The task instances in order of introduction."""
+        settings = self.config.tasks
+        drawn = tuple(range(len(self.table.tasks))) if self.config.encoder.task_embedding == "shuffled" else ()
+        return [
+            replace(make_instance(name, row, settings.get(name, TaskConfig()), self.corpus), drawn_rows=drawn)
+            for row, name in enumerate(self.table.tasks)
+        ]
+
+    @cached_property
+    def mixture(self) -> dict[str, float] | None:
+        """Source -> part of the tokens; none: as much of each as there is."""
+        manifest = self.corpus.manifest
+        check_mixture(self.config.mixture, manifest.sources)
+        return self.config.mixture or manifest.mixture
+
+    @property
+    def read_layers(self) -> list[str]:
+        """Layers that some task of the run reads, sorted."""
+        return sorted({layer for instance in self.instances for layer in (*instance.layers, *instance.task.document_layers)})
+
+    @cached_property
+    def pin(self) -> str:
+        """The name of what the run reads of its corpus: it changes with the text and with the layers of its tasks."""
+        tables = {instance.task.options.rows for instance in self.instances} - {None}
+        return self.corpus.manifest.pin(self.read_layers, sorted(map(str, tables)))
+
+    def streams(self, split: Split) -> list[SampleStream]:
+        """Open the samples of every task of a split, of at most `data.longest` tokens; held-out ones without weights."""
+        mixture = [([name], weight) for name, weight in (self.mixture or {}).items() if weight > 0]
+        if mixture and split == "heldout":
+            mixture = [([name for names, _ in mixture for name in names], 1.0)]
+        return [self._open(split, instance, self.config.data.longest, mixture) for instance in self.instances]
+
+    def heldout_of(self, source: str) -> list[SampleStream]:
+        """Open the held-out samples that one source has, of the tasks that find any in it."""
+        found = []
+        for instance in [instance for instance in self.instances if not instance.task.options.rows]:
+            with suppress(UserError):
+                found.append(self._open("heldout", instance, self.config.data.longest, [([source], 1.0)]))
+        return found
+
+    def _open(self, split: Split, instance: TaskInstance, longest: int, mixture: Sequence[MixturePart]) -> SampleStream:
+        rows = instance.task.options.rows
+        text = self.corpus.text(split, rows)
+        # Weights are those of the running text.
+        mixture = () if rows else mixture
+        try:
+            return SampleStream(instance, text, longest, self.config.seed if split == "train" else HELDOUT_SEED, mixture)
+        except UserError as error:
+            raise UserError(f"the {split} split of {rows or self.config.corpus} ({text.documents} documents): {error}") from None
+
+    @cached_property
+    def stage_streams(self) -> StageStreams:
+        """The training samples of every stage."""
+        mixture = [([name], weight) for name, weight in (self.mixture or {}).items()]
+        served = [stage.budgets for stage in self.table.stages]
+
+        def open_stream(instance: TaskInstance, longest: int) -> SampleStream:
+            return self._open("train", instance, longest, mixture)
+
+        return StageStreams(self.instances, self.config.stage_data, served, self.table.ends, open_stream)
+
+    def steps_from(self, ledger: Ledger, last: int, rank: int, workers: int, plan: Shares | None = None) -> StepSource:
+        """Return the steps from a ledger on, for one worker; plan: with revisions, in place of the run's own."""
+        return StepSource(
+            stages=self.stage_streams.of_steps(ledger.step, last),
+            stage_of=self.table.stage_of,
+            shares=plan or self.plan,
+            instances=self.instances,
+            pad_id=self.corpus.vocabulary.pad_id,
+            ledger=ledger,
+            last=last,
+            rank=rank,
+            workers=workers,
+            loader_workers=self.config.data.loader_workers,
+        )
+
+    def first_ledger(self) -> Ledger:
+        """Return the ledger before the first step."""
+        return self.stage_streams.first_ledger()
+
+    def new_model(self) -> MultiTaskModel:
+        """Make the model as it is before the first step, from scratch or from `encoder.init_from`."""
+        init_from = self.config.encoder.init_from
+        if init_from:
+            check_init_from(init_from, self.corpus.manifest.vocabulary_hash)
+            # Before anything is made as large as the checkpoint says that it is.
+            weights, missing = checkpoint_weights(init_from)
+        model = self.make_model()
+        head = cast(VocabularyHead, model.heads[MASKED_TOKEN])
+        head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))
+        if init_from:
+            fresh = load_encoder_weights(model.encoder, weights)
+            named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
+            own = head.state_dict()
+            head.load_state_dict({name: named.get(name, value)[: len(value)] for name, value in own.items()})
+            if fresh or missing:
+                _log.warning("%s lacks %s: freshly initialised", init_from, ", ".join([*fresh, *missing]))
+        return model
+
+    def make_model(self) -> MultiTaskModel:
+        """Make encoder and heads with what follows from the seed alone: for weights that are loaded, no text is read."""
+        encoder_config, seed = self.config.encoder, self.config.seed
+        encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
+        positions = encoder.config.max_position_embeddings
+        if self.config.longest > positions:
+            raise UserError(f"samples of {self.config.longest} tokens are longer than the encoder's {positions} positions")
+        if self.config.training.gradient_checkpointing:
+            recompute_activations(encoder)
+        if self.config.training.compile:
+            compile_layers(encoder)
+        return MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
+
+
+def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> TaskInstance:
+    """Make a task ready for a corpus.
+
+    Raises:
+        UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer or language.
+    """
+    kind = find_task(config.type or name)
+    try:
+        options = kind.Options.model_validate(config.options)
+    except ValidationError as error:
+        raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
+    instance = TaskInstance(name, row, kind(options, corpus.profile), config.loss_weight)
+    _check_fit(instance)
+    return instance
+
+
+def _check_fit(instance: TaskInstance) -> None:
+    """Refuse a corpus of another language, or one that lacks what a task reads.
+
+    Raises:
+        UserError: The language is not supported or an annotation layer is missing.
+    """
+    name, task, profile = instance.name, instance.task, instance.task.profile
+    if profile.language not in task.languages:
+        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
+    if task.options.rows is not None and task.options.rows not in profile.tables:
+        there = ", ".join(profile.tables) or "none"
+        raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
+    available = task.available_layers
+    where, remedy = "the corpus lacks", "add it with prepare --corpus DIR --layers {}"
+    if task.options.rows is not None:
+        where = f"labelled rows {task.options.rows!r} lack"
+        remedy = "rows get the layers that the corpus has when they are stored"
+    for layer in (*instance.layers, *task.document_layers):
+        if layer not in available:
+            why = _WHY_MISSING.get(layer, "; " + remedy.format(layer))
+            raise UserError(f"task {name!r} needs layer {layer!r}, which {where}{why}; it has {', '.join(available)}")
+
+
+_WHY_MISSING = {
+    "letter_case": " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
+}
+"""Layer -> why `prepare` does not always write it."""
+
+
+def check_init_from(init_from: str, expected_hash: str) -> None:
+    """Refuse a checkpoint that is no BERT or Ernie or whose vocabulary is not the corpus's.
+
+    Raises:
+        UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
+    """
+    found = pretrained_config(init_from)
+    if not found.tie_word_embeddings:
+        raise UserError(f"init_from {init_from!r} has an output embedding of its own; accepted are checkpoints that tie it")
+    if vocabulary_hash(load_tokenizer(init_from)) != expected_hash:
+        raise UserError(
+            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus with --tokenizer {init_from}"
+        )

@@ -1,0 +1,252 @@
+"""One sitting of a run: from its first step, or from its newest checkpoint, until it ends or is stopped."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_head
+from ernie_cmtl.evaluation.retention import START
+from ernie_cmtl.run.agreement import check_agreement, state_of_main
+from ernie_cmtl.run.checkpoints import Checkpoints, pass_over_damaged
+from ernie_cmtl.run.feedback import Feedback
+from ernie_cmtl.run.folder import RunFolder, resolved, write_settings
+from ernie_cmtl.run.observer import Observer, Window
+from ernie_cmtl.run.resume import changed_settings, load_newest, reallocation, resume_point
+from ernie_cmtl.run.retention import run_retention, write_retention
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.run.skipped_steps import SkippedSteps, finite, new_spikes, skipped_by_task
+from ernie_cmtl.run.stopping import stop_on_signal
+from ernie_cmtl.training.distributed import Workers
+from ernie_cmtl.training.metrics import MetricsLog
+from ernie_cmtl.training.trackers import tracker_options
+from ernie_cmtl.training.trainer import StepResult, Trainer
+
+
+class Session:
+    """The loop of a run, on one worker."""
+
+    def __init__(
+        self, run: Run, workers: Workers, observer: Observer, check_folder: Callable[[], None], deadline: float = math.inf
+    ) -> None:
+        """Set up all that the loop needs, and resume from the newest checkpoint.
+
+        check_folder: raises where another process has taken the run folder over; deadline: on the clock of `time.monotonic`.
+
+        Raises:
+            UserError: The checkpoint does not fit the run, the workers do not agree, or the disk has no room; all workers raise.
+        """
+        self.run, self.workers, self.observer = run, workers, observer
+        self.config, self.table = run.config, run.table
+        self.folder = RunFolder(run.config.run)
+        self.damaged = pass_over_damaged(self.folder.checkpoints, workers)
+        written = state_of_main(run, workers)
+        self.ledger, self.state = workers.on_each(lambda: resume_point(run, written))
+        self.heldout_streams = workers.on_each(lambda: run.streams("heldout"))
+        self.feedback = Feedback(run.config, run.table)
+        if self.state:
+            self.feedback.load(self.state.feedback)
+        check_agreement(run, workers, self.ledger, self.feedback.plan)
+        model = workers.on_each(run.new_model)
+        spikes = new_spikes(run, workers, self.state)
+        self.trainer = Trainer(model, run.instances, run.config.optimizer, workers, run.table, run.config.seed, spikes)
+        self.trainer.deadline = deadline
+        if self.state:
+            load_newest(run, model, self.trainer.optimizer, self.state, workers)
+        self.checkpoints = Checkpoints(run, resolved(run.config, model), workers, check_folder)
+        self.skipped_steps = SkippedSteps(run, workers, self.ledger)
+        self.heldout: dict[str, HeadScore] = {}
+
+    def train(self) -> dict[str, Any]:
+        """Train until the end of the run, a signal or the deadline, and return what the verb reports."""
+        self.workers.on_main(lambda: write_settings(self.run, self.checkpoints.settings))
+        self.checkpoints.check_space(self.trainer.model, self.ledger.step)
+        start, first = time.perf_counter(), self.ledger.step
+        with stop_on_signal(self.trainer):
+            if self.workers.is_main:
+                self.observer.started(self.table.steps, first, self.workers.count, self.workers.precision)
+            with self._open_log(first) as log:
+                self._begin(log, first)
+                last, tokens = self._take_steps(log)
+                self.checkpoints.settle()
+            self.workers.check_same_weights(self.trainer.model, self.trainer.optimizer)
+            if last and last.stops and self.workers.is_main:
+                self.observer.stopped(self.ledger.step)
+            seconds = time.perf_counter() - start
+            all_tokens = int(self.workers.sum(torch.tensor(tokens, device=self.workers.device)))
+        unfinished = self.ledger.step < self.table.steps
+        return self._report() | {
+            "seconds": round(seconds, 3),
+            "real_tokens_per_second": round(all_tokens / seconds, 1),
+            "worker": self.workers.rank,
+            "finished": not unfinished,
+            "interrupted": bool(last and last.interrupted) and unfinished,
+        }
+
+    def close(self) -> None:
+        """Let what is being saved come to its end, and let go of the wrapper."""
+        self.checkpoints.close()
+        self.trainer.release()
+
+    def place(self) -> str:
+        """Say which step the run is at, and what it serves."""
+        step = min(self.ledger.step, self.table.steps - 1)
+        served = [task for task, share in zip(self.table.tasks, self.feedback.plan(step), strict=True) if share]
+        return f"step {step + 1} ({', '.join(served)})"
+
+    # --- the loop ---
+
+    def _take_steps(self, log: MetricsLog | None) -> tuple[StepResult | None, int]:
+        """Take steps, log, evaluate and save; return the last result, if any, and the real tokens of this worker."""
+        training, table = self.config.training, self.table
+        result, tokens, window = None, 0, self._new_window()
+        for result in self._steps():
+            done, stage = self.ledger.step, table.stages[table.stage_of(result.step)].name
+            window.add(result)
+            tokens += result.real_tokens
+
+            if done % training.log_every == 0 or done == table.steps or result.stops:
+                self._log(log, window, result, stage)
+                window = self._new_window()
+
+            if self._is_evaluated(done):
+                self._evaluate(log, stage)
+                window.restart_clock()
+
+            if self.checkpoints.due(done) or result.stops:
+                self.checkpoints.save(self.trainer, self.ledger, self.feedback.state())
+
+            if result.stops:
+                break
+        if not self.heldout and self.ledger.step == table.steps:
+            self._evaluate(None, table.stages[-1].name)
+        return result, tokens
+
+    def _steps(self) -> Iterator[StepResult]:
+        """Take the steps of a run; where budgets may move, the steps behind are not made before that is decided."""
+        # Opened before the first step, so that no stage has to wait for its samples.
+        self.run.stage_streams.of_steps(self.ledger.step, self.table.steps)
+        while self.ledger.step < self.table.steps:
+            known = self.feedback.known_until(self.ledger.step)
+            # Loader processes are copies of this one, which had better not be in the middle of writing.
+            self.checkpoints.settle()
+            source = self.run.steps_from(self.ledger, known, self.workers.rank, self.workers.count, self.feedback.plan)
+            for result in self.trainer.run(source):
+                self.ledger = result.ledger
+                yield result
+
+    def _is_evaluated(self, done: int) -> bool:
+        every = self.config.training.heldout_every
+        return done in self.table.ends or bool(every and done % every == 0) or self.feedback.measures(done)
+
+    def _evaluate(self, log: MetricsLog | None, stage: str) -> None:
+        """Score the held-out samples, and let budgets move by what is measured."""
+        config, step = self.config, self.ledger.step
+        pad_id, samples = self.run.corpus.vocabulary.pad_id, config.training.heldout_samples
+        self.heldout = heldout_scores(self.trainer.model, self.heldout_streams, samples, config.data, pad_id, self.workers)
+        decision = self.feedback.measured(step, self.heldout)
+        if log:
+            log.write("heldout", step, {"stage": stage, "tasks": self.heldout})
+            log.attempt(self.folder.retention, lambda: write_retention(self.folder, self.table))
+            self.observer.evaluated(stage, step, self.heldout)
+            if decision:
+                log.write("feedback", step, {"stage": stage, **decision.line()})
+                self.observer.decided(stage, decision)
+
+    # --- the log ---
+
+    @contextmanager
+    def _open_log(self, step: int) -> Iterator[MetricsLog | None]:
+        """Open the log on the main worker; what the disk has not taken at the end ends all workers alike."""
+        opened: list[MetricsLog] = []
+        self.workers.on_main(lambda: opened.append(self._new_log(step)))
+        with ExitStack() as stack:
+            yield stack.enter_context(opened[0]) if opened else None
+            self.workers.on_main(lambda: opened[0].finish())
+
+    def _new_log(self, step: int) -> MetricsLog:
+        options = tracker_options(self.config.training.trackers, self.folder.tracker_id, step)
+        name = self.folder.path.resolve().name
+        self.workers.start_trackers(name, self.config.model_dump(mode="json"), options)
+        return MetricsLog(self.folder.metrics, self.workers.track, step, self.observer.unwritten)
+
+    def _begin(self, log: MetricsLog | None, first: int) -> None:
+        """Say what is not as it was when the checkpoint was made, and measure the start."""
+        if log:
+            self._announce(log, first)
+        starts = not first and (self.config.training.heldout_every or len(self.table.stages) > 1)
+        if self.feedback.lacks(first) or starts:
+            self._evaluate(log, self.table.stages[self.table.stage_of(first)].name if first else START)
+
+    def _announce(self, log: MetricsLog, step: int) -> None:
+        """Write down and say what is not as it was when the checkpoint was made that the run resumes from."""
+        if self.damaged:
+            log.write("damaged", step, {"checkpoints": self.damaged})
+            self.observer.fell_back(step, self.damaged)
+        if changed := changed_settings(self.checkpoints.settings, self.state, self.workers.precision):
+            log.write("settings", step, {"changed": changed})
+            self.observer.changed(changed)
+        workers = self.workers.count
+        before = (self.state and self.state.workers) or workers
+        if before != workers and step < self.table.steps:
+            line = reallocation(self.config, self.feedback.plan, step, workers)
+            log.write("workers", step, {"before": before, **line})
+            self.observer.reallocated(before, line)
+
+    def _new_window(self) -> Window:
+        model, device = self.trainer.model, self.workers.device
+        shape = (len(model.specs), model.tasks + 1, 3)
+        return Window(torch.zeros(shape, device=device), torch.zeros((), device=device))
+
+    def _log(self, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
+        """Write a line over the steps of a window; here what the device has computed is read back."""
+        workers = self.workers
+        trained = len(window.results) - self._log_skipped(log, window, stage)
+        statistics = workers.sum(window.statistics).cpu()
+        loss = float(workers.sum(window.loss)) / max(1, trained)
+        seconds = time.perf_counter() - window.started
+        counts = torch.tensor([window.real_tokens, window.slots], dtype=torch.int64, device=workers.device)
+        real_tokens, slots = (int(value) for value in workers.sum(counts))
+        if log and trained:
+            line = {
+                "stage": stage,
+                "loss": loss,
+                "tasks": scores_by_head(statistics, self.trainer.model.specs, self.run.instances),
+                "learning_rate": result.learning_rate,
+                "gradient_norm": finite(float(result.gradient_norm)),
+                "real_tokens_per_second": round(real_tokens / seconds, 1),
+                "packing_efficiency": round(real_tokens / slots, 4),
+                "data_wait_share": round(window.wait_seconds / seconds, 4),
+                "consumed": dict(zip(self.table.tasks, result.ledger.tokens, strict=True)),
+            }
+            log.write("train", result.ledger.step, line)
+            self.observer.logged(stage, {"step": result.ledger.step, **line})
+
+    def _log_skipped(self, log: MetricsLog | None, window: Window, stage: str) -> int:
+        """Write down the steps of a window that were skipped, and return how many they are."""
+        lines = self.skipped_steps.skipped(window.results, self.feedback.plan)
+        if log:
+            for line in lines:
+                log.write("skipped", line["step"], {"stage": stage, **line})
+                self.observer.skipped(line)
+        self.skipped_steps.check()
+        return len(lines)
+
+    def _report(self) -> dict[str, Any]:
+        """Return where the run stands: what its tasks received, and what they have learned."""
+        run, table, ledger = self.run, self.table, self.ledger
+        return {
+            "run": str(self.config.run),
+            "steps": ledger.step,
+            "stages": [stage.name for stage in table.stages],
+            "consumed": dict(zip(table.tasks, ledger.tokens, strict=True)),
+            "samples": run.stage_streams.samples_by_task(ledger),
+            "iterations": dict(zip(table.tasks, ledger.iterations, strict=True)),
+            "losses": {name: score["loss"] for name, score in self.heldout.items()},
+            "heldout": self.heldout,
+            "retention": run_retention(self.folder.metrics, table, ledger.step),
+            "skipped": skipped_by_task(self.folder.metrics),
+        }

@@ -1,0 +1,34 @@
+"""What a checkpoint says of its run, beside weights, moments and the ledger."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The state of a run at one step, as `state.json` of a checkpoint holds it under `run`."""
+
+    settings: dict[str, Any]
+    """The resolved configuration."""
+    pin: str
+    """Name of what the run reads of its corpus."""
+    tasks: list[str]
+    """Task instances, in the order of their rows."""
+    feedback: dict[str, Any]
+    """Measurements and revisions so far."""
+    workers: int | None = None
+    """None in checkpoints of earlier versions, as below."""
+    precision: str | None = None
+    """That `auto` came to."""
+    gradient_norms: list[float] = field(default_factory=list)
+    """The window that spikes are judged by."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return asdict(self)
+
+    @staticmethod
+    def of_json(values: Mapping[str, Any]) -> "RunState":
+        """Return what a checkpoint holds."""
+        return RunState(**values)

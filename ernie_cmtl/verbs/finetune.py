@@ -1,0 +1,44 @@
+"""The verb finetune: a run, an export or any model of transformers on a labelled set."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ernie_cmtl.finetuning.finetune import finetune as finetune_pretrained
+from ernie_cmtl.finetuning.sets.recipe import Recipe
+from ernie_cmtl.run.folder import RunFolder
+from ernie_cmtl.verbs.export import export_run
+
+
+def finetune(
+    model: str, recipe: Recipe, data: Path, step: int | None, report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Fine-tune an encoder by a recipe and return its scores.
+
+    model: folder of a run or an export, or a name; data: what names of files in the recipe are relative to; step: of a run's
+    checkpoint; report: is told of each model that was trained.
+
+    Raises:
+        UserError: The model, a row or a setting is not accepted.
+    """
+    with as_pretrained(model, step) as name:
+        return finetune_pretrained(name, recipe, data, report)
+
+
+@contextmanager
+def as_pretrained(model: str, step: int | None = None) -> Iterator[str]:
+    """Yield a folder or name that transformers loads: a run is exported to a temporary folder, all else stays as it is.
+
+    step: of a run's checkpoint; None means the newest.
+
+    Raises:
+        UserError: The run cannot be opened.
+    """
+    folder = Path(model)
+    if not RunFolder(folder).is_run:
+        yield model
+        return
+    with TemporaryDirectory(prefix="ernie-cmtl-") as temporary:
+        yield export_run(folder, Path(temporary) / "model", step)["path"]

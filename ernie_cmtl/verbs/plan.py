@@ -1,0 +1,139 @@
+"""The verb plan: what a run will do and what it costs, before anything runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ernie_cmtl.config import RunConfig, TaskConfig
+from ernie_cmtl.corpus.store.manifest import MANIFEST
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder import EncoderConfig
+from ernie_cmtl.model.flops import encoder_flops, vocabulary_flops
+from ernie_cmtl.model.pretrained import pretrained_config
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.scheduling.stages import StageTable
+from ernie_cmtl.task import MaskingOptions
+from ernie_cmtl.task_registry import describe_task
+
+_VOCABULARY = 30_522
+"""What is counted with where there is no corpus yet."""
+_MANY_EPOCHS = 20
+"""More rounds through the samples of a task than these are worth a warning."""
+_Tokens = list[dict[str, int]]
+"""Of each stage: task -> tokens."""
+
+
+def plan(config: RunConfig, workers: int, gpus: int, peak_tflops: float | None, mfu: float | None) -> dict[str, Any]:
+    """Return the stage table with what it costs in tokens, operations and hours; nothing is trained.
+
+    Operations count a full row as one sequence; hours need peak_tflops (of one device) and mfu. Epochs need the corpus.
+
+    Raises:
+        UserError: The workers cannot share the groups of rows, or a task or the corpus does not fit.
+    """
+    config.check_workers(workers)
+    table = StageTable(config.stages)
+    tokens = _tokens(config)
+    per_task = {task: sum(stage.get(task, 0) for stage in tokens) for task in table.tasks}
+    run = Run(config) if (config.corpus / MANIFEST).is_file() else None
+    vocabulary = run.corpus.vocabulary.size if run else _VOCABULARY
+    flops = _training_flops(config, tokens, vocabulary)
+    epochs = _epochs(run, tokens) if run else None
+    return {
+        "run": str(config.run),
+        "mode": config.mode,
+        "stages": [_stage(config, number, tokens[number], workers) for number in range(len(table.stages))],
+        "totals": table.totals,
+        "total": table.steps,
+        "unit": "iterations",
+        "tokens": sum(per_task.values()),
+        "tokens_by_task": per_task,
+        "flops": flops,
+        "vocabulary_size": vocabulary,
+        "hours": _hours(flops, gpus, peak_tflops, mfu),
+        "workers": workers,
+        "epochs": epochs,
+        "warnings": _warnings(epochs or {}),
+    }
+
+
+def _stage(config: RunConfig, number: int, tokens: Mapping[str, int], workers: int) -> dict[str, Any]:
+    stage, shape = config.stages[number], config.stage_data[number]
+    each = {"rows": shape.rows // workers, "groups": shape.groups // workers}
+    return {
+        "name": stage.name,
+        "budgets": stage.budgets,
+        "steps": stage.steps,
+        "row_length": shape.row_length,
+        "maximum_length": shape.longest,
+        "rows": shape.rows,
+        "tokens": sum(tokens.values()),
+        "each_worker": each | {"tokens": {task: count / workers for task, count in tokens.items()}},
+    }
+
+
+def _tokens(config: RunConfig) -> _Tokens:
+    """Return the token places that each stage gives each task."""
+    return [
+        {task: budget * shape.rows * shape.row_length for task, budget in stage.budgets.items()}
+        for stage, shape in zip(config.stages, config.stage_data, strict=True)
+    ]
+
+
+def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int | None:
+    """Return the operations of all steps, or None where the encoder's size is not known here.
+
+    Of the heads only the vocabulary's counts, which reads the masked places.
+    """
+    sizes = _encoder_sizes(config.encoder)
+    if sizes is None:
+        return None
+    layers, hidden, inner = sizes
+    total = 0.0
+    for shape, stage in zip(config.stage_data, tokens, strict=True):
+        for task, count in stage.items():
+            masked = _masking_rate(task, config.tasks.get(task, TaskConfig()))
+            total += encoder_flops(layers, hidden, inner, count, count * shape.longest)
+            total += count * masked * vocabulary_flops(hidden, vocabulary)
+    return round(total)
+
+
+def _hours(flops: int | None, gpus: int, peak_tflops: float | None, mfu: float | None) -> float | None:
+    if flops is None or peak_tflops is None or mfu is None:
+        return None
+    return round(flops / (gpus * peak_tflops * 1e12 * mfu) / 3600, 3)
+
+
+def _encoder_sizes(config: EncoderConfig) -> tuple[int, int, int] | None:
+    if not config.init_from:
+        return config.layers, config.hidden_size, config.intermediate_size or 4 * config.hidden_size
+    try:
+        found = pretrained_config(config.init_from)
+    except UserError:
+        return None
+    return found.num_hidden_layers, found.hidden_size, found.intermediate_size
+
+
+def _masking_rate(name: str, config: TaskConfig) -> float:
+    """Return which part of a task's tokens is masked."""
+    heads = describe_task(config.type or name)["heads"]
+    if not config.options.get("masked_tokens") and not any(head["kind"] == "vocabulary" for head in heads):
+        return 0.0
+    return MaskingOptions.model_validate(config.options.get("masking") or {}).rate
+
+
+def _epochs(run: Run, tokens: _Tokens) -> dict[str, float]:
+    """Return how often a run goes through the samples of each task."""
+    found = dict.fromkeys(run.table.tasks, 0.0)
+    for number, data in run.stage_streams.of_steps(0, run.table.steps).items():
+        for task, count in tokens[number].items():
+            stream = data.streams[run.table.tasks.index(task)]
+            found[task] += count / int(stream.index.slots.sum())
+    return {task: round(rounds, 2) for task, rounds in found.items()}
+
+
+def _warnings(epochs: Mapping[str, float]) -> list[str]:
+    return [
+        f"task {task} goes {rounds:,.0f} times through its samples; it has few of them for its budget"
+        for task, rounds in epochs.items()
+        if rounds > _MANY_EPOCHS
+    ]

@@ -1,0 +1,87 @@
+"""Packed rows compute what padded single sequences compute in the stock model."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import ErnieForMaskedLM
+
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.export.huggingface import stock_config, stock_state
+from ernie_cmtl.model.kernels.packed_attention import PackedLayout
+from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.records import Batch
+from ernie_cmtl.run.run import Run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def mixed(tiny_config: RunConfig) -> tuple[MultiTaskModel, Batch]:
+    """A model and a group of rows in which sequences of different tasks stand together."""
+    run = Run(tiny_config.model_copy(update={"stages": tiny_config.stages[1:]}))
+    source = run.steps_from(run.first_ledger(), 6, 0, 1)
+    groups = [group for step in source for group in step.groups]
+    tasks = [{tuple(np.unique(row)) for row in group.task_type_ids} for group in groups]
+    batch = next(group for group, rows in zip(groups, tasks, strict=True) if any(len(row) > 1 for row in rows))
+    return run.new_model().eval(), batch
+
+
+def _padded(batch: Batch) -> tuple[dict[str, torch.Tensor], list[slice]]:
+    """Return the sequences of a batch one a row, padded, for the stock model, and where each stands in the flattened batch."""
+    spans = [slice(s, s + n) for s, n in zip(batch.sequence_starts, batch.sequence_lengths, strict=True)]
+    width = int(batch.sequence_lengths.max())
+    columns = {"input_ids": batch.token_ids, "token_type_ids": batch.token_type_ids, "task_type_ids": batch.task_type_ids}
+    inputs = {name: torch.zeros(len(spans), width, dtype=torch.int64) for name in (*columns, "attention_mask")}
+    for row, span in enumerate(spans):
+        for name, values in columns.items():
+            inputs[name][row, : span.stop - span.start] = torch.from_numpy(values.reshape(-1)[span])
+        inputs["attention_mask"][row, : span.stop - span.start] = 1
+    return inputs, spans
+
+
+@torch.no_grad()
+def test_packed_scores_equal_padded_scores_of_the_stock_model(mixed: tuple[MultiTaskModel, Batch]) -> None:
+    model, batch = mixed
+    assert len({*batch.task_type_ids.reshape(-1).tolist()}) > 1
+    stock = ErnieForMaskedLM(stock_config(model)).eval()
+    stock.load_state_dict(stock_state(model), strict=False)
+    packed = model.masked_token_scores(TensorBatch.of(batch, CPU))
+    inputs, spans = _padded(batch)
+    padded = stock(**inputs).logits
+    for row, span in enumerate(spans):
+        torch.testing.assert_close(packed[span], padded[row, : span.stop - span.start], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_sequence_does_not_see_its_neighbours(mixed: tuple[MultiTaskModel, Batch]) -> None:
+    model, batch = mixed
+    start, length = int(batch.sequence_starts[0]), int(batch.sequence_lengths[0])
+    before = model.masked_token_scores(TensorBatch.of(batch, CPU))
+    others = np.ones(batch.token_ids.size, dtype=bool)
+    others[start : start + length] = False
+    batch.token_ids.reshape(-1)[others] = 7
+    after = model.masked_token_scores(TensorBatch.of(batch, CPU))
+    assert torch.equal(before[start : start + length], after[start : start + length])
+    assert not torch.equal(before[others], after[others])
+
+
+def test_the_kernel_boundaries_cover_every_place_once() -> None:
+    starts, lengths = np.array([0, 5, 16, 20]), np.array([5, 4, 4, 10])
+    layout = PackedLayout(starts, lengths, 32, 16, CPU)
+    # Two rows of 16: two sequences and a tail, two sequences and a tail.
+    assert layout.boundaries.tolist() == [0, 5, 9, 16, 20, 30, 32]
+    covered = torch.cat([group.places[group.real] for group in layout.groups])
+    assert sorted(covered.tolist()) == [*range(9), *range(16, 30)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.no_grad()
+def test_the_gpu_kernel_agrees_with_plain_torch(mixed: tuple[MultiTaskModel, Batch]) -> None:
+    model, batch = mixed
+    plain = model.masked_token_scores(TensorBatch.of(batch, CPU))
+    device = torch.device("cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        fast = model.to(device).masked_token_scores(TensorBatch.of(batch, device)).float().cpu()
+    real = np.concatenate([np.arange(s, s + n) for s, n in zip(batch.sequence_starts, batch.sequence_lengths, strict=True)])
+    torch.testing.assert_close(fast[real], plain[real], atol=0.05, rtol=0.05)
