@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ernie_cmtl.data.config import DataConfig
+from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import EncoderConfig
 from ernie_cmtl.scheduling.feedback import FeedbackConfig

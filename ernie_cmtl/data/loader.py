@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ernie_cmtl.data.batching import PlacedExample, make_batch
-from ernie_cmtl.data.config import DataConfig
 from ernie_cmtl.data.packing import Row, RowSpace, StepPlan
 from ernie_cmtl.data.stage_streams import StageData
+from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Batch, Ledger, StepData
 from ernie_cmtl.task import TaskInstance, run_heads

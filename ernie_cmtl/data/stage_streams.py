@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ernie_cmtl.data.config import DataConfig
 from ernie_cmtl.data.packing import StepPlan, plan_step
+from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.task import TaskInstance

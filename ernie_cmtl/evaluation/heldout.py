@@ -6,8 +6,8 @@ from typing import NotRequired, TypedDict, cast
 import torch
 from torch import Tensor
 
-from ernie_cmtl.data.config import DataConfig
 from ernie_cmtl.data.loader import fixed_batches
+from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.intervals import Interval, clustered
 from ernie_cmtl.model.heads import losses_and_hits

@@ -12,9 +12,9 @@ from transformers.utils import logging
 from ernie_cmtl.finetuning.kinds import KINDS
 from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind
 from ernie_cmtl.finetuning.models import load_config, load_tokenizer, new_model, task_table
-from ernie_cmtl.finetuning.sets.metrics import check_libraries
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import read_splits
+from ernie_cmtl.finetuning.sets.scores import check_libraries
 from ernie_cmtl.finetuning.training import predict, train
 
 Report = Callable[[dict[str, Any]], None]

@@ -12,11 +12,11 @@ from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores, scores_by_h
 from ernie_cmtl.evaluation.retention import START
 from ernie_cmtl.run.agreement import check_agreement, state_of_main
 from ernie_cmtl.run.checkpoints import Checkpoints, pass_over_damaged
-from ernie_cmtl.run.feedback import Feedback
+from ernie_cmtl.run.feedback_history import Feedback
 from ernie_cmtl.run.folder import RunFolder, resolved, write_settings
+from ernie_cmtl.run.logged_retention import run_retention, write_retention
 from ernie_cmtl.run.observer import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, reallocation, resume_point
-from ernie_cmtl.run.retention import run_retention, write_retention
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.skipped_steps import SkippedSteps, finite, new_spikes, skipped_by_task
 from ernie_cmtl.run.stopping import stop_on_signal

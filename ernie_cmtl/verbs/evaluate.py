@@ -15,8 +15,8 @@ from ernie_cmtl.evaluation.minimal_pairs import judge_pairs, read_pairs
 from ernie_cmtl.evaluation.similarity import judge_similarity, scored_pairs
 from ernie_cmtl.export.huggingface import stock_config, stock_state
 from ernie_cmtl.run.folder import RunFolder
+from ernie_cmtl.run.logged_retention import run_retention
 from ernie_cmtl.run.open import open_run, score_heldout
-from ernie_cmtl.run.retention import run_retention
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import validate
 from ernie_cmtl.task import run_heads

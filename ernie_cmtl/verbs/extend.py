@@ -10,7 +10,7 @@ from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.open import saved_config
 from ernie_cmtl.run.resume import first_stages, newest_state, read_checkpoint, resume_point
 from ernie_cmtl.run.run import Run
-from ernie_cmtl.scheduling.extend import extending_budgets
+from ernie_cmtl.scheduling.extension import extending_budgets
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.settings import validate
 from ernie_cmtl.training.checkpoint import checkpoints, verify_checkpoint

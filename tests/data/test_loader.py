@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.data.config import DataConfig
 from ernie_cmtl.data.loader import fixed_batches, load_steps
+from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, Ledger, StepData

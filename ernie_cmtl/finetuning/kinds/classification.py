@@ -7,9 +7,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind, class_names, class_number, label_name
 from ernie_cmtl.finetuning.kinds.pairs import Pair, encode_texts, texts_of
-from ernie_cmtl.finetuning.sets.metrics import class_scores
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.scores import class_scores
 from ernie_cmtl.records import Array
 
 

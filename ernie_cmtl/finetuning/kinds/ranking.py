@@ -16,9 +16,9 @@ from transformers import (
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Collate, Encoded, Inputs, Kind, label_name, number
 from ernie_cmtl.finetuning.kinds.pairs import encode_texts, texts_of
-from ernie_cmtl.finetuning.sets.metrics import ranking_scores
 from ernie_cmtl.finetuning.sets.recipe import STRICT
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.scores import ranking_scores
 from ernie_cmtl.records import Array
 
 

@@ -6,8 +6,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind, number
 from ernie_cmtl.finetuning.kinds.pairs import Pair, encode_texts, texts_of
-from ernie_cmtl.finetuning.sets.metrics import correlations
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.scores import correlations
 from ernie_cmtl.records import Array
 
 

@@ -10,9 +10,9 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerBase
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind, unpacked
-from ernie_cmtl.finetuning.sets.metrics import Match, answer_scores
 from ernie_cmtl.finetuning.sets.recipe import STRICT
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.scores import Match, answer_scores
 from ernie_cmtl.records import Array, IntArray
 
 

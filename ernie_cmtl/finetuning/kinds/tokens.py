@@ -8,9 +8,9 @@ from transformers import AutoModelForTokenClassification, DataCollatorForTokenCl
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Collate, Encoded, Kind, class_names, class_number, label_name, unpacked
-from ernie_cmtl.finetuning.sets.metrics import label_scores
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
+from ernie_cmtl.finetuning.sets.scores import label_scores
 from ernie_cmtl.records import Array, IntArray
 
 OUTSIDE = "O"

@@ -3,7 +3,7 @@
 import pytest
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.scheduling.extend import extending_budgets
+from ernie_cmtl.scheduling.extension import extending_budgets
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 
 

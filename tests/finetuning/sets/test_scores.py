@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ernie_cmtl.finetuning.sets.metrics import answer_scores, class_scores, correlations, label_scores, ranking_scores
+from ernie_cmtl.finetuning.sets.scores import answer_scores, class_scores, correlations, label_scores, ranking_scores
 
 
 def test_two_classes_are_judged_by_the_last_one() -> None:
