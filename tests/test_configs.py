@@ -13,8 +13,8 @@ from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task_registry import find_task
 from ernie_cmtl.training.learning_rate import learning_rate
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.run.test_pretrain import Watcher
-from tests.run.test_run import save_bert
+from tests.support.models import save_bert
+from tests.support.runs import Watcher
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "configs" / "finetune"

@@ -17,9 +17,9 @@ from ernie_cmtl.task_registry import describe_task
 from ernie_cmtl.training.learning_rate import Schedule
 from ernie_cmtl.verbs.pretrain import pretrain
 from ernie_cmtl.verbs.tasks_check import tasks_check
-from tests.conftest import build_corpus, sample_texts, tiny_settings
-from tests.labelled_rows import SUPERVISED
-from tests.run.test_pretrain import Watcher
+from tests.support.corpora import build_corpus, sample_texts
+from tests.support.labelled_rows import SUPERVISED
+from tests.support.runs import Watcher, tiny_settings
 
 ROOT = Path(__file__).parents[1]
 

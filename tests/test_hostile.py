@@ -28,7 +28,8 @@ from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.open import open_run, saved_config
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import make_corpus, quiet, sample_texts, small_config, tiny_settings, write_jsonl
+from tests.support.corpora import make_corpus, quiet, sample_texts, small_config, write_jsonl
+from tests.support.runs import tiny_settings
 
 LETTERS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
 

@@ -3,15 +3,12 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("ernie_cmtl", "pretrain_tasks")
+from tests.support.imports import FILES, PACKAGES, ROOT, imported, imports_of
+
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 
 GROUND = {"errors", "atomic_files", "randomness", "records", "redaction", "sole_writer"}
@@ -59,35 +56,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 SHELVES = {part for part in MAY_IMPORT if "." in part}
 HELPERS_OF_TASKS = {f"ernie_cmtl.data.{name}" for name in ("masking", "masking_units", "passages", "sequences", "windows")}
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-FILES = {module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
-FILES["launch"] = ROOT / "launch.py"
-
-
-def imported(source: str, module: str, is_package: bool = False) -> Iterator[str]:
-    """Yield the full name of everything that a module imports, wherever in the file it does so."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = module.split(".")
-            base = base[: len(base) - node.level + is_package] if node.level else []
-            start = ".".join([*base, *([node.module] if node.module else [])])
-            for alias in node.names:
-                inner = f"{start}.{alias.name}"
-                yield inner if inner in FILES else start
-
-
-@cache
-def imports_of(module: str) -> set[str]:
-    path = FILES[module]
-    return set(imported(path.read_text(encoding="utf-8"), module, path.name == "__init__.py"))
 
 
 def part_of(module: str) -> str | None:

@@ -23,9 +23,10 @@ from ernie_cmtl.sole_writer import HOLDER, LOCK
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.extend import Extension, extended_config
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.benchmarks.test_compare import small_suite
-from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, small_config, tiny_settings, write_jsonl
-from tests.corpus.build.test_resume import break_off, sources
+from tests.support.builds import break_off, sources
+from tests.support.corpora import build_corpus, make_corpus, quiet, sample_texts, small_config, write_jsonl
+from tests.support.runs import tiny_settings
+from tests.support.suites import small_suite
 
 RUN_PARTS = RunFolder(Path()).parts
 BUILDING = ("building", *(f"building/{name}" for name in ("request.json", "scan.json", "seen.sqlite")))

@@ -13,8 +13,9 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.redaction import redacted
 from ernie_cmtl.training.distributed import Workers
-from tests.cli.test_verbs import call
-from tests.conftest import sample_texts, tiny_settings, write_jsonl
+from tests.support.command_line import call
+from tests.support.corpora import sample_texts, write_jsonl
+from tests.support.runs import tiny_settings
 
 # Each is made up, and put together here so that no scanner takes this file for a leak.
 VARIABLES = {

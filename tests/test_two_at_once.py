@@ -21,11 +21,11 @@ from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.benchmarks.test_compare import small_suite
-from tests.conftest import make_corpus, sample_texts, small_config, tiny_settings, write_jsonl
-from tests.corpus.build.test_resume import SETTINGS, sources, tree
-from tests.run.forked import Worker, started
-from tests.run.test_pretrain import Watcher, _final, _same, _trace
+from tests.support.builds import SETTINGS, sources, tree
+from tests.support.corpora import make_corpus, sample_texts, small_config, write_jsonl
+from tests.support.runs import Watcher, final_tensors, same_tensors, tiny_settings, trace
+from tests.support.suites import small_suite
+from tests.support.workers import Worker, started
 
 FORK = multiprocessing.get_context("fork")
 TIMES = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))]
@@ -147,8 +147,8 @@ def test_two_trainings_in_one_folder(unbroken: Path, english: Corpus, tmp_path: 
     for folder in folders:
         folder.mkdir()
     ends([started(config, folder, 1)[0] for folder in folders], folders)
-    assert [row[:2] for row in _trace(config.run)] == [row[:2] for row in _trace(unbroken)]
-    assert _same(_final(config.run), _final(unbroken))
+    assert [row[:2] for row in trace(config.run)] == [row[:2] for row in trace(unbroken)]
+    assert same_tensors(final_tensors(config.run), final_tensors(unbroken))
     assert not [path for path in config.run.rglob("*") if "partial" in path.name or "damaged" in path.name]
     assert pretrain(config, Watcher())["finished"]
 

@@ -18,35 +18,12 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.settings import load
 from ernie_cmtl.verbs.plan import plan
-from tests.cli.test_verbs import result_of
-from tests.evaluation.judging import OBVIOUS
+from tests.support.command_line import result_of
+from tests.support.judging import OBVIOUS
+from tests.support.suites import small_suite
 
 SUITES = sorted(path for path in SCALES.parent.glob("*.yaml") if path != SCALES)
 COLA = Path(__file__).parents[2] / "configs/finetune/cola.yaml"
-SMALL = {
-    "title": "Two",
-    "baseline": "plain",
-    "heldout": {
-        "alike": {"knowledge_masking": {"masking": {"units": "word"}}, "capitalization": {"masked_tokens": False}},
-        "tokens": {"knowledge_masking": {"masking": {"units": "token"}}},
-    },
-    "common": {
-        "data": {"row_length": 32, "rows": 4, "rows_per_group": 4},
-        "encoder": {"layers": 1, "hidden_size": 32, "maximum_positions": 32},
-        "optimizer": {"warmup_steps": 1},
-        "training": {"precision": "fp32", "heldout_samples": 8},
-    },
-    "cells": {
-        "plain": {"preset": {"name": "multitask", "tasks": {"knowledge_masking": {}}}},
-        "both": {"preset": {"name": "continual_multitask_mlm", "tasks": {"knowledge_masking": {}, "capitalization": {}}}},
-    },
-}
-
-
-def small_suite(folder: Path, **changes: Any) -> Path:
-    path = folder / "suite.yaml"
-    path.write_text(yaml.safe_dump(SMALL | changes, sort_keys=False))
-    return path
 
 
 def test_a_suite_goes_on_after_its_first_cell(

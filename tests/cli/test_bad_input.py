@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.test_verbs import RUN, mistake, squeezed
-from tests.conftest import build_corpus, sample_texts, write_jsonl
+from tests.support.command_line import RUN, mistake, squeezed
+from tests.support.corpora import build_corpus, sample_texts, write_jsonl
 
 VERBS = ["inspect", "check", "pretrain"]
 LAYERS = {

@@ -16,7 +16,7 @@ from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, Ledger, StepData
 from ernie_cmtl.run.run import Run
-from tests.conftest import tiny_settings
+from tests.support.runs import tiny_settings
 
 STEPS = 12
 

@@ -11,7 +11,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.run import make_instance
-from tests.conftest import make_corpus, sample_texts, write_jsonl
+from tests.support.corpora import make_corpus, sample_texts, write_jsonl
 
 CHUNK = 1024
 

@@ -14,7 +14,7 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import Stage, StageTable
-from tests.conftest import tiny_settings
+from tests.support.runs import tiny_settings
 
 ROWS = 24
 

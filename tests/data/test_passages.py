@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.data.passages import borders_beside, random_sentences, run_like, text_beside
-from tests.pretrain_tasks.places import build
+from tests.support.places import build
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ernie_cmtl.evaluation.intervals import clustered, wilson
 from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 from ernie_cmtl.evaluation.minimal_pairs import Pair, judge_pairs, read_pairs
 from ernie_cmtl.evaluation.pseudo_likelihood import pseudo_log_likelihoods
-from tests.evaluation.judging import OBVIOUS, small_model
+from tests.support.judging import OBVIOUS, small_model
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ernie_cmtl.evaluation.retention import Measurement, Stages, retention, tidy_table
-from tests.test_layering import imports_of
+from tests.support.imports import imports_of
 
 STAGES = Stages(("one", "two", "three"), (10, 20, 30), {"a": 1, "b": 2, "c": 3})
 """Task a from the first stage on, b from the second, c in the third."""

@@ -12,7 +12,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
 from ernie_cmtl.evaluation.similarity import ScoredPair, judge_similarity, scored_pairs
-from tests.evaluation.judging import small_model
+from tests.support.judging import small_model
 
 ROWS = [
     ("A list is sorted.", "A list is sorted again.", 4.5),

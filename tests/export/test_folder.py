@@ -8,7 +8,7 @@ import pytest
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.folder import export_folder
-from tests.corpus.build.test_resume import tree
+from tests.support.builds import tree
 
 FIRST = {"config.json": "one", "model.safetensors": "one", "1_Pooling/config.json": "one", "old.txt": "one"}
 SECOND = {"config.json": "two", "model.safetensors": "two", "1_Pooling/config.json": "two", "new.txt": "two"}

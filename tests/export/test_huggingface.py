@@ -26,7 +26,7 @@ from ernie_cmtl.run.open import open_run
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
+from tests.support.runs import tiny_settings
 
 SENTENCE = "The function returns a list of strings."
 TASKS = {"knowledge_masking": 0, "capitalization": 1, "sentence_reordering": 2}

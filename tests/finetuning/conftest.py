@@ -1,51 +1,16 @@
 """A tiny Ernie with a tokenizer of whole words, and files of rows."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import ErnieConfig, ErnieForMaskedLM, PreTrainedTokenizerFast
 
-WORDS = [
-    "good",
-    "bad",
-    "day",
-    "night",
-    "the",
-    "of",
-    "sun",
-    "##ny",
-    "moon",
-    "rain",
-    "who",
-    "came",
-    "john",
-    "mary",
-    "?",
-    '"',
-    "好",
-    "天",
-]
-MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+from tests.support.finetuning import MARKS, WORDS, WriteRows, word_tokenizer
+
 TASK_ROWS = 4
-
-WriteRows = Callable[[str, list[Any]], Path]
-
-
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = {token: number for number, token in enumerate(MARKS + WORDS)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [(mark, vocabulary[mark]) for mark in ("[CLS]", "[SEP]")]
-    )
-    marks = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **marks)
 
 
 @pytest.fixture(scope="session")

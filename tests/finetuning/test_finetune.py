@@ -19,8 +19,7 @@ from ernie_cmtl.finetuning.kinds import KINDS
 from ernie_cmtl.finetuning.models import load_tokenizer, new_model, task_table
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
-from tests.finetuning.conftest import WriteRows, word_tokenizer
-from tests.finetuning.sets.test_recipe import SMALL
+from tests.support.finetuning import SMALL, WriteRows, word_tokenizer
 
 PLACES = ["sun", "moon", "rain", "day", "night"]
 NAMES = ["john", "mary"]

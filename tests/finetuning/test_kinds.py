@@ -17,7 +17,7 @@ from ernie_cmtl.finetuning.kinds.span import Question, Window, answer_tokens, be
 from ernie_cmtl.finetuning.kinds.tokens import first_tokens
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
-from tests.finetuning.sets.test_recipe import SMALL
+from tests.support.finetuning import SMALL
 
 PASSAGE = "the sunny day came the moon of the night"
 

@@ -2,72 +2,21 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.data.batching import make_batch
-from ernie_cmtl.model.encoder import EncoderConfig, build_encoder, compile_layers, recompute_activations
+from ernie_cmtl.model.encoder import compile_layers, recompute_activations
 from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch, TensorTargets
-from ernie_cmtl.records import AnnotatedText, Example, Targets
-from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskInstance, TaskOptions, TextLayout, run_heads
-
-KINDS = (
-    HeadSpec("word_class", "token_class", classes=3),
-    HeadSpec("word_value", "token_regression", layer=1),
-    HeadSpec("text_class", "sequence_class", classes=4),
-    HeadSpec("text_value", "sequence_regression"),
-    HeadSpec("text_tags", "sequence_class", classes=3, multi_label=True),
-    HeadSpec("next_text", "choice", classes=2),
-)
-
-
-class EveryKind(PretrainTask):
-    """Two sequences in one row, with labels of every kind."""
-
-    family = "semantic"
-    source = "test"
-
-    @property
-    def heads(self) -> tuple[HeadSpec, ...]:
-        return KINDS
-
-    def index(self, layout: TextLayout, length: int) -> SampleIndex:
-        raise NotImplementedError
-
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example:
-        cls, sep = self.vocabulary.cls_id, self.vocabulary.sep_id
-        token_ids = np.array([cls, 11, 12, sep, cls, 13, 14, 15, sep])
-        targets = {
-            "word_class": Targets(np.array([1, 2, 6]), np.array([0, 2, 1])),
-            "word_value": Targets(np.array([5, 7]), np.array([0.5, -1.0], dtype=np.float32)),
-            "text_class": Targets(np.array([0]), np.array([3])),
-            "text_value": Targets(np.array([4]), np.array([2.0], dtype=np.float32)),
-            "text_tags": Targets(np.array([0]), np.array([[1, 0, 1]], dtype=np.float32)),
-            "next_text": Targets(np.array([[0, 4]]), np.array([1])),
-        }
-        return Example(token_ids, np.zeros(9, dtype=np.int64), targets, sequence_lengths=(4, 5))
+from ernie_cmtl.task import HeadSpec
+from tests.support.heads import KINDS, every_kind
 
 
 @pytest.fixture
 def scored(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
     return every_kind(english)
-
-
-def every_kind(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
-    """A model with a head of every kind, and a batch with labels for each."""
-    vocabulary = english.vocabulary
-    instance = TaskInstance("every_kind", 0, EveryKind(TaskOptions(), english.profile))
-    nothing = AnnotatedText(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), {})
-    example = instance.task.example(nothing, np.random.default_rng(0), english.split("train"))
-    heads = run_heads([instance])
-    batch = make_batch([[(0, 0, example)]], 16, [instance], heads, vocabulary.pad_id)
-    sizes = EncoderConfig(layers=2, hidden_size=16, attention_heads=2, dropout=0.0, maximum_positions=16)
-    model = MultiTaskModel(build_encoder(sizes, vocabulary, 0), heads, 1, 0)
-    return model.eval(), TensorBatch.of(batch, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.name)

@@ -3,7 +3,7 @@
 import pytest
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from tests.pretrain_tasks.places import build
+from tests.support.places import build
 
 
 @pytest.fixture(scope="session")

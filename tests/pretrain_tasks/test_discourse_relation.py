@@ -14,7 +14,7 @@ from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.run import make_instance
-from tests.conftest import build_corpus, sample_texts
+from tests.support.corpora import build_corpus, sample_texts
 
 MARKERS = {
     "en": ["however", "therefore", "for example", "in other words", "meanwhile"],

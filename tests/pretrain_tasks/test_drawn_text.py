@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.records import MASKED_TOKEN
-from tests.pretrain_tasks.drawn import Drawing, Sentence, draw_documents
-from tests.pretrain_tasks.places import segments_of
+from tests.support.drawn_text import Drawing, Sentence, draw_documents
+from tests.support.places import segments_of
 
 A_TEXT = 50
 """Examples that a drawn text gives at least, in the mean."""

@@ -12,7 +12,7 @@ from ernie_cmtl.records import MASKED_TOKEN, Example
 from ernie_cmtl.run.run import make_instance
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_registry import find_task, task_names
-from tests.labelled_rows import SUPERVISED
+from tests.support.labelled_rows import SUPERVISED
 
 SAMPLES = 100
 CORPORA = {"en": "english", "zh": "chinese"}

@@ -13,8 +13,8 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.run import make_instance
-from tests.cli.test_verbs import result_of
-from tests.conftest import build_corpus, make_corpus, sample_texts
+from tests.support.command_line import result_of
+from tests.support.corpora import build_corpus, make_corpus, sample_texts
 
 TOPICS = ["harbour", "orchard", "violin", "glacier"]
 

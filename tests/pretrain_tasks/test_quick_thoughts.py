@@ -9,7 +9,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from tests.pretrain_tasks.places import Finder, build, check_shares, numbered_examples, open_stream, segments_of
+from tests.support.places import Finder, build, check_shares, numbered_examples, open_stream, segments_of
 
 
 def label_of(example: Example) -> int:

@@ -5,7 +5,7 @@ import pytest
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from tests.pretrain_tasks.places import Finder, build, check_shares, leak, numbered_examples, open_stream, segments_of
+from tests.support.places import Finder, build, check_shares, leak, numbered_examples, open_stream, segments_of
 
 ADJACENT, APART, OTHER = range(3)
 

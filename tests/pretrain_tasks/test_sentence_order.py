@@ -6,7 +6,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.windows import sentence_windows
 from ernie_cmtl.errors import UserError
 from pretrain_tasks import sentence_order
-from tests.pretrain_tasks.places import Finder, build, check_shares, leak, numbered_examples, open_stream, segments_of
+from tests.support.places import Finder, build, check_shares, leak, numbered_examples, open_stream, segments_of
 
 
 @pytest.mark.parametrize("count", [600, pytest.param(10_000, marks=pytest.mark.slow)])

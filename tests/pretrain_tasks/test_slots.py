@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pretrain_tasks.places import numbered_examples, open_stream
+from tests.support.places import numbered_examples, open_stream
 
 
 @pytest.mark.parametrize(("task", "least"), [("discourse_relation", 1.0), ("ir_relevance", 1.0), ("sentence_distance", 0.96)])

@@ -14,9 +14,8 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
 from ernie_cmtl.run.run import make_instance
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.labelled_rows import COLUMNS, rows_of
-from tests.run.test_pretrain import Watcher
+from tests.support.labelled_rows import COLUMNS, rows_of
+from tests.support.runs import Watcher, tiny_settings
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cola": {"type": "supervised", "rows": "cola"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from tests.pretrain_tasks.terms import examples_with_terms, labels_of
+from tests.support.terms import examples_with_terms, labels_of
 
 NAME = HEAD = "tf_idf"
 

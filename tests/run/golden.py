@@ -20,7 +20,8 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.trainer import Trainer
-from tests.conftest import build_corpus, sample_texts, tiny_settings
+from tests.support.corpora import build_corpus, sample_texts
+from tests.support.runs import tiny_settings
 
 RECORDED = Path(__file__).with_suffix(".json")
 PRESETS = ("continual", "multitask", "continual_multitask", "continual_multitask_mlm")

@@ -17,11 +17,20 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import build_corpus, sample_texts, tiny_settings
-from tests.run.forked import started, together
-from tests.run.test_kills import config_of
-from tests.run.test_pretrain import Watcher, _command, _final, _same, _trace, with_training
-from tests.run.test_stopping import last_step, wait_until
+from tests.support.corpora import build_corpus, sample_texts
+from tests.support.runs import (
+    Watcher,
+    config_of,
+    final_tensors,
+    last_step,
+    pretrain_command,
+    same_tensors,
+    tiny_settings,
+    trace,
+    wait_until,
+    with_training,
+)
+from tests.support.workers import started, together
 
 STEPS = 24
 
@@ -29,7 +38,7 @@ STEPS = 24
 def machine(config: RunConfig, folder: Path, rank: int, port: int) -> psutil.Popen:
     """Start torchrun as one of two machines, with one worker."""
     folder.mkdir(exist_ok=True)
-    command, environment = _command(config, folder, workers=2)
+    command, environment = pretrain_command(config, folder, workers=2)
     at = command.index("--nproc-per-node")
     place = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", str(port)]
     command[at : at + 2] = [*place, "--nproc-per-node", "1"]
@@ -80,8 +89,8 @@ def test_two_machines_of_which_one_is_killed_end_as_if_nothing_had_been(
     assert checkpoints(configs[0].run / "checkpoints")
     assert shared or not configs[1].run.exists()
     assert end_of(machines(configs, tmp_path)) == [0, 0], (tmp_path / "machine-1" / "said").read_text()[-2000:]
-    assert _trace(configs[0].run) == _trace(unbroken)
-    assert _same(_final(configs[0].run), _final(unbroken))
+    assert trace(configs[0].run) == trace(unbroken)
+    assert same_tensors(final_tensors(configs[0].run), final_tensors(unbroken))
     assert shared or not configs[1].run.exists()
 
 
@@ -189,8 +198,8 @@ def test_a_worker_without_the_checkpoint_goes_on_bit_equal(english: Corpus, tmp_
     for each in settings[1]:
         each["training"]["max_hours"] = None
     assert together(attempt, settings[1], folder=tmp_path) == ["", ""]
-    assert [row[:2] for row in _trace(tmp_path / "run")] == [row[:2] for row in _trace(tmp_path / "whole")]
-    assert _same(_final(tmp_path / "run"), _final(tmp_path / "whole"))
+    assert [row[:2] for row in trace(tmp_path / "run")] == [row[:2] for row in trace(tmp_path / "whole")]
+    assert same_tensors(final_tensors(tmp_path / "run"), final_tensors(tmp_path / "whole"))
     assert not (tmp_path / "other").exists()
 
 

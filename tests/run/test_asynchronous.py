@@ -16,9 +16,9 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.run import checkpoints as saving
 from ernie_cmtl.training.checkpoint import Snapshot, checkpoints
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.run.forked import started
-from tests.run.test_kills import config_of, kill
-from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
+from tests.support.kills import kill
+from tests.support.runs import Watcher, config_of, final_tensors, logged_lines, same_tensors, trace, with_training
+from tests.support.workers import started
 
 Save = Callable[..., Path]
 
@@ -77,7 +77,7 @@ def test_the_files_are_those_of_a_synchronous_save_though_the_training_goes_on(
         first, second = (json.loads((path / "state.json").read_text()) for path in (one, other))
         assert first["ledger"] == second["ledger"]
         assert first["run"].keys() == second["run"].keys()
-    assert _trace(config.run) == _trace(whole.run)
+    assert trace(config.run) == trace(whole.run)
 
 
 def test_a_save_that_fails_ends_the_run_within_two_steps_with_its_message(
@@ -91,7 +91,7 @@ def test_a_save_that_fails_ends_the_run_within_two_steps_with_its_message(
     with pytest.raises(UserError, match="the disk is full"):
         pretrain(with_training(tiny_config, checkpoint_every=2, asynchronous_checkpoints=True), Watcher())
     assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == ["step-2"]
-    assert _lines(tiny_config.run)[-1]["step"] <= 6
+    assert logged_lines(tiny_config.run)[-1]["step"] <= 6
 
 
 def test_a_signal_waits_for_its_checkpoint(tiny_config: RunConfig) -> None:
@@ -113,8 +113,8 @@ def test_a_kill_inside_a_save_changes_nothing(english: Corpus, tmp_path: Path) -
     kill(config, tmp_path, 1, "save", random.Random(1))
     for each in (config, whole):
         assert pretrain(each, Watcher())["finished"]
-    assert _trace(config.run) == _trace(whole.run)
-    assert _same(_final(config.run), _final(whole.run))
+    assert trace(config.run) == trace(whole.run)
+    assert same_tensors(final_tensors(config.run), final_tensors(whole.run))
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_two_workers_skip_the_same_steps_as_one_and_save_beside_their_training(
     # They compare their weights at the end.
     sharded = with_training(config, sharding=sharding)
     assert [process.wait(120) for process in started(sharded, tmp_path, 2)] == [0, 0]
-    lines, expected = (_lines(run, "skipped") for run in (config.run, alone.run))
+    lines, expected = (logged_lines(run, "skipped") for run in (config.run, alone.run))
     assert [line["step"] for line in lines] == [line["step"] for line in expected]
     assert [line["samples"] for line in lines] == [line["samples"] for line in expected]
     assert checkpoints(config.run / "checkpoints")[-1].name == "step-12"

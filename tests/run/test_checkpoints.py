@@ -19,10 +19,8 @@ from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.extend import Extension, extended_config
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.forked import started
-from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
-from tests.run.test_stopping import last_step
+from tests.support.runs import Watcher, final_tensors, last_step, logged_lines, same_tensors, tiny_settings, trace, with_training
+from tests.support.workers import started
 
 
 class Listener(Watcher):
@@ -73,10 +71,10 @@ def test_a_run_falls_back_from_a_damaged_checkpoint_says_so_and_ends_the_same(fi
     ((step, (problem,)),) = listener.fallen
     assert step == 8
     assert "step-12 is damaged: optimizer.safetensors is not" in problem
-    assert [(row["step"], row["checkpoints"]) for row in _lines(config.run, "damaged")] == [(8, [problem])]
+    assert [(row["step"], row["checkpoints"]) for row in logged_lines(config.run, "damaged")] == [(8, [problem])]
     assert sorted(path.name for path in (config.run / "checkpoints").iterdir()) == ["damaged-step-12", "step-12", "step-8"]
-    assert _trace(config.run) == _trace(finished)
-    assert _same(_final(config.run), _final(finished))
+    assert trace(config.run) == trace(finished)
+    assert same_tensors(final_tensors(config.run), final_tensors(finished))
     # The repaired run is like any other.
     again = Listener()
     pretrain(config, again)
@@ -122,7 +120,7 @@ def test_settings_that_are_not_those_of_the_checkpoint_are_said_or_refused_key_b
     assert listener.settings.pop("run") == (str(finished), str(config.run))
     expected = {"optimizer.learning_rate": (1e-3, 2e-3), "training.max_hours": (None, 2.0)}
     assert listener.settings == expected
-    (line,) = _lines(config.run, "settings")
+    (line,) = logged_lines(config.run, "settings")
     assert (line["step"], line["changed"]["optimizer.learning_rate"]) == (8, [1e-3, 2e-3])
 
 

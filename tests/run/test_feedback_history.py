@@ -13,8 +13,7 @@ from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.checkpoint import _sums, checkpoints
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace
+from tests.support.runs import Watcher, final_tensors, logged_lines, same_tensors, tiny_settings, trace
 
 STAGES = [
     {"name": "first", "budgets": {"knowledge_masking": 4}},
@@ -38,7 +37,7 @@ def moved(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
 
 def test_decisions_stand_in_the_log_with_their_numbers(moved: tuple[RunConfig, dict[str, Any]]) -> None:
     config, _ = moved
-    rows = _lines(config.run, "feedback")
+    rows = logged_lines(config.run, "feedback")
     assert [row["step"] for row in rows] == [8, 12, 16]
     for row in rows:
         left = 20 - row["step"]
@@ -46,7 +45,7 @@ def test_decisions_stand_in_the_log_with_their_numbers(moved: tuple[RunConfig, d
         assert sum(row["left"].values()) == pytest.approx(left)
         assert set(row["factors"]) == {"knowledge_masking", "capitalization"}
     # A factor is re-derived from the losses that were logged beside it.
-    scores = {row["step"]: row["tasks"]["capitalization/capital"]["loss"] for row in _lines(config.run, "heldout")}
+    scores = {row["step"]: row["tasks"]["capitalization/capital"]["loss"] for row in logged_lines(config.run, "heldout")}
     losses = [scores[step] for step in (0, 4, 8)]
     learned = max(losses[0] - min(losses), 0.05 * losses[0])
     expected = 1 + (losses[2] - min(losses) + max(0.0, losses[1] - losses[2])) / learned
@@ -55,8 +54,8 @@ def test_decisions_stand_in_the_log_with_their_numbers(moved: tuple[RunConfig, d
 
 def test_the_tokens_go_where_the_decisions_say(moved: tuple[RunConfig, dict[str, Any]]) -> None:
     config, result = moved
-    rows = {row["step"]: row["consumed"] for row in _lines(config.run)}
-    for row in _lines(config.run, "feedback"):
+    rows = {row["step"]: row["consumed"] for row in logged_lines(config.run)}
+    for row in logged_lines(config.run, "feedback"):
         end = min(row["step"] + 4, 20)
         spent = {task: rows[end][task] - rows[row["step"]][task] for task in row["budgets"]}
         for task, budget in row["budgets"].items():
@@ -74,10 +73,10 @@ def test_decisions_are_the_same_after_a_break(
         pretrain(config, Watcher(crash_at=crash_at))
     pretrain(config, Watcher())
     unbroken = moved[0].run
-    again, before = ([{**row, "time": None} for row in _lines(run, "feedback")] for run in (config.run, unbroken))
+    again, before = ([{**row, "time": None} for row in logged_lines(run, "feedback")] for run in (config.run, unbroken))
     assert again == before
-    assert _trace(config.run) == _trace(unbroken)
-    assert _same(_final(config.run), _final(unbroken))
+    assert trace(config.run) == trace(unbroken)
+    assert same_tensors(final_tensors(config.run), final_tensors(unbroken))
 
 
 def test_the_samples_of_every_stage_are_opened_before_the_first_step(
@@ -102,12 +101,12 @@ def test_the_samples_of_every_stage_are_opened_before_the_first_step(
 def test_with_floor_and_cap_of_one_nothing_moves(english: Corpus, tmp_path: Path) -> None:
     off, on = settings_of(english, tmp_path / "off"), settings_of(english, tmp_path / "on", every=4, floor=1.0, cap=1.0)
     without, still = pretrain(off, Watcher()), pretrain(on, Watcher())
-    assert [row["budgets"] for row in _lines(on.run, "feedback")] == [
+    assert [row["budgets"] for row in logged_lines(on.run, "feedback")] == [
         {"knowledge_masking": left, "capitalization": left} for left in (6, 4, 2)
     ]
     assert still["consumed"] == without["consumed"]
-    assert [row[:2] for row in _trace(on.run)] == [row[:2] for row in _trace(off.run)]
-    assert _same(_final(on.run), _final(off.run))
+    assert [row[:2] for row in trace(on.run)] == [row[:2] for row in trace(off.run)]
+    assert same_tensors(final_tensors(on.run), final_tensors(off.run))
 
 
 def test_a_task_that_is_made_worse_receives_more(
@@ -124,11 +123,11 @@ def test_a_task_that_is_made_worse_receives_more(
     save_file(changed, weights)
     (weights.parent / "SHA256SUMS").write_text(_sums(weights.parent))
     pretrain(config, Watcher())
-    calm, upset = ({row["step"]: row for row in _lines(run, "feedback")} for run in (moved[0].run, config.run))
+    calm, upset = ({row["step"]: row for row in logged_lines(run, "feedback")} for run in (moved[0].run, config.run))
     assert upset[8]["budgets"] == calm[8]["budgets"]
     assert upset[12]["factors"]["capitalization"] > calm[12]["factors"]["capitalization"] + 0.5
     assert upset[12]["budgets"]["capitalization"] > calm[12]["budgets"]["capitalization"]
     assert sum(upset[12]["budgets"].values()) == 8
-    after = {row["step"]: row["consumed"]["capitalization"] for row in _lines(config.run)}
-    before = {row["step"]: row["consumed"]["capitalization"] for row in _lines(moved[0].run)}
+    after = {row["step"]: row["consumed"]["capitalization"] for row in logged_lines(config.run)}
+    before = {row["step"]: row["consumed"]["capitalization"] for row in logged_lines(moved[0].run)}
     assert after[16] - after[12] > before[16] - before[12]

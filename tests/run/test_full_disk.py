@@ -15,7 +15,7 @@ from ernie_cmtl.run import folder
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.run.test_pretrain import Watcher, _lines, _trace, with_training
+from tests.support.runs import Watcher, logged_lines, trace, with_training
 
 
 class Filling(Watcher):
@@ -54,9 +54,9 @@ def test_a_run_outlives_a_full_disk_and_has_all_of_its_log(tiny_config: RunConfi
     assert pretrain(config, watcher)["finished"]
     whole = tiny_config.model_copy(update={"run": tmp_path / "whole"})
     pretrain(whole, Watcher())
-    assert _trace(config.run) == _trace(whole.run)
+    assert trace(config.run) == trace(whole.run)
     # Held-out scores of the first stage came while there was no room.
-    assert [line["step"] for line in _lines(config.run, "heldout")] == [0, 5, 12]
+    assert [line["step"] for line in logged_lines(config.run, "heldout")] == [0, 5, 12]
     assert (config.run / "retention.csv").read_text() == (whole.run / "retention.csv").read_text()
     assert [problem.split(" ")[0] for problem in watcher.told if "cannot be written" in problem] == [str(watcher.log)]
     assert [problem for problem in watcher.told if "is written again" in problem]

@@ -11,8 +11,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.test_pretrain import Watcher, with_training
+from tests.support.runs import Watcher, tiny_settings, with_training
 
 HEADS = ["knowledge_masking/masked_token", "capitalization/capital", "sentence_reordering/order"]
 

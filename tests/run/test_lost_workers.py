@@ -12,10 +12,18 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from tests.run.forked import Worker, started
-from tests.run.test_kills import config_of
-from tests.run.test_pretrain import _command, _final, _same, _trace, with_training
-from tests.run.test_stopping import last_step, long_run, wait_until
+from tests.support.runs import (
+    config_of,
+    final_tensors,
+    last_step,
+    long_run,
+    pretrain_command,
+    same_tensors,
+    trace,
+    wait_until,
+    with_training,
+)
+from tests.support.workers import Worker, started
 
 TIMEOUT = 3.0
 LOSSES = (signal.SIGKILL, signal.SIGSTOP)
@@ -73,7 +81,7 @@ def test_so_does_one_that_has_only_its_shards(english: Corpus, tmp_path: Path, n
 
 def launched(config: RunConfig, folder: Path, *options: str) -> subprocess.Popen[bytes]:
     """Start two workers with torch's launcher."""
-    command, environment = _command(config, folder, workers=2)
+    command, environment = pretrain_command(config, folder, workers=2)
     at = command.index("--nproc-per-node")
     command[at:at] = options
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -92,5 +100,5 @@ def test_the_launcher_brings_a_run_back_from_twenty_kills(english: Corpus, tmp_p
         sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[number % 2].kill()
     assert process.wait(600) == 0
     assert launched(whole, tmp_path).wait(600) == 0
-    assert _trace(config.run) == _trace(whole.run)
-    assert _same(_final(config.run), _final(whole.run))
+    assert trace(config.run) == trace(whole.run)
+    assert same_tensors(final_tensors(config.run), final_tensors(whole.run))

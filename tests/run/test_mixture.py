@@ -17,8 +17,8 @@ from ernie_cmtl.run.open import open_run
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, tiny_settings, write_jsonl
-from tests.run.test_pretrain import Watcher
+from tests.support.corpora import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
+from tests.support.runs import Watcher, tiny_settings
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.open import open_run
 from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.test_pretrain import Watcher
-from tests.run.test_run import save_bert
+from tests.support.models import save_bert
+from tests.support.runs import Watcher, tiny_settings
 
 
 def test_a_run_opens_after_the_checkpoint_it_started_from_is_gone(english: Corpus, tmp_path: Path) -> None:

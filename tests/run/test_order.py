@@ -14,7 +14,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import load_steps
 from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.run.run import Run
-from tests.conftest import tiny_settings
+from tests.support.runs import tiny_settings
 
 CHANGE, STEPS = 131, 320
 """The number of workers changes after so many steps; the first stage ends after 160."""

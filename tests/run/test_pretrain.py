@@ -1,11 +1,8 @@
 """A run as a whole: it learns, resumes exactly, stops cleanly, and is the same for one worker and two."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,57 +10,24 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.observer import Observer
-from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import build_corpus, sample_texts, tiny_settings
-from tests.run.forked import started
-
-ROOT = Path(__file__).parents[2]
-
-
-class Watcher(Observer):
-    """Observes a run; may break it off or ask it to stop after a step."""
-
-    def __init__(self, crash_at: int = 0, interrupt_at: int = 0) -> None:
-        self.crash_at, self.interrupt_at = crash_at, interrupt_at
-        self.stopped_at = 0
-
-    def started(self, steps: int, done: int, workers: int, precision: str) -> None:
-        self.began_at = done
-
-    def logged(self, stage: str, line: dict[str, Any]) -> None:
-        if line["step"] == self.crash_at:
-            raise KeyboardInterrupt("power cut")
-        if line["step"] == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def stopped(self, step: int) -> None:
-        self.stopped_at = step
-
-
-def _lines(run: Path, kind: str = "train") -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["kind"] == kind]
-
-
-def _trace(run: Path) -> list[tuple[int, float, float]]:
-    return [(row["step"], row["loss"], row["gradient_norm"]) for row in _lines(run)]
-
-
-def _final(run: Path) -> dict[str, torch.Tensor]:
-    newest = checkpoints(run / "checkpoints")[-1]
-    return load_file(newest / "model.safetensors") | load_file(newest / "optimizer.safetensors")
-
-
-def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+from tests.support.corpora import build_corpus, sample_texts
+from tests.support.runs import (
+    Watcher,
+    final_tensors,
+    logged_lines,
+    pretrain_command,
+    same_tensors,
+    tiny_settings,
+    trace,
+    with_training,
+)
+from tests.support.workers import started
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +37,9 @@ def unbroken(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def _command(config: RunConfig, folder: Path, workers: int = 1) -> tuple[list[str], dict[str, str]]:
-    path = folder / "run.yaml"
-    path.write_text(dump(config))
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(workers)] if workers > 1 else []
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "MASTER_PORT": str(20000 + os.getpid() % 20000),
-    }
-    return [sys.executable, *launcher, str(ROOT / "launch.py"), "pretrain", str(path), "--json"], environment
-
-
 def _launched(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Train with two workers of torchrun."""
-    command, environment = _command(config, folder, workers=2)
+    command, environment = pretrain_command(config, folder, workers=2)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(json.loads(done.stdout))
@@ -106,12 +58,12 @@ def test_a_broken_off_run_goes_on_bit_equal(unbroken: Path, tiny_config: RunConf
     watcher = Watcher()
     pretrain(tiny_config, watcher)
     assert watcher.began_at == crash_at // 4 * 4
-    assert _trace(tiny_config.run) == _trace(unbroken)
-    assert _same(_final(tiny_config.run), _final(unbroken))
+    assert trace(tiny_config.run) == trace(unbroken)
+    assert same_tensors(final_tensors(tiny_config.run), final_tensors(unbroken))
 
 
 def test_a_killed_process_goes_on_bit_equal(unbroken: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
-    command, environment = _command(tiny_config, tmp_path)
+    command, environment = pretrain_command(tiny_config, tmp_path)
     metrics = tiny_config.run / "metrics.jsonl"
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -121,10 +73,10 @@ def test_a_killed_process_goes_on_bit_equal(unbroken: Path, tiny_config: RunConf
     process.wait()
     assert metrics.read_text().count("\n") >= 6
     pretrain(tiny_config, Watcher())
-    assert [row[0] for row in _trace(tiny_config.run)] == list(range(1, 13))
+    assert [row[0] for row in trace(tiny_config.run)] == list(range(1, 13))
     # Another process may use other vector code for a first call, never another result on the same machine and threads.
-    assert _trace(tiny_config.run) == _trace(unbroken)
-    assert _same(_final(tiny_config.run), _final(unbroken))
+    assert trace(tiny_config.run) == trace(unbroken)
+    assert same_tensors(final_tensors(tiny_config.run), final_tensors(unbroken))
 
 
 def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_config: RunConfig) -> None:
@@ -136,12 +88,8 @@ def test_interrupt_saves_the_running_step_and_ends_cleanly(unbroken: Path, tiny_
     assert result["steps"] == watcher.stopped_at == 7
     assert checkpoints(tiny_config.run / "checkpoints")[-1].name == "step-7"
     assert not pretrain(tiny_config, Watcher())["interrupted"]
-    assert [row[:2] for row in _trace(tiny_config.run)] == [row[:2] for row in _trace(unbroken)]
-    assert _same(_final(tiny_config.run), _final(unbroken))
-
-
-def with_training(config: RunConfig, **changes: Any) -> RunConfig:
-    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+    assert [row[:2] for row in trace(tiny_config.run)] == [row[:2] for row in trace(unbroken)]
+    assert same_tensors(final_tensors(tiny_config.run), final_tensors(unbroken))
 
 
 def test_a_run_in_short_parts_ends_as_an_unbroken_one(unbroken: Path, tiny_config: RunConfig) -> None:
@@ -154,8 +102,8 @@ def test_a_run_in_short_parts_ends_as_an_unbroken_one(unbroken: Path, tiny_confi
         assert (watcher.began_at, watcher.stopped_at) == (step - 1, step)
     result = pretrain(with_training(config, max_hours=1), Watcher())
     assert (result["steps"], result["finished"], result["interrupted"]) == (12, True, False)
-    assert [row[:2] for row in _trace(config.run)] == [row[:2] for row in _trace(unbroken)]
-    assert _same(_final(config.run), _final(unbroken))
+    assert [row[:2] for row in trace(config.run)] == [row[:2] for row in trace(unbroken)]
+    assert same_tensors(final_tensors(config.run), final_tensors(unbroken))
 
 
 def test_all_workers_stop_when_the_time_of_the_main_one_is_up(tiny_config: RunConfig, tmp_path: Path) -> None:
@@ -173,7 +121,7 @@ def test_the_checkpoint_before_the_final_decay_is_kept_and_gives_the_same_end(ti
     assert [path.name for path in checkpoints(config.run / "checkpoints")] == ["step-6", "step-8"]
     pretrain(config, Watcher())
     assert [path.name for path in checkpoints(config.run / "checkpoints")] == ["step-6", "step-12"]
-    rates = {row["step"]: row["learning_rate"] for row in _lines(config.run)}
+    rates = {row["step"]: row["learning_rate"] for row in logged_lines(config.run)}
     # A line tells the rate that led to its step.
     assert rates[6] == rates[7] == 1e-3 > rates[8]
 
@@ -182,15 +130,15 @@ def test_the_checkpoint_before_the_final_decay_is_kept_and_gives_the_same_end(ti
     watcher = Watcher()
     pretrain(grown, watcher)
     assert watcher.began_at == 6
-    assert _same(_final(grown.run), _final(config.run))
+    assert same_tensors(final_tensors(grown.run), final_tensors(config.run))
 
 
 def test_computing_activations_again_changes_nothing(unbroken: Path, tiny_config: RunConfig) -> None:
     # Dropout is on: the second time must see the same noise.
     assert tiny_config.encoder.dropout > 0
     pretrain(with_training(tiny_config, gradient_checkpointing=True), Watcher())
-    assert _trace(tiny_config.run) == _trace(unbroken)
-    assert _same(_final(tiny_config.run), _final(unbroken))
+    assert trace(tiny_config.run) == trace(unbroken)
+    assert same_tensors(final_tensors(tiny_config.run), final_tensors(unbroken))
 
 
 @pytest.mark.parametrize(
@@ -203,25 +151,25 @@ def test_two_gloo_workers_equal_one_worker_with_accumulation(
     result = train(with_training(tiny_config, gradient_checkpointing=again), tmp_path)
     assert result["steps"] == 12
     assert [row["step"] for row in result["retention"]["matrix"]] == [0, 5, 12]
-    alone = _trace(unbroken)
-    together = _trace(tiny_config.run)
+    alone = trace(unbroken)
+    together = trace(tiny_config.run)
     assert [row[0] for row in together] == [row[0] for row in alone]
     for (_, loss, norm), (_, other_loss, other_norm) in zip(alone, together, strict=True):
         assert other_loss == pytest.approx(loss, rel=1e-6)
         assert other_norm == pytest.approx(norm, rel=1e-5)
-    for name, weight in _final(unbroken).items():
-        torch.testing.assert_close(_final(tiny_config.run)[name], weight, rtol=1e-3, atol=1e-5)
-    assert _lines(tiny_config.run)[-1]["consumed"] == _lines(unbroken)[-1]["consumed"]
+    for name, weight in final_tensors(unbroken).items():
+        torch.testing.assert_close(final_tensors(tiny_config.run)[name], weight, rtol=1e-3, atol=1e-5)
+    assert logged_lines(tiny_config.run)[-1]["consumed"] == logged_lines(unbroken)[-1]["consumed"]
 
 
 def test_loader_processes_do_not_change_the_result(unbroken: Path, tiny_config: RunConfig) -> None:
     data = tiny_config.data.model_copy(update={"loader_workers": 2})
     pretrain(tiny_config.model_copy(update={"data": data}), Watcher())
-    assert _trace(tiny_config.run) == _trace(unbroken)
+    assert trace(tiny_config.run) == trace(unbroken)
 
 
 def test_the_consumed_tokens_follow_the_stage_table(unbroken: Path) -> None:
-    rows = _lines(unbroken)
+    rows = logged_lines(unbroken)
     first, last = rows[4]["consumed"], rows[-1]["consumed"]
     assert first["capitalization"] == first["sentence_reordering"] == 0
     second = {task: last[task] - first[task] for task in last}
@@ -231,17 +179,17 @@ def test_the_consumed_tokens_follow_the_stage_table(unbroken: Path) -> None:
 
 
 def test_held_out_scores_are_measured_before_the_first_step_and_at_each_stage_end(unbroken: Path) -> None:
-    rows = _lines(unbroken, "heldout")
+    rows = logged_lines(unbroken, "heldout")
     assert [(row["step"], row["stage"]) for row in rows] == [(0, "start"), (5, "first"), (12, "second")]
     assert set(rows[0]["tasks"]) == {"knowledge_masking/masked_token", "capitalization/capital", "sentence_reordering/order"}
 
 
 def test_a_finished_run_is_not_trained_again(unbroken: Path, english: Corpus) -> None:
-    before = _final(unbroken)
+    before = final_tensors(unbroken)
     result = pretrain(RunConfig.model_validate(tiny_settings(english, unbroken)), Watcher())
     assert result["steps"] == 12
     assert result["losses"]
-    assert _same(_final(unbroken), before)
+    assert same_tensors(final_tensors(unbroken), before)
 
 
 def test_a_run_learns(english: Corpus, tmp_path: Path) -> None:
@@ -250,7 +198,7 @@ def test_a_run_learns(english: Corpus, tmp_path: Path) -> None:
     settings["data"]["rows_per_group"] = 8
     settings["optimizer"] = {"learning_rate": 5e-3, "warmup_steps": 5}
     result = pretrain(RunConfig.model_validate(settings), Watcher())
-    first, last = _lines(tmp_path / "run")[0]["tasks"], result["heldout"]
+    first, last = logged_lines(tmp_path / "run")[0]["tasks"], result["heldout"]
     # It began with the frequencies of the tokens.
     assert last["knowledge_masking/masked_token"]["loss"] < first["knowledge_masking/masked_token"]["loss"] - 0.5
     # Four of five words are lower-case.
@@ -283,12 +231,14 @@ def test_a_run_whose_rows_grow_goes_on_bit_equal_in_its_second_stage(english: Co
         with pytest.raises(KeyboardInterrupt):
             pretrain(broken, Watcher(crash_at=crash_at))
         result = pretrain(broken, Watcher())
-        assert _trace(broken.run) == _trace(tmp_path / "whole")
-        assert _same(_final(broken.run), _final(tmp_path / "whole"))
+        assert trace(broken.run) == trace(tmp_path / "whole")
+        assert same_tensors(final_tensors(broken.run), final_tensors(tmp_path / "whole"))
         assert result["samples"] == whole["samples"]
         assert result["consumed"] == whole["consumed"]
     # Stages compare: both are judged on rows of one length.
-    labels = [{name: score["labels"] for name, score in row["tasks"].items()} for row in _lines(tmp_path / "whole", "heldout")]
+    labels = [
+        {name: score["labels"] for name, score in row["tasks"].items()} for row in logged_lines(tmp_path / "whole", "heldout")
+    ]
     assert labels[0] == labels[1] == labels[2]
 
 

@@ -7,9 +7,8 @@ import pytest
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.forked import together
-from tests.run.test_pretrain import Watcher, _final, _lines, _trace
+from tests.support.runs import Watcher, final_tensors, logged_lines, tiny_settings, trace
+from tests.support.workers import together
 
 
 def part(config: RunConfig, stop_at: int) -> int:
@@ -27,15 +26,15 @@ def test_two_sharded_workers_then_one_then_two_end_as_one(english: Corpus, tmp_p
     assert together(part, config, 5, folder=tmp_path) == [6, 6]
     assert part(config, 8) == 9
     assert together(part, config, 0, folder=tmp_path) == [12, 12]
-    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(_trace(alone.run), _trace(config.run), strict=True):
+    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(trace(alone.run), trace(config.run), strict=True):
         assert step == other_step
         assert other_loss == pytest.approx(loss, rel=1e-5)
         assert other_norm == pytest.approx(norm, rel=1e-4)
-    expected, found = _final(alone.run), _final(config.run)
+    expected, found = final_tensors(alone.run), final_tensors(config.run)
     assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in expected.items()}
     assert all((found[name] - value).abs().max() < 1e-5 for name, value in expected.items())
-    assert [line["workers"] for line in _lines(config.run, "workers")] == [1, 2]
-    ends = {line["step"]: line["tasks"] for line in _lines(alone.run, "heldout")}
-    for line in _lines(config.run, "heldout"):
+    assert [line["workers"] for line in logged_lines(config.run, "workers")] == [1, 2]
+    ends = {line["step"]: line["tasks"] for line in logged_lines(alone.run, "heldout")}
+    for line in logged_lines(config.run, "heldout"):
         for head, score in ends.get(line["step"], {}).items():
             assert line["tasks"][head]["loss"] == pytest.approx(score["loss"], rel=1e-5)

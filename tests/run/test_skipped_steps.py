@@ -22,7 +22,7 @@ from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.gradient_spikes import Spikes
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace, with_training
+from tests.support.runs import Watcher, final_tensors, logged_lines, same_tensors, trace, with_training
 
 MASKING, CAPITALS = 0, 1
 """Rows of the tasks of the tiny run."""
@@ -151,8 +151,8 @@ def test_a_spike_is_named_and_the_window_of_a_run_that_goes_on_is_that_of_the_ch
         # The first step after the one that was saved.
         poison(patch, {1}, MASKING, 1e4)
         assert pretrain(spiky(tiny_config), Watcher())["skipped"] == {"spike": 1}
-    assert _trace(tiny_config.run) == _trace(whole.run)
-    assert _same(_final(tiny_config.run), _final(whole.run))
+    assert trace(tiny_config.run) == trace(whole.run)
+    assert same_tensors(final_tensors(tiny_config.run), final_tensors(whole.run))
 
 
 @pytest.mark.parametrize("mode", ["mixed", "one_task"])
@@ -172,7 +172,7 @@ def test_the_batch_of_a_skipped_step_can_be_made_again_from_its_line(
     pretrain(config, Watcher())
     run = Run(config)
     texts = run.streams("train")
-    lines = _lines(config.run, "skipped")
+    lines = logged_lines(config.run, "skipped")
     assert [(line["step"], line["groups"]) for line in lines] == [(7, [1]), (9, [0, 3])]
     for line in lines:
         data, before = replay(run, line), seen[line["step"] - 1]
@@ -207,10 +207,10 @@ def test_skipped_steps_are_named_counted_and_left_out_of_the_means(
         {"step": 9, "tasks": ["capitalization"], "groups": [0, 3]},
     ]
     assert [{key: line[key] for key in expected[0]} for line in watcher.told] == expected
-    lines = _lines(config.run, "skipped")
+    lines = logged_lines(config.run, "skipped")
     assert [{key: line[key] for key in expected[0]} for line in lines] == expected
     assert all(line["stage"] == "second" for line in lines)
-    rows = _lines(config.run)
+    rows = logged_lines(config.run)
     steps = [step for step in range(log_every, 13, log_every) if log_every > 1 or step not in (7, 9)]
     assert [row["step"] for row in rows] == steps
     assert all(math.isfinite(row["loss"]) for row in rows)
@@ -230,8 +230,8 @@ def test_a_run_with_skipped_steps_goes_on_bit_equal(
             pretrain(tiny_config, Watcher(crash_at=10))
     result = pretrain(tiny_config, Watcher())
     assert result["skipped"] == {"capitalization": 1}
-    assert _trace(tiny_config.run) == _trace(whole.run)
-    assert _same(_final(tiny_config.run), _final(whole.run))
+    assert trace(tiny_config.run) == trace(whole.run)
+    assert same_tensors(final_tensors(tiny_config.run), final_tensors(whole.run))
 
 
 @pytest.mark.parametrize(("log_every", "seen_at"), [(1, 8), (5, 10)])
@@ -243,6 +243,6 @@ def test_too_many_skipped_steps_in_a_row_end_a_run(
     config = with_training(tiny_config, skipped_steps_limit=3, log_every=log_every)
     with pytest.raises(UserError, match="of 3 steps in a row, up to step 8, was not finite or too large"):
         pretrain(config, Watcher())
-    assert [line["step"] for line in _lines(config.run, "skipped")] == [2, *range(6, seen_at + 1)]
+    assert [line["step"] for line in logged_lines(config.run, "skipped")] == [2, *range(6, seen_at + 1)]
     # What it stands on was made before, or is as good.
     assert checkpoints(config.run / "checkpoints")[0].name == "step-4"

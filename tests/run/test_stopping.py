@@ -2,9 +2,7 @@
 
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -13,11 +11,9 @@ import pytest
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.training.checkpoint import checkpoints
-from ernie_cmtl.training.metrics import read_metrics
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.forked import Worker, started
-from tests.run.test_pretrain import Watcher, _lines
+from tests.support.runs import Watcher, last_step, logged_lines, long_run, wait_until
+from tests.support.workers import started
 
 STOPPED = 130
 
@@ -33,29 +29,6 @@ class Signalled(Watcher):
         if line["step"] == 2:
             os.kill(os.getpid(), self.number)
             os.kill(os.getpid(), self.number)
-
-
-def long_run(english: Corpus, run: Path) -> RunConfig:
-    """A run that does not end by itself within a test; two loader processes for each worker."""
-    settings = tiny_settings(english, run)
-    settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 20_000}}]
-    settings["data"]["loader_workers"] = 2
-    settings["training"]["checkpoint_every"] = 10**6
-    return RunConfig.model_validate(settings)
-
-
-def wait_until(true: Callable[[], bool], processes: Sequence[Worker | subprocess.Popen[bytes]]) -> None:
-    """Wait for something that processes must bring about before any of them ends."""
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.001)
-
-
-def last_step(run: Path) -> int:
-    """The last step that a run has logged."""
-    return max((line["step"] for line in read_metrics(run / "metrics.jsonl", "train")), default=0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -80,6 +53,6 @@ def test_a_signal_to_one_worker_and_its_loaders_stops_all_workers_at_one_saved_s
     assert [process.wait(25) for process in processes] == [STOPPED, STOPPED]
     assert time.monotonic() - start < 25
     (saved,) = checkpoints(config.run / "checkpoints")
-    assert saved.name == f"step-{_lines(config.run)[-1]['step']}"
+    assert saved.name == f"step-{logged_lines(config.run)[-1]['step']}"
     psutil.wait_procs(children, timeout=10)
     assert not [child for child in children if child.is_running()]

@@ -31,10 +31,9 @@ from ernie_cmtl.training.trainer import Trainer
 from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.data.test_batching import make_instances
-from tests.run.test_pretrain import Watcher
-from tests.run.test_run import largest_difference, make_run, packed, sentences, shake, start_from, vocabulary_scores
+from tests.support.instances import make_instances
+from tests.support.models import largest_difference, packed, sentences, shake, start_from, vocabulary_scores
+from tests.support.runs import Watcher, make_run, tiny_settings
 
 ENCODER: dict[str, Any] = {"layers": 2, "hidden_size": 32, "attention_heads": 2, "maximum_positions": 64}
 

@@ -23,10 +23,19 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch, StepData
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.forked import started
-from tests.run.test_pretrain import Watcher, _command, _final, _lines, _same, _trace
-from tests.run.test_stopping import last_step, long_run, wait_until
+from tests.support.runs import (
+    Watcher,
+    final_tensors,
+    last_step,
+    logged_lines,
+    long_run,
+    pretrain_command,
+    same_tensors,
+    tiny_settings,
+    trace,
+    wait_until,
+)
+from tests.support.workers import started
 
 STAGES = [
     {"name": "first", "budgets": {"knowledge_masking": 6}},
@@ -112,17 +121,17 @@ def test_one_then_four_then_two_workers_end_as_one(english: Corpus, tmp_path: Pa
     assert result["iterations"] == expected["iterations"]
     if mode == "one_task":
         assert {task: round(number, 9) for task, number in result["iterations"].items()} == expected_totals()
-    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(_trace(alone.run), _trace(config.run), strict=True):
+    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(trace(alone.run), trace(config.run), strict=True):
         assert step == other_step
         assert other_loss == pytest.approx(loss, rel=1e-5)
         assert other_norm == pytest.approx(norm, rel=1e-4)
     # What one worker did before it was killed is bit-equal.
-    alone_until = _lines(config.run, "workers")[0]["step"]
+    alone_until = logged_lines(config.run, "workers")[0]["step"]
     assert alone_until >= 4
-    assert [row[:2] for row in _trace(config.run)][:alone_until] == [row[:2] for row in _trace(alone.run)][:alone_until]
-    moves = [(row["before"], row["workers"]) for row in _lines(config.run, "workers")]
+    assert [row[:2] for row in trace(config.run)][:alone_until] == [row[:2] for row in trace(alone.run)][:alone_until]
+    moves = [(row["before"], row["workers"]) for row in logged_lines(config.run, "workers")]
     assert moves == [(1, 4), (4, 2)]
-    last = _lines(config.run, "workers")[-1]
+    last = logged_lines(config.run, "workers")[-1]
     assert sum(last["left"].values()) == pytest.approx(24 - last["step"])
     assert last["rows_of_each_worker"] == 4
 
@@ -135,8 +144,8 @@ def test_a_killed_run_goes_on_bit_equal_with_as_many_workers(english: Corpus, tm
     _killed(runs[1], tmp_path, workers, after=9)
     _killed(runs[1], tmp_path, workers, after=17)
     _ended(runs[1], tmp_path, workers)
-    assert _trace(runs[1].run) == _trace(runs[0].run)
-    assert _same(_final(runs[1].run), _final(runs[0].run))
+    assert trace(runs[1].run) == trace(runs[0].run)
+    assert same_tensors(final_tensors(runs[1].run), final_tensors(runs[0].run))
 
 
 def expected_totals() -> dict[str, float]:
@@ -151,19 +160,19 @@ def test_the_option_workers_starts_them(english: Corpus, tmp_path: Path) -> None
     alone = RunConfig.model_validate(settings_of(english, tmp_path / "alone"))
     expected = pretrain(alone, Watcher())
     config = RunConfig.model_validate(settings_of(english, tmp_path / "run"))
-    command, environment = _command(config, tmp_path)
+    command, environment = pretrain_command(config, tmp_path)
     done = subprocess.run([*command, "--workers", "2"], env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
     assert (result["steps"], result["worker"], result["finished"]) == (24, 0, True)
     assert result["consumed"] == expected["consumed"]
-    for (_, loss, _), (_, other, _) in zip(_trace(alone.run), _trace(config.run), strict=True):
+    for (_, loss, _), (_, other, _) in zip(trace(alone.run), trace(config.run), strict=True):
         assert other == pytest.approx(loss, rel=1e-5)
 
 
 def test_the_option_workers_names_one_that_was_killed(english: Corpus, tmp_path: Path) -> None:
     config = long_run(english, tmp_path / "run")
-    command, environment = _command(config, tmp_path)
+    command, environment = pretrain_command(config, tmp_path)
     with (tmp_path / "said").open("wb") as said:
         launcher = subprocess.Popen([*command, "--workers", "2"], env=environment, stdout=subprocess.DEVNULL, stderr=said)
     wait_until(lambda: last_step(config.run) >= 1, [launcher])
@@ -183,7 +192,7 @@ def test_what_all_workers_refuse_is_said_once(english: Corpus, tmp_path: Path, m
         return lambda *given: {rank: work(*given) for rank in range(config.nproc_per_node)}
 
     monkeypatch.setattr(local_workers, "elastic_launch", launch)
-    command, _ = _command(RunConfig.model_validate(settings), tmp_path)
+    command, _ = pretrain_command(RunConfig.model_validate(settings), tmp_path)
     done = CliRunner().invoke(app, [*command[2:], "seed=9", "--workers", "2"])
     assert done.exit_code == 2
     assert " ".join(done.stderr.split()).count("made with other settings of seed") == 1
@@ -198,7 +207,7 @@ def test_what_all_workers_refuse_is_said_once(english: Corpus, tmp_path: Path, m
     ],
 )
 def test_a_number_of_workers_that_cannot_be_is_refused(english: Corpus, tmp_path: Path, workers: str, message: str) -> None:
-    command, _ = _command(RunConfig.model_validate(settings_of(english, tmp_path / "run")), tmp_path)
+    command, _ = pretrain_command(RunConfig.model_validate(settings_of(english, tmp_path / "run")), tmp_path)
     done = CliRunner().invoke(app, [*command[2:], "--workers", workers])
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())

@@ -3,9 +3,7 @@
 import errno
 import os
 import re
-import resource
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ import torch
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.training import checkpoint
 from ernie_cmtl.training.checkpoint import load_optimizer, load_state, load_weights, set_aside_damaged, verify_checkpoint
-from tests.training.test_checkpoint import moments, names, new_pair, save_pair, train
+from tests.support.checkpoints import files_at_most, moments, names, new_pair, save_pair, train
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
 CALLS = ("mkdir", "open", "fsync", "rename")
@@ -60,19 +58,6 @@ def failing(name: str, number: int, code: int) -> Iterator[list[int]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, name, call)
         yield calls
-
-
-@contextmanager
-def files_at_most(size: int) -> Iterator[None]:
-    """Let every write beyond a size of a file fail, in whatever language it is made."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def fails(folder: Path, fault: AbstractContextManager[object]) -> bool:

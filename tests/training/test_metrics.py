@@ -8,7 +8,7 @@ import pytest
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.metrics import MetricsLog, read_metrics
-from tests.training.test_damage import files_at_most
+from tests.support.checkpoints import files_at_most
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

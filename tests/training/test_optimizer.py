@@ -12,7 +12,7 @@ from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.optimizer import OptimizerConfig, Optimizers, build_optimizer
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.run.test_pretrain import Watcher, _final, _lines, _same, _trace
+from tests.support.runs import Watcher, final_tensors, logged_lines, same_tensors, trace
 
 
 @pytest.fixture
@@ -86,14 +86,14 @@ def muon(config: RunConfig, **others: object) -> RunConfig:
 def test_a_run_with_muon_learns_and_goes_on_bit_equal(tiny_config: RunConfig) -> None:
     whole = muon(tiny_config, run=tiny_config.run / "whole")
     pretrain(whole, Watcher())
-    losses = [line["loss"] for line in _lines(whole.run)]
+    losses = [line["loss"] for line in logged_lines(whole.run)]
     assert losses[4] < losses[0] - 0.1
     broken = muon(tiny_config, run=tiny_config.run / "broken")
     with pytest.raises(KeyboardInterrupt):
         pretrain(broken, Watcher(crash_at=9))
     pretrain(broken, Watcher())
-    assert _trace(broken.run) == _trace(whole.run)
-    assert _same(_final(broken.run), _final(whole.run))
+    assert trace(broken.run) == trace(whole.run)
+    assert same_tensors(final_tensors(broken.run), final_tensors(whole.run))
     # What AdamW would make of the momentum of Muon nobody knows.
     with pytest.raises(UserError, match=r"optimizer\.kind \('?muon'?, now '?adamw'?\)"):
         pretrain(tiny_config.model_copy(update={"run": broken.run}), Watcher())

@@ -23,9 +23,9 @@ from ernie_cmtl.training.checkpoint import snapshot
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.sharding import Sharding, whole, whole_weights
 from ernie_cmtl.training.trainer import Trainer
-from tests.conftest import tiny_settings
-from tests.model.test_heads import KINDS, every_kind
-from tests.run.forked import together
+from tests.support.heads import KINDS, every_kind
+from tests.support.runs import tiny_settings
+from tests.support.workers import together
 
 HEAD = f"every_kind/{KINDS[1].name}"
 """Reads an inner layer."""

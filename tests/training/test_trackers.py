@@ -15,7 +15,7 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.trackers import check_installed, flat_settings, known_trackers
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.run.test_pretrain import Watcher, with_training
+from tests.support.runs import Watcher, with_training
 
 
 class Recorder(GeneralTracker):

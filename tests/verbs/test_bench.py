@@ -15,7 +15,7 @@ from ernie_cmtl.records import StepData
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.optimizer import Optimizers
 from ernie_cmtl.verbs.bench import bench, bottleneck
-from tests.run.forked import together
+from tests.support.workers import together
 
 STEPS, WARMUP = 4, 2
 DOCUMENTED = {

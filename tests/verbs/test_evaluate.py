@@ -17,9 +17,8 @@ from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.verbs.evaluate import Measures, evaluate, evaluate_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.evaluation.judging import OBVIOUS
-from tests.run.test_pretrain import Watcher
+from tests.support.judging import OBVIOUS
+from tests.support.runs import Watcher, tiny_settings
 
 PAIRS = Measures(minimal_pairs=OBVIOUS)
 BERT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

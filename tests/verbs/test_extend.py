@@ -28,9 +28,9 @@ from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.extend import Extension, extended_config
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.cli.test_verbs import call, mistake, result_of
-from tests.conftest import build_corpus, quiet, sample_texts, tiny_settings
-from tests.run.test_pretrain import Watcher
+from tests.support.command_line import call, mistake, result_of
+from tests.support.corpora import build_corpus, quiet, sample_texts
+from tests.support.runs import Watcher, tiny_settings
 
 ROOT = Path(__file__).parents[2]
 ORDER = Extension("sentence_order")

@@ -12,8 +12,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.open import open_run
 from ernie_cmtl.verbs.finetune import as_pretrained
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.conftest import tiny_settings
-from tests.run.test_pretrain import Watcher
+from tests.support.runs import Watcher, tiny_settings
 
 
 def test_a_run_is_a_folder_of_transformers_for_a_while(english: Corpus, tmp_path: Path) -> None:

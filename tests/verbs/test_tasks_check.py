@@ -14,8 +14,8 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.task_checks.check import TaskCheck
 from ernie_cmtl.task_registry import add_task_module, find_task, task_names
 from ernie_cmtl.verbs.tasks_check import tasks_check
-from tests.labelled_rows import SUPERVISED
-from tests.task_checks.toy_tasks import SOUND, variant
+from tests.support.labelled_rows import SUPERVISED
+from tests.support.toy_tasks import SOUND, variant
 
 SAMPLES = 1000
 LABEL, SEGMENTS = "label = int(rng.integers(2))", "segments = [self.mix(halves[0], label), halves[1]]"

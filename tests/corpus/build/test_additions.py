@@ -14,8 +14,8 @@ from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from tests.conftest import make_corpus, quiet, sample_texts, write_jsonl
-from tests.corpus.layers.counted import documents_of
+from tests.support.corpora import make_corpus, quiet, sample_texts, write_jsonl
+from tests.support.counted_documents import documents_of
 
 SETTINGS: dict[str, Any] = {"shard_bytes": 20_000}
 

@@ -17,7 +17,7 @@ from ernie_cmtl.corpus.build.annotator import Annotator
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig, train_wordpiece
 from ernie_cmtl.records import AnnotatedText, Language
-from tests.conftest import sample_texts
+from tests.support.corpora import sample_texts
 
 ASCII_WORD = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
 

@@ -20,7 +20,7 @@ from ernie_cmtl.corpus.store.manifest import Split
 from ernie_cmtl.corpus.tokens.tokenizer import SPECIAL_TOKENS, raw_text_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
-from tests.conftest import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
+from tests.support.corpora import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
 
 # Settings that find collocations in the smallest corpus.
 FEW: dict[str, Any] = {"layers": {"collocations": {"minimum_count": 2, "minimum_pmi": 0}}}

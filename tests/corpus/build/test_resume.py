@@ -17,34 +17,18 @@ import pytest
 
 from ernie_cmtl.corpus.build import shards
 from ernie_cmtl.corpus.build.pipeline import build
-from ernie_cmtl.corpus.build.progress import Progress
 from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from tests.conftest import make_corpus, quiet, sample_texts, write_jsonl
+from tests.support.builds import SETTINGS, break_off, sources, tree
+from tests.support.corpora import make_corpus, quiet, sample_texts, write_jsonl
 
 ROOT = Path(__file__).parents[3]
-SETTINGS: dict[str, Any] = {"shard_bytes": 5000}
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def corpus_tree(folder: Path) -> dict[str, bytes]:
     """Without the notes of the build, which a kill after the manifest leaves."""
     return {name: content for name, content in tree(folder).items() if not name.startswith("building/")}
-
-
-def sources(folder: Path) -> list[str]:
-    """Two sources with rejected rows, duplicates and a file that is compressed."""
-    folder.mkdir(exist_ok=True)
-    texts = sample_texts("en", 24)
-    first = write_jsonl(folder / "first.jsonl", [*texts[:14], texts[0], " "])
-    with first.open("a", encoding="utf-8") as stream:
-        stream.write("{broken\n")
-    write_jsonl(folder / "second.jsonl", [texts[3], *texts[14:]])
-    return [f"docs={folder / 'second.jsonl'}", f"code={first}"]
 
 
 @pytest.fixture(scope="module")
@@ -122,22 +106,6 @@ def test_what_a_kill_after_the_last_step_leaves_is_cleared_by_the_next_build(who
     build(added_to([f"more={more}"], output, PrepareConfig()), 1, quiet)
     assert Corpus(output).manifest.count("documents", None, "more") == 2
     assert not (output / "building").exists()
-
-
-class PowerCutError(Exception):
-    """Stands for whatever ends a process."""
-
-
-def break_off(words: list[str], output: Path, monkeypatch: pytest.MonkeyPatch, documents: int = 9, **settings: Any) -> None:
-    """Begin a build and end it once so many documents are annotated."""
-    monkeypatch.setattr(shards, "_BATCH_BYTES", 4000)
-
-    def power_cut(progress: Progress) -> None:
-        if progress.stage == "annotation" and progress.documents > documents:
-            raise PowerCutError
-
-    with pytest.raises(PowerCutError):
-        make_corpus(words, output, report=power_cut, **(SETTINGS | settings))
 
 
 def test_no_finished_shard_is_made_again(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

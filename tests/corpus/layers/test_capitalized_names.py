@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.corpus.layers.found import found
+from tests.support.span_layers import found
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from ernie_cmtl.atomic_files import write_array
 from ernie_cmtl.corpus.layers import find_layer
 from ernie_cmtl.corpus.store.corpus import Corpus
-from tests.conftest import build_corpus, sample_texts
-from tests.corpus.layers.counted import documents_of
+from tests.support.corpora import build_corpus, sample_texts
+from tests.support.counted_documents import documents_of
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ernie_cmtl.errors import UserError
-from tests.corpus.layers.found import found
+from tests.support.span_layers import found
 
 
 def listed(folder, text, name="names.txt"):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from tests.conftest import build_corpus, sample_texts
-from tests.corpus.layers.counted import documents_of
+from tests.support.corpora import build_corpus, sample_texts
+from tests.support.counted_documents import documents_of
 
 
 @pytest.mark.parametrize(("language", "steps"), [("en", 12), ("zh", 12), ("en", 100)])

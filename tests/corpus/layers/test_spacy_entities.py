@@ -7,7 +7,7 @@ import pytest
 
 from ernie_cmtl.corpus.layers import find_layer
 from ernie_cmtl.errors import UserError
-from tests.corpus.layers.found import found
+from tests.support.span_layers import found
 
 PATTERNS = [
     {"label": "GPE", "pattern": "New York"},

@@ -1,6 +1,6 @@
 """Chinese names."""
 
-from tests.corpus.layers.found import found
+from tests.support.span_layers import found
 
 TEXT = "美国总统在北京大学发表演讲，\n\n王小明说：河北省石家庄市很好。"
 

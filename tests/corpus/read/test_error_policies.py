@@ -16,7 +16,7 @@ from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig, read_docum
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
-from tests.conftest import make_corpus, sample_texts, write_jsonl
+from tests.support.corpora import make_corpus, sample_texts, write_jsonl
 
 BAD = b"caf\xe9 au lait"
 REPAIRED = "caf\ufffd au lait"

@@ -19,7 +19,7 @@ from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig, read_docum
 from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
-from tests.conftest import make_corpus
+from tests.support.corpora import make_corpus
 
 FORMATS = [f".{kind}{packing}" for kind in ("txt", "jsonl", "csv", "tsv") for packing in ("", ".gz", ".zst")] + [".parquet"]
 LIMITS: dict[str, Any] = {

@@ -11,8 +11,8 @@ import pytest
 
 from ernie_cmtl.corpus.read.lost_files import NO_TEXT, looks_like
 from ernie_cmtl.errors import UserError
-from tests.cli.test_verbs import mistake, squeezed
-from tests.conftest import make_corpus, sample_texts
+from tests.support.command_line import mistake, squeezed
+from tests.support.corpora import make_corpus, sample_texts
 
 CHINESE = sample_texts("zh")
 TRADITIONAL = "這是一個測試文件，內容是繁體中文。我們希望檢測能夠正確地識別編碼。今天的天氣很好，人們去公園散步。\n" * 5

@@ -7,7 +7,7 @@ import pytest
 from ernie_cmtl.corpus.read.documents import ReaderConfig
 from ernie_cmtl.corpus.read.sources import check_mixture, find_sources, numbered_documents
 from ernie_cmtl.errors import UserError
-from tests.conftest import write_jsonl
+from tests.support.corpora import write_jsonl
 
 
 def test_inputs_are_ordered_by_source_and_path_whatever_the_order_of_the_words(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ernie_cmtl.corpus.store.corpus import Corpus, TextSplit
 from ernie_cmtl.corpus.store.manifest import SPLITS, Split
 from ernie_cmtl.errors import UserError
-from tests.conftest import build_corpus, sample_texts
+from tests.support.corpora import build_corpus, sample_texts
 
 LAYERS = ("word_starts", "letter_case", "capitalized_names", "collocations")
 

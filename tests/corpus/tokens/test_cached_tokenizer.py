@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from ernie_cmtl.corpus.tokens import cached_tokenizer
 from ernie_cmtl.corpus.tokens.cached_tokenizer import PieceTokenizer
 from ernie_cmtl.corpus.tokens.tokenizer import SPECIAL_TOKENS, TokenizerConfig, train_wordpiece
-from tests.conftest import sample_texts
+from tests.support.corpora import sample_texts
 
 EXOTIC = "é ñ ß σ ς ü Ⅷ ﬁ ǆ 한글 ひらがな カタカナ ｱ ａ ¿ « » € № ् ำ 豈 𠀀 😀 👩‍🚀 [ ] #"
 CHARACTERS = st.one_of(

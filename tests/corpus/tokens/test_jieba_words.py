@@ -3,7 +3,7 @@
 import rjieba
 
 from ernie_cmtl.corpus.tokens.jieba_words import Segmenter
-from tests.conftest import sample_texts
+from tests.support.corpora import sample_texts
 
 
 def test_words_of_a_tagged_text_are_those_of_the_segmenter() -> None:

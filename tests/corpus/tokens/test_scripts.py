@@ -15,7 +15,7 @@ from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
 from ernie_cmtl.corpus.build.summary import summary
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.scripts import letters_by_script
-from tests.conftest import make_corpus, quiet, sample_texts, write_jsonl
+from tests.support.corpora import make_corpus, quiet, sample_texts, write_jsonl
 
 RUSSIAN = "Это простой текст, и никто его здесь не знает. "
 

@@ -19,7 +19,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.manifest import SPLITS
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document
-from tests.conftest import make_corpus, quiet, sample_texts
+from tests.support.corpora import make_corpus, quiet, sample_texts
 
 READER: dict[str, Any] = {"title_field": "name"}
 SETTINGS: dict[str, Any] = {"reader": READER, "shard_bytes": 20_000}

@@ -25,7 +25,7 @@ from ernie_cmtl.corpus.tokens.tokenizer import (
     vocabulary_of,
 )
 from ernie_cmtl.errors import UserError
-from tests.conftest import sample_texts
+from tests.support.corpora import sample_texts
 
 TRAIN_AND_PRINT = """
 import json, sys

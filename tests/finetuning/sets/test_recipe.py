@@ -1,7 +1,6 @@
 """Recipes are checked before anything is read, and those that ship fit their kinds."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,16 +8,11 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds import KINDS
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.settings import load, validate
+from tests.support.finetuning import SMALL
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "configs" / "finetune"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
-SMALL: dict[str, Any] = {
-    "kind": "classification",
-    "data": {"train": "train.tsv", "dev": "dev.tsv"},
-    "columns": {"text": "text", "label": "label"},
-    "train": {"learning_rates": [1e-4]},
-}
 PAPER = {
     "cola": (3e-5, 3, 64),
     "sst2": (2e-5, 4, 256),

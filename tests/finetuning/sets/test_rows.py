@@ -9,7 +9,7 @@ import pytest
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.sets.recipe import ColumnsConfig, RowsConfig
 from ernie_cmtl.finetuning.sets.rows import LabelledRow, read_splits
-from tests.finetuning.conftest import WriteRows
+from tests.support.finetuning import WriteRows
 
 COLUMNS = ColumnsConfig(text="text", label="label")
 

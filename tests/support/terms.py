@@ -12,7 +12,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Example
 from ernie_cmtl.run.run import make_instance
-from tests.conftest import sample_texts
+from tests.support.corpora import sample_texts
 
 
 @dataclass
