@@ -79,11 +79,12 @@ def test_a_dead_process_of_another_machine_stops_nobody_for_long(
     holder.join()
     elsewhere(tmp_path / "run")
     lock = (tmp_path / "run" / LOCK).read_text()
-    (tmp_path / "run" / LOCK).write_text(lock.replace("duration=60.0", "duration=7.0"))
-    monkeypatch.setattr(module, "_LEASE_SECONDS", 7.0)
-    assert 6 < take(tmp_path / "run") < 17
+    (tmp_path / "run" / LOCK).write_text(lock.replace("duration=60.0", "duration=2.0"))
+    monkeypatch.setattr(module, "_LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(module, "_BEAT_SECONDS", 0.2)
+    assert 1.5 < take(tmp_path / "run") < 10
     assert f"process {holder.pid} on {socket.gethostname()}, since" in caplog.text
-    assert "waiting up to 7 s for a sign of life" in caplog.text
+    assert "waiting up to 2 s for a sign of life" in caplog.text
 
 
 def test_a_living_process_of_another_machine_is_known_by_its_signs_of_life(

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from torch.distributed import run as torchrun
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
@@ -30,36 +31,35 @@ from tests.support.runs import (
     wait_until,
     with_training,
 )
-from tests.support.workers import started, together
+from tests.support.workers import Worker, started, together
 
 STEPS = 24
 
 
-def machine(config: RunConfig, folder: Path, rank: int, port: int) -> psutil.Popen:
-    """Start torchrun as one of two machines, with one worker."""
-    folder.mkdir(exist_ok=True)
-    command, environment = pretrain_command(config, folder, workers=2)
-    at = command.index("--nproc-per-node")
-    place = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", str(port)]
-    command[at : at + 2] = [*place, "--nproc-per-node", "1"]
-    with (folder / "said").open("wb") as said:
-        return psutil.Popen(command, env=environment, stdout=said, stderr=said)
-
-
-def power_cut(process: psutil.Popen) -> None:
-    """End a machine: the launcher and its workers, which are in a process group of their own."""
-    for one in [process, *process.children(recursive=True)]:
-        one.kill()
-
-
-def machines(configs: list[RunConfig], folder: Path) -> list[psutil.Popen]:
+def machines(configs: list[RunConfig], folder: Path) -> list[Worker]:
+    """Start torchrun on what it takes for two machines, with one worker each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [machine(config, folder / f"machine-{rank}", rank, port) for rank, config in enumerate(configs)]
+    started = []
+    for rank, config in enumerate(configs):
+        own = folder / f"machine-{rank}"
+        own.mkdir(exist_ok=True)
+        words, environment = pretrain_command(config, own)
+        place = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+        launcher = ["torchrun", *place, "--nproc-per-node", "1", *words[1:]]
+        variables = {name: environment[name] for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+        started.append(Worker(launcher, variables, own / "said", torchrun.main))
+    return started
 
 
-def end_of(processes: list[psutil.Popen]) -> list[int]:
+def power_cut(process: Worker) -> None:
+    """End a machine: the launcher and its workers, which are in a process group of their own."""
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
+
+
+def end_of(processes: list[Worker]) -> list[int]:
     try:
         return [process.wait(120) for process in processes]
     finally:
@@ -88,7 +88,7 @@ def test_two_machines_of_which_one_is_killed_end_as_if_nothing_had_been(
     assert 0 not in end_of(processes)
     assert checkpoints(configs[0].run / "checkpoints")
     assert shared or not configs[1].run.exists()
-    assert end_of(machines(configs, tmp_path)) == [0, 0], (tmp_path / "machine-1" / "said").read_text()[-2000:]
+    assert end_of(machines(configs, tmp_path)) == [0, 0], (tmp_path / "machine-1" / "said.err").read_text()[-2000:]
     assert trace(configs[0].run) == trace(unbroken)
     assert same_tensors(final_tensors(configs[0].run), final_tensors(unbroken))
     assert shared or not configs[1].run.exists()

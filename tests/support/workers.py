@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import run as torchrun  # noqa: F401
 
 from ernie_cmtl.cli import training_view  # noqa: F401
 from ernie_cmtl.cli.app import main
@@ -24,8 +25,8 @@ _SERVER.set_forkserver_preload([__name__])
 class Worker:
     """One worker, handled as a `subprocess.Popen` is."""
 
-    def __init__(self, words: list[str], variables: dict[str, str], output: Path) -> None:
-        self._process = _SERVER.Process(target=_work, args=(words, variables, output))
+    def __init__(self, words: list[str], variables: dict[str, str], output: Path, program: Callable[[], object] = main) -> None:
+        self._process = _SERVER.Process(target=_work, args=(words, variables, output, program))
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
@@ -89,11 +90,11 @@ def _variables(workers: int) -> list[dict[str, str]]:
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(workers)]
 
 
-def _work(words: list[str], variables: dict[str, str], output: Path) -> None:
-    """Be one worker: what `python launch.py` does."""
+def _work(words: list[str], variables: dict[str, str], output: Path, program: Callable[[], object]) -> None:
+    """Be one worker: what `python launch.py` does, or another program."""
     _become(variables, output)
     sys.argv = words
-    main()
+    program()
 
 
 def _answer(
