@@ -6,7 +6,7 @@ DATA ?=
 QUICK := runs/quickstart
 CONFIG := configs/quickstart$(if $(filter zh,$(LANGUAGE)),_zh).yaml
 
-.PHONY: install quickstart check test test-slow clean
+.PHONY: install quickstart check test test-slow gpu clean
 
 install: .venv/installed
 
@@ -35,6 +35,11 @@ test: check
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# What needs a GPU: its tests and measurements, in under eight minutes; the results are small files in OUTPUT.
+OUTPUT ?= runs/gpu
+gpu: install
+	$(BIN)/python benchmarks/gpu.py --output $(OUTPUT)
 
 clean:
 	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -129,3 +129,16 @@ def test_the_map_of_the_readme_is_the_tree() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     drawn = set(re.findall(r"^  ([a-z_]+)/ ", text, re.MULTILINE))
     assert drawn == {path.parent.name for path in (ROOT / "ernie_cmtl").glob("*/__init__.py")}
+
+
+def test_the_files_that_the_architecture_names_exist_and_hold_what_it_says() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    # A name in capitals stands for that of a verb, layer or task.
+    named = re.findall(r"`([a-z_/]+\.py|[a-z_]+/[a-z_/]*)`", text)
+    assert len(named) > 60
+    roots = (ROOT, ROOT / "ernie_cmtl", *(ROOT / "ernie_cmtl" / folder for folder in ("corpus/read", "task_checks")))
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+    for file, name in re.findall(r"`([a-z_/]+\.py)` \(`(?:\w+\.)?(\w+)`\)", text):
+        assert re.search(rf"(def|class) {name}\b", (ROOT / "ernie_cmtl" / file).read_text(encoding="utf-8")), (file, name)
+    questions = re.findall(r"^\| .*\? \|", text, re.MULTILINE)
+    assert len(questions) >= 20
