@@ -32,7 +32,8 @@ from benchmarks.reliability.attempt import ERRORS, FUNCTIONS, Attempt
 from benchmarks.reliability.processes import end, import_what_runs_import, last_step, run, same, started, trace, wait_until
 from benchmarks.reliability.sides import SAVE_EVERY, SIDES
 from ernie_cmtl.corpus.build.pipeline import build
-from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
+from ernie_cmtl.corpus.build.request import new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 
 LONG, SHORT, BROKEN = 30, 20, 12

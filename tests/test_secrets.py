@@ -183,6 +183,6 @@ def test_a_tracker_that_fails_tells_no_secret(tmp_path: Path, monkeypatch: pytes
     workers = Workers("fp32", ["tensorboard"], tmp_path)
     monkeypatch.setattr(workers._accelerator, "init_trackers", fail)
     with pytest.raises(UserError, match="a tracker did not start: 401 for") as caught:
-        workers.start_trackers("run", {}, {})
+        workers.trackers.start("run", {}, {})
     workers.close()
     assert leaks(str(caught.value)) == []

@@ -68,7 +68,7 @@ def export_huggingface(
     """Write model, tokenizer, heads and card, reload them with the stock classes and compare.
 
     about: `steps`, `stages`, `tasks` (name -> embedding row) and `losses` (`<instance>/<head>` -> held-out loss) for the card.
-    Returns the path and the largest difference of a logit between what was trained and what loads.
+    Returns the path and the largest difference of a logit between the stock model in memory and the one that loads.
 
     Raises:
         UserError: The output folder holds what no export wrote, or another process writes there.

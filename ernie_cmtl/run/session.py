@@ -170,8 +170,8 @@ class Session:
     def _new_log(self, step: int) -> MetricsLog:
         options = tracker_options(self.config.training.trackers, self.folder.tracker_id, step)
         name = self.folder.path.resolve().name
-        self.workers.start_trackers(name, self.config.model_dump(mode="json"), options)
-        return MetricsLog(self.folder.metrics, self.workers.track, step, self.observer.unwritten)
+        self.workers.trackers.start(name, self.config.model_dump(mode="json"), options)
+        return MetricsLog(self.folder.metrics, self.workers.trackers.log, step, self.observer.unwritten)
 
     def _begin(self, log: MetricsLog | None, first: int) -> None:
         """Say what is not as it was when the checkpoint was made, and measure the start."""

@@ -9,7 +9,8 @@ from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import IntArray
 from ernie_cmtl.task import TaskCorpus, TaskInstance
-from ernie_cmtl.task_checks.contract import Drawn, Finding, contract, edge_case, finding, fresh
+from ernie_cmtl.task_checks.contract import Finding, contract, edge_case, finding, fresh
+from ernie_cmtl.task_checks.drawn import Drawn
 from ernie_cmtl.task_checks.edge_texts import EdgeText
 from ernie_cmtl.task_checks.features import Sample, TextView
 from ernie_cmtl.task_checks.leaks import Leak, find_leaks, label_balance

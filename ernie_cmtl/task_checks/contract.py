@@ -1,18 +1,17 @@
 """What every task must keep, looked for in its own samples: each rule is a function that yields what breaks it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypedDict
 
 import numpy as np
 
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.records import MASKED_TOKEN, Array, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, TaskCorpus, TaskInstance
+from ernie_cmtl.records import MASKED_TOKEN, Example, IntArray, Targets
+from ernie_cmtl.task import HeadSpec, TaskInstance
+from ernie_cmtl.task_checks.drawn import REMADE, Drawn
 from ernie_cmtl.task_checks.features import BASELINES, Sample, sequence_bounds
+from ernie_cmtl.task_checks.layer_use import layers_read
 
-_REMADE = 200
-"""Samples that are made again."""
 _LABELS_A_CLASS = 20
 """Labels for each class, before one that was never drawn is a fault and not chance."""
 
@@ -25,20 +24,6 @@ class Finding(TypedDict):
     detail: str
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Samples of a stream as they came, and how to open the stream anew."""
-
-    stream: SampleStream
-    samples: Sequence[Sample]
-    empty: int
-    """Samples that held nothing to predict."""
-    length: int
-    reopen: Callable[[int], SampleStream]
-    """Seed -> a new stream with a new task."""
-    seed: int
-
-
 def fresh(instance: TaskInstance) -> TaskInstance:
     """Return the instance with a new task, which remembers nothing."""
     task = instance.task
@@ -48,7 +33,7 @@ def fresh(instance: TaskInstance) -> TaskInstance:
 def contract(drawn: Drawn) -> list[Finding]:
     """Return what each rule found in the samples of a task."""
     rules: Mapping[str, Callable[[Drawn], Iterator[str]]] = {
-        "layers": _layers,
+        "layers": layers_read,
         "heads": _heads,
         "labels": lambda drawn: _each(drawn, _labels),
         "classes": _classes,
@@ -78,7 +63,7 @@ def finding(name: str, broken: Iterator[str]) -> Finding:
 def edge_case(stream: SampleStream, length: int, text_arrays: Callable[[], bytes]) -> Iterator[str]:
     """Make samples of a text with unusual documents; text_arrays: the bytes of the text, to see that they stay."""
     before = text_arrays()
-    for number in range(min(_REMADE, 4 * len(stream))):
+    for number in range(min(REMADE, 4 * len(stream))):
         if example := stream.example(number):
             for rule in (_labels, _positions, _slots, _specials):
                 yield from rule(stream, Sample(number, *stream.place(number), example), length)
@@ -219,7 +204,7 @@ def as_bytes(example: Example | None) -> bytes:
 
 def _seed(drawn: Drawn) -> Iterator[str]:
     again, other = drawn.reopen(drawn.seed), drawn.reopen(drawn.seed + 1)
-    samples = drawn.samples[:_REMADE]
+    samples = drawn.samples[:REMADE]
     # Backwards: what a task remembers of earlier samples shows.
     for sample in reversed(samples):
         if as_bytes(again.example(sample.number)) != as_bytes(sample.example):
@@ -230,7 +215,7 @@ def _seed(drawn: Drawn) -> Iterator[str]:
 
 def _unchanged(drawn: Drawn) -> Iterator[str]:
     stream = drawn.stream
-    for sample in drawn.samples[:_REMADE]:
+    for sample in drawn.samples[:REMADE]:
         text = stream.corpus.passage(sample.start, sample.stop, stream.instance.layers)
         before = text.token_ids.copy()
         stream.instance.task.example(text, np.random.default_rng(sample.number), stream.corpus)
@@ -242,40 +227,3 @@ def _known_leaks(drawn: Drawn) -> Iterator[str]:
     for name in type(drawn.stream.instance.task).known_leaks:
         if name not in BASELINES:
             yield f"known_leaks names {name!r}; baselines are {', '.join(BASELINES)}"
-
-
-@dataclass
-class _WatchedLayout:
-    """A layout that knows which layers were read."""
-
-    layout: TaskCorpus
-    read: set[str] = field(default_factory=set)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.layout, name)
-
-    def layer_at(self, name: str, tokens: IntArray) -> Array:
-        """Return the values of a layer at some tokens."""
-        self.read.add(name)
-        return self.layout.layer_at(name, tokens)
-
-
-def _layers(drawn: Drawn) -> Iterator[str]:
-    stream, task = drawn.stream, drawn.stream.instance.task
-    watched = _WatchedLayout(stream.corpus)
-    if task.layers:
-        task.index(cast(TaskCorpus, watched), drawn.length)
-    for layer in sorted(set(task.layers) - watched.read):
-        if not any(_reads(stream, sample, layer) for sample in drawn.samples[:_REMADE]):
-            yield f"layer {layer!r} is declared and never read"
-
-
-def _reads(stream: SampleStream, sample: Sample, layer: str) -> bool:
-    """Tell whether an example cannot be made without a layer."""
-    text = stream.corpus.passage(sample.start, sample.stop, stream.instance.layers)
-    without = replace(text, layers={name: values for name, values in text.layers.items() if name != layer})
-    try:
-        stream.instance.task.example(without, np.random.default_rng(sample.number), stream.corpus)
-    except KeyError:
-        return True
-    return False

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, cast
+from typing import Literal, NoReturn, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.tracking import GeneralTracker
 from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs, ProjectConfiguration
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -20,12 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ernie_cmtl.errors import LostWorkerError, UserError
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.training.device import has_fast_bf16
 from ernie_cmtl.training.optimizer import Optimizers
 from ernie_cmtl.training.process_group import is_lost_connection, join_group, lost_workers
 from ernie_cmtl.training.sharding import Sharding, gradients_kept, shard, whole
-from ernie_cmtl.training.trackers import flat_settings
-
-_log = logging.getLogger(__name__)
+from ernie_cmtl.training.trackers import Trackers
 
 Result = TypeVar("Result")
 Precision = Literal["auto", "fp32", "bf16"]
@@ -55,7 +52,7 @@ class Workers:
         cpu = not torch.cuda.is_available()
         if cpu and reduce_precision == "bf16":
             raise UserError("training.reduce_precision 'bf16' needs GPUs; accepted here: fp32")
-        mixed = "bf16" if precision == "bf16" or (precision == "auto" and _has_fast_bf16()) else "no"
+        mixed = "bf16" if precision == "bf16" or (precision == "auto" and has_fast_bf16()) else "no"
         # A process may open one run after another, each in its own precision.
         AcceleratorState._reset_state()
         self._store = join_group(timeout_seconds)
@@ -68,6 +65,7 @@ class Workers:
             project_config=project,
             kwargs_handlers=[DistributedDataParallelKwargs(comm_hook=hook, gradient_as_bucket_view=True)],
         )
+        self.trackers = Trackers(self._accelerator)
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.count: int = self._accelerator.num_processes
@@ -95,6 +93,7 @@ class Workers:
         # The only buffers are constant tables of positions: nothing to broadcast at every forward.
         buffers = [name for name, _ in model.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, buffers)  # type: ignore[no-untyped-call]
+        # Several workers: this is where accelerate wraps the model in DistributedDataParallel.
         return cast(nn.Module, self._accelerator.prepare_model(model))
 
     @contextmanager
@@ -138,39 +137,6 @@ class Workers:
         found = self._accelerator.gather(own[None])
         if others := [rank for rank, row in enumerate(found) if not torch.equal(row, found[0])]:
             raise RuntimeError(f"the weights or updates of worker {', '.join(map(str, others))} are not those of worker 0")
-
-    def start_trackers(self, name: str, settings: Mapping[str, Any], options: dict[str, dict[str, Any]]) -> None:
-        """Open every tracker; name: of the run; options: of single trackers. On the main worker.
-
-        Raises:
-            UserError: A tracker does not start, for want of an account or a connection.
-        """
-        try:
-            self._accelerator.init_trackers(name, flat_settings(settings), options)
-        except Exception as error:  # Each tracker raises its own kinds.
-            # What has not been opened cannot be closed.
-            self._accelerator.trackers.clear()
-            raise UserError(f"a tracker did not start: {error}") from error
-
-    def track(self, values: dict[str, float], step: int) -> None:
-        """Send numbers to every tracker; step: steps completed.
-
-        Raises:
-            UserError: Some failed, and are let go of; the others have the numbers.
-        """
-        if problems := self._with_each_tracker(lambda tracker: tracker.log(values, step=step)):
-            raise UserError(problems)
-
-    def _with_each_tracker(self, use: Callable[[GeneralTracker], None]) -> str:
-        """Use every tracker, let go of those that fail, and say why."""
-        problems = []
-        for tracker in tuple(self._accelerator.trackers):
-            try:
-                use(tracker)
-            except Exception as error:  # Each tracker raises its own kinds.
-                self._accelerator.trackers.remove(tracker)
-                problems.append(f"tracker {tracker.name} failed: {error}")
-        return "; ".join(problems)
 
     def texts(self, own: str) -> list[str]:
         """Return a text of each worker, in the order of their ranks."""
@@ -266,13 +232,5 @@ class Workers:
         is held, and waits for ever for its own threads.
         """
         self._accelerator.free_memory()
-        if problems := self._with_each_tracker(lambda tracker: tracker.finish()):
-            _log.warning("%s", UserError(problems))
-        self._accelerator.trackers.clear()
+        self.trackers.close()
         self._accelerator.end_training()
-
-
-def _has_fast_bf16() -> bool:
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())

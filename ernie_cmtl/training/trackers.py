@@ -1,15 +1,65 @@
 """Trackers that show metrics elsewhere (TensorBoard, Weights & Biases, MLflow, ...): all that accelerate knows."""
 
+import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
 
 from ernie_cmtl.atomic_files import write_problem, write_text
 from ernie_cmtl.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+class Trackers:
+    """The open trackers of a run, which accelerate keeps; one that fails is closed and the others continue."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+
+    def start(self, name: str, settings: Mapping[str, Any], options: dict[str, dict[str, Any]]) -> None:
+        """Open every tracker; name: of the run; options: of single trackers. On the main worker.
+
+        Raises:
+            UserError: A tracker does not start, for want of an account or a connection.
+        """
+        try:
+            self._accelerator.init_trackers(name, flat_settings(settings), options)
+        except Exception as error:  # Each tracker raises its own kinds.
+            # What has not been opened cannot be closed.
+            self._accelerator.trackers.clear()
+            raise UserError(f"a tracker did not start: {error}") from error
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Send numbers to every tracker; step: steps completed.
+
+        Raises:
+            UserError: Some failed, and are let go of; the others have the numbers.
+        """
+        if problems := self._with_each(lambda tracker: tracker.log(values, step=step)):
+            raise UserError(problems)
+
+    def close(self) -> None:
+        """Close every tracker, and warn of those that fail at it."""
+        if problems := self._with_each(lambda tracker: tracker.finish()):
+            _log.warning("%s", UserError(problems))
+        self._accelerator.trackers.clear()
+
+    def _with_each(self, use: Callable[[GeneralTracker], None]) -> str:
+        """Use every tracker, let go of those that fail, and say why."""
+        problems = []
+        for tracker in tuple(self._accelerator.trackers):
+            try:
+                use(tracker)
+            except Exception as error:  # Each tracker raises its own kinds.
+                self._accelerator.trackers.remove(tracker)
+                problems.append(f"tracker {tracker.name} failed: {error}")
+        return "; ".join(problems)
 
 
 def known_trackers() -> list[str]:

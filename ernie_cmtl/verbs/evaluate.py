@@ -68,6 +68,7 @@ def evaluate_run(
     run, model, ledger = open_run(folder, step, corpus)
     run = _with_settings(run, settings)
     workers = Workers(run.config.training.precision)
+    # In place: the model moves to the device and computes in the run's precision. No gradient needs the wrapper.
     workers.wrap(model)
     sources = list(run.corpus.manifest.sources)
     apart = sources if by_source and len(sources) > 1 else []

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ernie_cmtl.corpus.build.pipeline import build
+from ernie_cmtl.corpus.build.prepare_config import ADDABLE, DEFAULT_LAYERS, PrepareConfig
 from ernie_cmtl.corpus.build.progress import Reporter
-from ernie_cmtl.corpus.build.request import ADDABLE, DEFAULT_LAYERS, PrepareConfig, Request, added_to, new_corpus
+from ernie_cmtl.corpus.build.request import Request, added_to, new_corpus
 from ernie_cmtl.corpus.layers import layer_names
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language

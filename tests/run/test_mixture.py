@@ -10,7 +10,8 @@ import pytest
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.build.pipeline import build
-from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
+from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.open import open_run

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.corpus.build.pipeline import build
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
 from ernie_cmtl.corpus.build.progress import Reporter
-from ernie_cmtl.corpus.build.request import PrepareConfig, new_corpus
+from ernie_cmtl.corpus.build.request import new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 
 SMALL_CORPUS: dict[str, Any] = {"tokenizer": {"vocabulary_size": 2000}}

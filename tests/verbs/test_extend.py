@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from ernie_cmtl import task_registry
 from ernie_cmtl.config import RunConfig, load_run_config
 from ernie_cmtl.corpus.build.pipeline import build
-from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
+from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.resume import load_newest, read_checkpoint

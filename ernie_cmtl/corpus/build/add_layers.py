@@ -10,7 +10,8 @@ import numpy as np
 from ernie_cmtl.atomic_files import file_hash, read_array, write_array
 from ernie_cmtl.corpus.build.executor import Processes
 from ernie_cmtl.corpus.build.shards import ShardText, annotated_shards, shard_arrays
-from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs
+from ernie_cmtl.corpus.read.inputs import find_inputs
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
 from ernie_cmtl.corpus.store.manifest import Addition, Manifest, Shard
 from ernie_cmtl.errors import UserError

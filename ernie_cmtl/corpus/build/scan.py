@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from ernie_cmtl.corpus.build.digests import sample_hash, split_hash, text_digest
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
-from ernie_cmtl.corpus.read.documents import ReaderConfig
 from ernie_cmtl.corpus.read.lost_files import Trouble, is_doubtful, lost_files
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection

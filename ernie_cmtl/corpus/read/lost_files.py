@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ernie_cmtl.corpus.read.compression import DamagedFileError, open_bytes
-from ernie_cmtl.corpus.read.documents import FileInput
+from ernie_cmtl.corpus.read.inputs import FileInput
 from ernie_cmtl.corpus.read.sources import SourceInput
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ernie_cmtl.corpus.read.documents import Input, ReaderConfig, find_inputs, read_documents
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import Input, find_inputs
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 

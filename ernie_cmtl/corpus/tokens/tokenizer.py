@@ -33,7 +33,7 @@ class TokenizerConfig(BaseModel):
     minimum_frequency: int = Field(2, ge=1)
     """A trained piece occurs at least so often in the sample."""
     sample_bytes: int = Field(128 << 20, ge=1)
-    """At most so much of the training split is read to train it."""
+    """Most text, in UTF-8, that it is trained on."""
 
 
 def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "PreTrainedTokenizerBase":

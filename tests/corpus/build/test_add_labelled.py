@@ -9,7 +9,8 @@ import pytest
 
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.build.pipeline import build
-from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
+from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.data.streams import SampleStream

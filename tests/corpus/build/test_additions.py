@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ernie_cmtl.corpus.build.pipeline import build
-from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
+from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from tests.support.corpora import make_corpus, quiet, sample_texts, write_jsonl

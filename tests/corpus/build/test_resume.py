@@ -17,7 +17,8 @@ import pytest
 
 from ernie_cmtl.corpus.build import shards
 from ernie_cmtl.corpus.build.pipeline import build
-from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
+from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from tests.support.builds import SETTINGS, break_off, sources, tree
@@ -118,7 +119,7 @@ def test_no_finished_shard_is_made_again(whole: Any, tmp_path: Path, monkeypatch
         Corpus(output)
     written: list[str] = []
     write = shards.write_shard
-    monkeypatch.setattr("ernie_cmtl.corpus.build.pipeline.write_shard", lambda *a: (written.append(a[1].name), write(*a)))
+    monkeypatch.setattr("ernie_cmtl.corpus.build.new_shards.write_shard", lambda *a: (written.append(a[1].name), write(*a)))
     make_corpus(words, output, **SETTINGS)
     assert {path: path.stat().st_ino for path in finished} == finished
     assert len(written) == len(Corpus(corpus).manifest.shards) - len({path.parent for path in finished})

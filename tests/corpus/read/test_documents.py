@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig, find_inputs, read_documents
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import FileInput, find_inputs
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 

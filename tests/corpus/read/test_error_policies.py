@@ -12,7 +12,9 @@ from pyarrow import parquet
 
 from ernie_cmtl.corpus.build.progress import Progress
 from ernie_cmtl.corpus.read import compression
-from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig, read_documents
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import FileInput
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection

@@ -15,7 +15,9 @@ from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.build.scan import scan
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
 from ernie_cmtl.corpus.build.shards import cut_shards
-from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig, read_documents
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import FileInput
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection

@@ -13,7 +13,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs, read_documents
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import find_inputs
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 

@@ -18,7 +18,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 import pyarrow
-from ernie_cmtl.corpus.read.documents import FileInput, ReaderConfig, read_documents
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import FileInput
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 
 def memory(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) / 1024

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_cmtl.corpus.read.documents import ReaderConfig
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.read.sources import check_mixture, find_sources, numbered_documents
 from ernie_cmtl.errors import UserError
 from tests.support.corpora import write_jsonl

@@ -14,7 +14,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from ernie_cmtl.corpus.read.documents import SUFFIXES, FileInput, ReaderConfig, read_documents
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import SUFFIXES, FileInput
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.read.tables import TABLES, read_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection

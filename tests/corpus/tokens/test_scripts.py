@@ -11,7 +11,8 @@ from transformers import BertTokenizer
 
 from ernie_cmtl.cli.prepare import corpus_table
 from ernie_cmtl.corpus.build import pipeline
-from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
+from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.build.summary import summary
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.scripts import letters_by_script

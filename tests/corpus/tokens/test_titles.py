@@ -12,9 +12,12 @@ import pytest
 from pyarrow import parquet
 
 from ernie_cmtl.corpus.build import pipeline, shards
+from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
 from ernie_cmtl.corpus.build.progress import Progress
-from ernie_cmtl.corpus.build.request import PrepareConfig, added_to
-from ernie_cmtl.corpus.read.documents import ReaderConfig, find_inputs, read_documents
+from ernie_cmtl.corpus.build.request import added_to
+from ernie_cmtl.corpus.read.documents import read_documents
+from ernie_cmtl.corpus.read.inputs import find_inputs
+from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.manifest import SPLITS
 from ernie_cmtl.errors import UserError

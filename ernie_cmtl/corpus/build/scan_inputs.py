@@ -1,0 +1,76 @@
+"""The first step of a build: read everything once, hold documents out, and make the tokenizer."""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ernie_cmtl.atomic_files import read_array, remove_folder, write_folder, write_text
+from ernie_cmtl.corpus.build.executor import Processes
+from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.scan import Scan, TextSample, scan
+from ernie_cmtl.corpus.build.seen_texts import SeenTexts
+from ernie_cmtl.corpus.build.steps import Build
+from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts, load_tokenizer, train_wordpiece
+from ernie_cmtl.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def scan_inputs(build: Build, workers: Processes) -> Scan:
+    """Read everything once and make the tokenizer, or return what was found when this was done before."""
+    request = build.request
+    path = request.state / "scan.json"
+    if path.is_file():
+        return Scan.model_validate_json(path.read_bytes())
+    database = request.state / "seen.sqlite"
+    database.unlink(missing_ok=True)
+    config, base = request.config, request.base
+    # Loading one takes longer than reading a few documents, so a worker does it meanwhile.
+    given = None if base else config.tokenizer.name_or_path
+    saved = workers.start(partial(_save_given, build.folder), [given] if given else [])
+    sources = {item.source for item in request.inputs}
+    rules = {name: HeldoutRule(config.heldout_fraction, config.heldout_minimum) for name in sorted(sources)}
+    sample = None if base or given else TextSample(config.tokenizer.sample_bytes)
+    with build.step("scan"):
+        seen = SeenTexts(database)
+        for shard in build.base_shards:
+            if shard.hashes:
+                seen.add_known(bytes(row) for row in read_array(build.folder / "shards" / shard.name / "digests.npy"))
+        try:
+            found = scan(request.inputs, config.reader, request.first_document, seen, rules, sample)
+        except UserError:
+            # The build is given up now, and nobody may write into its folder later.
+            if workers.pool:
+                with suppress(UserError):
+                    saved()
+            raise
+        # Where a source had text before, what is held out stays as it was.
+        found.heldout_below |= {name: value for name, value in (base.heldout_below if base else {}).items() if name in sources}
+        seen.save()
+        seen.close()
+    if not base:
+        with build.step("tokenizer", documents=found.used):
+            build.tokenizer = _train(build, sample, found) if sample else saved()[0]
+    write_text(path, found.model_dump_json(indent=1))
+    return found
+
+
+def _train(build: Build, sample: TextSample, found: Scan) -> TokenizerFacts:
+    """Train a tokenizer on the sample and save it."""
+    tokenizer = train_wordpiece(sample.texts(found.heldout_below), build.request.config.tokenizer)
+    if len(tokenizer) == len(tokenizer.all_special_ids):
+        raise UserError("no usable document: a vocabulary trained on the text would be empty")
+    return _save(build.folder, tokenizer)
+
+
+def _save_given(folder: Path, name_or_path: str) -> TokenizerFacts:
+    """Load the tokenizer that was asked for and save it; in any process."""
+    return _save(folder, load_tokenizer(name_or_path))
+
+
+def _save(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> TokenizerFacts:
+    remove_folder(folder / "tokenizer")
+    write_folder(folder / "tokenizer", lambda path: tokenizer.save_pretrained(str(path)))
+    return TokenizerFacts.of(tokenizer)
