@@ -21,7 +21,8 @@ import sentencex
 from ernie_cmtl.atomic_files import read_array
 from ernie_cmtl.corpus.build.annotator import Annotator
 from ernie_cmtl.corpus.layers import SpanProvider, find_layer
-from ernie_cmtl.corpus.layers._mining import Lexicon, words_of
+from ernie_cmtl.corpus.layers._mining import Lexicon
+from ernie_cmtl.corpus.layers._ngrams import words_of
 from ernie_cmtl.data.masking_units import span_places
 
 Spans = set[tuple[int, int]]

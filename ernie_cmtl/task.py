@@ -1,9 +1,8 @@
 """The contract of a pretraining task: what it reads, what it predicts, and how one sample becomes one Example."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import ClassVar, Literal, Protocol
 
@@ -208,54 +207,6 @@ class PretrainTask(ABC):
     @abstractmethod
     def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
         """Make the example of one sample; all randomness comes from rng. None when it holds nothing to predict."""
-
-
-@dataclass(frozen=True)
-class TaskInstance:
-    """A task as one run uses it."""
-
-    name: str
-    """Instance name: key in the config, prefix of heads and metrics."""
-    row: int
-    """Row of the task embedding, in order of introduction."""
-    task: PretrainTask
-    loss_weight: float = 1.0
-    """Factor of its loss, beside its share of the step."""
-    drawn_rows: tuple[int, ...] = ()
-    """Rows that its samples draw from where the task embedding is shuffled; empty: each has its own."""
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """Rows of the task embedding that its samples may have."""
-        return self.drawn_rows or (self.row,)
-
-    @cached_property
-    def specs(self) -> tuple[HeadSpec, ...]:
-        """What its examples are labelled for: the task's own heads, and masked tokens where the option asks for them."""
-        own = self.task.heads
-        return (*own, MASKED_TOKEN_HEAD) if self.task.options.masked_tokens else own
-
-    @cached_property
-    def layers(self) -> tuple[str, ...]:
-        """Layers that its examples are made of."""
-        return self.task.passage_layers
-
-    @cached_property
-    def heads(self) -> dict[str, HeadSpec]:
-        """Run-wide head name -> what it predicts."""
-        return {self.head_name(spec): spec for spec in self.specs}
-
-    def head_name(self, spec: HeadSpec) -> str:
-        """Return the run-wide name of a head."""
-        return spec.name if spec.kind == "vocabulary" else f"{self.name}/{spec.name}"
-
-
-def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:
-    """Return every head of a run by its name, sorted: the same on all workers, the vocabulary head always among them."""
-    heads = {MASKED_TOKEN: MASKED_TOKEN_HEAD}
-    for instance in instances:
-        heads |= instance.heads
-    return {name: heads[name] for name in sorted(heads)}
 
 
 def labelled_classes(profile: CorpusProfile, rows: str, texts: int, column: str, option: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import CorpusProfile, Vocabulary
-from ernie_cmtl.task import PretrainTask, TaskInstance
+from ernie_cmtl.task import PretrainTask
+from ernie_cmtl.task_instance import TaskInstance
 
 _TASKS = Plugins(
     PretrainTask,  # type: ignore[type-abstract]

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ernie_cmtl.records import Array, Batch, BatchTargets, Example
-from ernie_cmtl.task import HeadSpec, TaskInstance
+from ernie_cmtl.task import HeadSpec
+from ernie_cmtl.task_instance import TaskInstance
 
 PlacedExample = tuple[int, int, Example]
 """(number of the task instance, row of the task embedding, example)."""

@@ -14,7 +14,7 @@ from ernie_cmtl.data.stage_streams import StageData
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Batch, Ledger, StepData
-from ernie_cmtl.task import TaskInstance, run_heads
+from ernie_cmtl.task_instance import TaskInstance, run_heads
 
 Shares = Callable[[int], tuple[float, ...]]
 """Step -> share of each task instance."""

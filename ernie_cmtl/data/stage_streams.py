@@ -8,7 +8,7 @@ from ernie_cmtl.data.packing import StepPlan, plan_step
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Ledger
-from ernie_cmtl.task import TaskInstance
+from ernie_cmtl.task_instance import TaskInstance
 
 Cut = tuple[int, int]
 """Number of a task instance and the length that its samples are cut to: one stream, counted as one in a ledger."""

@@ -11,7 +11,8 @@ from ernie_cmtl.data.masking import add_masked_tokens
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.randomness import KeyedGenerator, KeyedPermutation, derive_key
 from ernie_cmtl.records import Example, IntArray
-from ernie_cmtl.task import SampleIndex, TaskCorpus, TaskInstance
+from ernie_cmtl.task import SampleIndex, TaskCorpus
+from ernie_cmtl.task_instance import TaskInstance
 
 _CHUNK, _CHUNKS_KEPT = 1024, 8
 _log = logging.getLogger(__name__)

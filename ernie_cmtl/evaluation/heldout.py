@@ -13,7 +13,8 @@ from ernie_cmtl.evaluation.intervals import Interval, clustered
 from ernie_cmtl.model.heads import losses_and_hits
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
-from ernie_cmtl.task import HeadSpec, TaskInstance
+from ernie_cmtl.task import HeadSpec
+from ernie_cmtl.task_instance import TaskInstance
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.sharding import whole_weights
 

@@ -15,7 +15,7 @@ from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.state import RunState
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.settings import differences
-from ernie_cmtl.task import run_heads
+from ernie_cmtl.task_instance import run_heads
 from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, parse_state, read_state
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.optimizer import Optimizers

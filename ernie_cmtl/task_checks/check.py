@@ -8,12 +8,13 @@ from typing import Any, TypedDict
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import IntArray
-from ernie_cmtl.task import TaskCorpus, TaskInstance
+from ernie_cmtl.task import TaskCorpus
 from ernie_cmtl.task_checks.contract import Finding, contract, edge_case, finding, fresh
 from ernie_cmtl.task_checks.drawn import Drawn
 from ernie_cmtl.task_checks.edge_texts import EdgeText
-from ernie_cmtl.task_checks.features import Sample, TextView
 from ernie_cmtl.task_checks.leaks import Leak, find_leaks, label_balance
+from ernie_cmtl.task_checks.text_view import Sample, TextView
+from ernie_cmtl.task_instance import TaskInstance
 
 _READINGS = 8
 """A text that is too small for the samples is read at most so many times."""

@@ -7,10 +7,12 @@ import numpy as np
 
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import MASKED_TOKEN, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, TaskInstance
+from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_checks.drawn import REMADE, Drawn
-from ernie_cmtl.task_checks.features import BASELINES, Sample, sequence_bounds
+from ernie_cmtl.task_checks.features import BASELINES, sequence_bounds
 from ernie_cmtl.task_checks.layer_use import layers_read
+from ernie_cmtl.task_checks.text_view import Sample
+from ernie_cmtl.task_instance import TaskInstance
 
 _LABELS_A_CLASS = 20
 """Labels for each class, before one that was never drawn is a fault and not chance."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.task_checks.features import Sample
+from ernie_cmtl.task_checks.text_view import Sample
 
 REMADE = 200
 """Samples that are made again."""

@@ -10,7 +10,7 @@ from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Array, IntArray
 from ernie_cmtl.task import TaskCorpus
 from ernie_cmtl.task_checks.drawn import REMADE, Drawn
-from ernie_cmtl.task_checks.features import Sample
+from ernie_cmtl.task_checks.text_view import Sample
 
 
 @dataclass

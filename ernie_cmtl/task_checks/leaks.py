@@ -14,15 +14,8 @@ from ernie_cmtl.task_checks.baselines import (
     multi_label_score,
     regression_score,
 )
-from ernie_cmtl.task_checks.features import (
-    Predictions,
-    TextView,
-    labels_of,
-    sequence_baselines,
-    sequence_rows,
-    token_baselines,
-    token_rows,
-)
+from ernie_cmtl.task_checks.features import Predictions, labels_of, sequence_baselines, sequence_rows, token_baselines, token_rows
+from ernie_cmtl.task_checks.text_view import TextView
 
 _MOST_LABELS = 200_000
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -14,7 +14,7 @@ from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.scheduling.stages import StageTable
-from ernie_cmtl.task import TaskInstance
+from ernie_cmtl.task_instance import TaskInstance
 from ernie_cmtl.training.clock import untimed
 from ernie_cmtl.training.device import keep_freed_memory
 from ernie_cmtl.training.distributed import Workers

@@ -49,10 +49,7 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
         raise UserError(f"--warmup {warmup} leaves none of the run's {run.table.steps} steps to time")
     last = min(run.table.steps, warmup + steps)
     source = run.steps_from(ledger, last, workers.rank, workers.count)
-    trainer = None
-    if not data_only:
-        trainer = Trainer(run.new_model(), run.instances, config.optimizer, workers, run.table, config.seed)
-        trainer.wrapped.train()
+    trainer = None if data_only else _new_trainer(run, workers)
     total = _timed(source, trainer, warmup, workers)
     memory = peak_memory(workers.device)
     phases = _phases(trainer, total, workers) if trainer else {}
@@ -68,17 +65,31 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
         "workers": workers.count,
         "device": str(workers.device),
         "precision": workers.precision,
-        "real_tokens_per_second": round(tokens / total.seconds, 1),
-        "samples_per_second": round(total.samples / total.seconds, 1),
-        "packing_efficiency": round(tokens / slots, 4),
-        "data_wait_share": round(total.wait / total.seconds, 4),
-        "step_seconds": {"data": round(total.wait / timed, 5), **phases, "total": round(total.seconds / timed, 5)},
+        **_rates(total, tokens, slots, timed, phases),
         "mfu": round(total.flops / total.seconds / peak, 4) if trainer else None,
         "peak_tflops": round(peak / 1e12, 4),
         "peak_tflops_from": known,
         "peak_memory_bytes": memory,
     }
     return result | {"bottleneck": bottleneck(result)}
+
+
+def _new_trainer(run: Run, workers: Workers) -> Trainer:
+    config = run.config
+    trainer = Trainer(run.new_model(), run.instances, config.optimizer, workers, run.table, config.seed)
+    trainer.wrapped.train()
+    return trainer
+
+
+def _rates(total: _Total, tokens: int, slots: int, steps: int, phases: dict[str, float]) -> dict[str, Any]:
+    """Return what was done in a second, and how the seconds of a step divide."""
+    return {
+        "real_tokens_per_second": round(tokens / total.seconds, 1),
+        "samples_per_second": round(total.samples / total.seconds, 1),
+        "packing_efficiency": round(tokens / slots, 4),
+        "data_wait_share": round(total.wait / total.seconds, 4),
+        "step_seconds": {"data": round(total.wait / steps, 5), **phases, "total": round(total.seconds / steps, 5)},
+    }
 
 
 def _timed(source: StepSource, trainer: Trainer | None, warmup: int, workers: Workers) -> _Total:

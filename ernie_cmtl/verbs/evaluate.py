@@ -19,7 +19,7 @@ from ernie_cmtl.run.logged_retention import run_retention
 from ernie_cmtl.run.open import open_run, score_heldout
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import validate
-from ernie_cmtl.task import run_heads
+from ernie_cmtl.task_instance import run_heads
 from ernie_cmtl.training.distributed import Workers
 
 

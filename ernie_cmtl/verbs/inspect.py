@@ -11,7 +11,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.masking_units import knowledge_units, span_places
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ _Tokens = list[dict[str, int]]
 def plan(config: RunConfig, workers: int, gpus: int, peak_tflops: float | None, mfu: float | None) -> dict[str, Any]:
     """Return the stage table with what it costs in tokens, operations and hours; nothing is trained.
 
-    Operations count every sequence as long as the longest sample may be; hours need peak_tflops (of one device) and mfu. Epochs need the corpus.
+    Operations count every sequence at the length that `data.maximum_length` allows.
+    Hours need peak_tflops, of one device, and mfu. Epochs need the corpus.
 
     Raises:
         UserError: The workers cannot share the groups of rows, or a task or the corpus does not fit.

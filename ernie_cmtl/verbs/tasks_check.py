@@ -3,10 +3,10 @@
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.manifest import SPLITS
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from ernie_cmtl.task_checks.check import CheckTexts, TaskCheck, check_task
 from ernie_cmtl.task_checks.edge_texts import edge_texts
-from ernie_cmtl.task_checks.features import token_classes
+from ernie_cmtl.task_checks.text_view import token_classes
 
 
 def tasks_check(corpus: Corpus, name: str, config: TaskConfig, length: int, samples: int, seed: int) -> TaskCheck:

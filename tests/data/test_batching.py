@@ -5,7 +5,7 @@ import pytest
 
 from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.records import MASKED_TOKEN, Batch, Example, Targets
-from ernie_cmtl.task import run_heads
+from ernie_cmtl.task_instance import run_heads
 from tests.support.instances import CLS, PAD, SEP, make_instances
 
 LENGTH = 12

@@ -13,7 +13,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from tests.support.corpora import build_corpus, sample_texts
 
 MARKERS = {

@@ -9,7 +9,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import MASKED_TOKEN, Example
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_registry import find_task, task_names
 from tests.support.labelled_rows import SUPERVISED

@@ -12,7 +12,7 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from tests.support.command_line import result_of
 from tests.support.corpora import build_corpus, make_corpus, sample_texts
 

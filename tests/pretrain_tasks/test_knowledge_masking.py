@@ -11,7 +11,7 @@ from ernie_cmtl.data.masking_units import knowledge_units
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 
 
 def open_stream(corpus: Corpus, **options: object) -> SampleStream:

@@ -11,7 +11,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from tests.support.corpora import build_corpus
 
 CASES = [("english", 3), ("english", 4), ("english", 2), ("chinese", 3)]

@@ -12,7 +12,7 @@ from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.labelled_rows import COLUMNS, rows_of
 from tests.support.runs import Watcher, tiny_settings

@@ -8,7 +8,7 @@ import pytest
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from tests.support.corpora import build_corpus, sample_texts
 from tests.support.terms import examples_with_terms, labels_of, open_stream
 

@@ -14,8 +14,8 @@ from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.run.run import make_instance
-from ernie_cmtl.task import TaskInstance
+from ernie_cmtl.run.instances import make_instance
+from ernie_cmtl.task_instance import TaskInstance
 
 _SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
 _WORDS = ["".join(random.Random(number).choices(_SYLLABLES, k=2 + number % 2)) for number in range(300)]

@@ -8,7 +8,8 @@ from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.model.encoder import EncoderConfig, build_encoder
 from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.records import AnnotatedText, Example, Targets
-from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskInstance, TaskOptions, TextLayout, run_heads
+from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
+from ernie_cmtl.task_instance import TaskInstance, run_heads
 
 
 class EveryKind(PretrainTask):

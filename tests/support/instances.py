@@ -4,7 +4,8 @@ import numpy as np
 
 from ernie_cmtl.data.windows import token_windows
 from ernie_cmtl.records import CorpusProfile, Vocabulary
-from ernie_cmtl.task import MASKED_TOKEN_HEAD, HeadSpec, PretrainTask, TaskInstance, TaskOptions
+from ernie_cmtl.task import MASKED_TOKEN_HEAD, HeadSpec, PretrainTask, TaskOptions
+from ernie_cmtl.task_instance import TaskInstance
 
 PAD, CLS, SEP = 9, 1, 2
 

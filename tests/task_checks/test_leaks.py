@@ -8,8 +8,8 @@ import pytest
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.records import Example, Targets
 from ernie_cmtl.task import HeadSpec
-from ernie_cmtl.task_checks.features import Sample, TextView, token_classes
 from ernie_cmtl.task_checks.leaks import Leak, find_leaks, label_balance
+from ernie_cmtl.task_checks.text_view import Sample, TextView, token_classes
 
 ROWS = 600
 Make = Callable[[np.random.Generator, np.ndarray], Targets]

@@ -62,13 +62,8 @@ def add_labelled(
     heldout = [place for place in usable if split_hash(digests[place]) < rule.below]
     order = [place for place in usable if split_hash(digests[place]) >= rule.below] + heldout
     arrays = _text_arrays([[texts[name][place] for name in text_names] for place in order], token_type)
-    columns = {name: LabelledColumn(kind=kind) for name, kind in kinds.items()}
-    for number, (name, kind) in enumerate(kinds.items()):
-        values = [complete[place][name] for place in order]
-        if kind == "class":
-            columns[name].classes, arrays[f"{LABELS}{number}"] = _classes(values)
-        elif kind == "number":
-            arrays[f"{LABELS}{number}"] = _numbers(values, name, config.file)
+    columns, labels = _label_arrays([complete[place] for place in order], kinds, config.file)
+    arrays |= labels
     if not folder.exists():
         write_folder(folder, lambda partial: _write(partial, arrays))
     return LabelledTable(
@@ -126,6 +121,21 @@ def _text_arrays(rows: Sequence[Sequence[AnnotatedText]], token_type: npt.DTypeL
     for layer in texts[0].layers:
         found[layer] = np.concatenate([text.layers[layer] for text in texts])
     return found
+
+
+def _label_arrays(
+    rows: Sequence[dict[str, object]], kinds: Mapping[str, Kind], file: str
+) -> tuple[dict[str, LabelledColumn], dict[str, Array]]:
+    """Return what the columns hold, and the arrays of those that are labels."""
+    columns = {name: LabelledColumn(kind=kind) for name, kind in kinds.items()}
+    arrays: dict[str, Array] = {}
+    for number, (name, kind) in enumerate(kinds.items()):
+        values = [row[name] for row in rows]
+        if kind == "class":
+            columns[name].classes, arrays[f"{LABELS}{number}"] = _classes(values)
+        elif kind == "number":
+            arrays[f"{LABELS}{number}"] = _numbers(values, name, file)
+    return columns, arrays
 
 
 def _classes(values: Sequence[object]) -> tuple[list[str], IntArray]:

@@ -5,7 +5,7 @@ of its best segmentation, so that a phrase needs every one of its joints. Words 
 and masking speak of the same units.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -14,17 +14,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ernie_cmtl.corpus.layers import LayerOptions
+from ernie_cmtl.corpus.layers._ngrams import BLOCK, LONGEST, Hashes, Words, blocks, extend
 from ernie_cmtl.randomness import mix
 from ernie_cmtl.records import Array, IntArray
 
-LONGEST = 5
 _TABLE_BITS = 22
 """Leading bits by which n-grams are counted together before they are counted one by one."""
 _FEWEST_BITS = 12
-_BLOCK = 1 << 15
-"""Words that are hashed or searched at once: what is made on the way stays in the cache."""
-_TOKENS_AT_ONCE = 1 << 18
-Hashes = npt.NDArray[np.uint64]
 
 
 class CollocationOptions(LayerOptions):
@@ -38,30 +34,6 @@ class CollocationOptions(LayerOptions):
     """At most so many are kept, the highest PMI first."""
     counted_tokens: int = Field(16_000_000, ge=1)
     """At most so many tokens of the training split are counted, in pieces spread evenly over it."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """The words of a run of text."""
-
-    starts: IntArray
-    """First token of each word; int64 [W]."""
-    hashes: Hashes
-    """uint64 [W]; equal for equal words."""
-    room: npt.NDArray[np.uint8]
-    """How many words, this one included, stand in a row without a sentence end, symbol or special token, up to LONGEST; [W]."""
-
-    def ngrams_at(self, places: IntArray, length: int) -> Hashes:
-        """Return the hashes of the n-grams of one length at some places; uint64 [places]."""
-        hashes = mix(self.hashes[places])
-        for step in range(1, length):
-            hashes = _extend(hashes, self.hashes[places + step])
-        return hashes
-
-
-def _extend(hashes: Hashes, following: Hashes) -> Hashes:
-    """Hash n-grams and the word after each into one; not the same the other way round."""
-    return mix(hashes * np.uint64(3) + following)
 
 
 @dataclass(frozen=True)
@@ -94,11 +66,11 @@ class Lexicon:
         length_at = np.zeros(len(words.hashes), dtype=np.int64)
         searched = _Searched(self.hashes)
         # A block stays in the cache through all lengths.
-        for start in range(0, len(words.hashes), _BLOCK):
-            following = words.hashes[start : start + _BLOCK + LONGEST - 1]
+        for start in range(0, len(words.hashes), BLOCK):
+            following = words.hashes[start : start + BLOCK + LONGEST - 1]
             hashes = mix(following)
             for length in range(2, min(LONGEST, len(following)) + 1):
-                hashes = _extend(hashes[:-1], following[length - 1 :])
+                hashes = extend(hashes[:-1], following[length - 1 :])
                 hits = searched.find(hashes)[0] + start
                 length_at[hits[words.room[hits] >= length]] = length
         return length_at
@@ -121,54 +93,6 @@ class _Searched:
         return likely[found], rows[found]
 
 
-def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
-    """Find the words of a run of tokens; arguments as of `word_blocks`."""
-    return joined(list(word_blocks(token_ids, word_starts, sentence_offsets, wordlike)))
-
-
-def word_blocks(
-    token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_], start: int = 0
-) -> Iterator[Words]:
-    """Find the words of a run of tokens, one stretch of it after the other.
-
-    wordlike: does a token hold a letter or digit, bool [vocabulary]; a word counts when its first token does. start: what the
-    places of the tokens are counted from.
-    """
-    # Words do not cross sentences, so each block of them stands alone, small enough to be made in memory that was used before.
-    cuts = np.searchsorted(sentence_offsets, np.arange(0, max(1, sentence_offsets[-1]), _TOKENS_AT_ONCE))
-    for first, last in pairwise([*np.unique(cuts), len(sentence_offsets) - 1]):
-        offsets = sentence_offsets[first : last + 1]
-        block = slice(offsets[0], offsets[-1])
-        words = _words_of_block(token_ids[block], word_starts[block], offsets - offsets[0], wordlike)
-        yield Words(words.starts + (start + offsets[0]), words.hashes, words.room)
-
-
-def joined(parts: Sequence[Words]) -> Words:
-    """Put runs of words one after the other."""
-    return Words(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "hashes", "room")))
-
-
-def _words_of_block(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
-    begins = word_starts.astype(bool)
-    begins[sentence_offsets[:-1]] = True
-    starts = np.flatnonzero(begins)
-    # Most words are one token: the sum over the tokens of a word begins with a look-up.
-    hashes = mix(np.arange(len(wordlike), dtype=np.uint64))[token_ids[starts]]
-    inner = np.flatnonzero(~begins)
-    word = inner - np.arange(len(inner)) - 1
-    place = (inner - starts[word]).astype(np.uint64)
-    np.add.at(hashes, word, mix(token_ids[inner].astype(np.uint64) + (place << np.uint64(32))))
-    ends_run = np.zeros(len(starts) + 1, dtype=bool)
-    ends_run[np.searchsorted(starts, sentence_offsets[1:])] = True
-    counts = wordlike[token_ids[starts]]
-    # The run of a word ends at the next sentence end or at the next word that does not count.
-    stops = np.append(np.flatnonzero(ends_run[:-1] | ~counts), len(starts))
-    # Word w belongs to the stop after it: as many words as lie between two stops, each.
-    following = np.repeat(stops, np.diff(stops, prepend=0))
-    room = np.where(counts, following - np.arange(len(starts)), 0)
-    return Words(starts, hashes, np.minimum(room, LONGEST).astype(np.uint8))
-
-
 def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[int, int, int, float]]]:
     """Return the lexicon of a run of words and, best first, what it holds: (first word, length, count, PMI)."""
     if not config.maximum or len(words.hashes) < 2:
@@ -189,7 +113,7 @@ def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[
 def _frequent(words: Words, minimum: int) -> Iterator[tuple[Hashes, IntArray, IntArray]]:
     """Yield for each length 1..5 the n-grams that occur often enough: sorted hashes, counts and first places."""
     places = np.flatnonzero(words.room)
-    hashes = np.concatenate([mix(words.hashes[places[part]]) for part in _blocks(len(places))])
+    hashes = np.concatenate([mix(words.hashes[places[part]]) for part in blocks(len(places))])
     for length in range(1, LONGEST + 1):
         if length > 1:
             # Whatever shares its leading bits with too few others need not be sorted; most words by themselves are frequent.
@@ -203,8 +127,8 @@ def _frequent(words: Words, minimum: int) -> Iterator[tuple[Hashes, IntArray, In
         alive[places] = True
         longer = alive[1:][places] & (words.room[places] > length)
         places, hashes = places[longer], hashes[longer]
-        parts = _blocks(len(places))
-        hashes = np.concatenate([_extend(hashes[part], words.hashes[places[part] + length]) for part in parts])
+        parts = blocks(len(places))
+        hashes = np.concatenate([extend(hashes[part], words.hashes[places[part] + length]) for part in parts])
 
 
 def _counted(hashes: Hashes, minimum: int) -> tuple[Hashes, IntArray]:
@@ -215,18 +139,13 @@ def _counted(hashes: Hashes, minimum: int) -> tuple[Hashes, IntArray]:
     return ranked[edges[counts >= minimum]], counts[counts >= minimum]
 
 
-def _blocks(size: int) -> list[slice]:
-    """Cut 0..size-1 into blocks, at least one."""
-    return [slice(start, start + _BLOCK) for start in range(0, max(1, size), _BLOCK)]
-
-
 def _first_places(table: Hashes, hashes: Hashes, places: IntArray) -> IntArray:
     """Return at which of the places each hash of a sorted table stands first; int64 [table]."""
     first = np.zeros(len(table), dtype=np.int64)
     missing = np.arange(len(table))
     # Block after block: what was found is not searched for again.
-    for start in range(0, len(hashes), _BLOCK):
-        hits, rows = _Searched(table[missing]).find(hashes[start : start + _BLOCK])
+    for start in range(0, len(hashes), BLOCK):
+        hits, rows = _Searched(table[missing]).find(hashes[start : start + BLOCK])
         # Written from the last hit to the first, so that the first one stays.
         first[missing[rows[::-1]]] = places[start + hits[::-1]]
         missing = np.delete(missing, rows)

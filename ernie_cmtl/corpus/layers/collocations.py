@@ -9,7 +9,8 @@ from tokenizers import Tokenizer
 
 from ernie_cmtl.atomic_files import read_array, write_array, write_text
 from ernie_cmtl.corpus.layers import FittedLayer
-from ernie_cmtl.corpus.layers._mining import CollocationOptions, Lexicon, Words, joined, mine, word_blocks, words_of
+from ernie_cmtl.corpus.layers._mining import CollocationOptions, Lexicon, mine
+from ernie_cmtl.corpus.layers._ngrams import Words, joined, word_blocks, words_of
 from ernie_cmtl.corpus.store.manifest import Shard
 from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.records import Array, IntArray, Vocabulary

@@ -15,7 +15,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.run import make_instance
+from ernie_cmtl.run.instances import make_instance
 from tests.support.corpora import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
 
 PAIRS = [

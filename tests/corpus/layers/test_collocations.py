@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_cmtl.corpus.layers import _mining as mining
-from ernie_cmtl.corpus.layers._mining import LONGEST, CollocationOptions, Words, mine, words_of
+from ernie_cmtl.corpus.layers import _ngrams as ngrams
+from ernie_cmtl.corpus.layers._mining import CollocationOptions, mine
+from ernie_cmtl.corpus.layers._ngrams import LONGEST, Words, words_of
 from ernie_cmtl.corpus.store.corpus import Corpus, TextSplit
 from ernie_cmtl.data.masking_units import span_places
 
@@ -54,7 +56,7 @@ def test_words_are_the_same_in_stretches_of_any_length(at_once: int, monkeypatch
     sentences = [[names[n] for n in chance.integers(len(names), size=chance.integers(1, 9))] for _ in range(30)]
     whole, tokens = make_words(sentences)
     assert tokens > 80
-    monkeypatch.setattr(mining, "_TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(ngrams, "_TOKENS_AT_ONCE", at_once)
     cut, _ = make_words(sentences)
     for name in ("starts", "hashes", "room"):
         np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name), err_msg=name)
@@ -184,7 +186,8 @@ def test_blocks_of_whatever_size_give_the_same(sentences: Sentences, size: int) 
     lexicon, rows = mine(words, config)
     marks = lexicon.spans(words, tokens)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mining, "_BLOCK", size)
+        for module in (mining, ngrams):
+            patch.setattr(module, "BLOCK", size)
         # So few buckets that most n-grams share theirs with others.
         patch.setattr(mining, "_TABLE_BITS", 2)
         found, found_rows = mine(words, config)

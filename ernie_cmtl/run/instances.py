@@ -1,0 +1,71 @@
+"""Configuration of a task -> the instance that a run trains, checked against corpus and encoder."""
+
+from pydantic import ValidationError
+
+from ernie_cmtl.config import TaskConfig
+from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer, vocabulary_hash
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.pretrained import pretrained_config
+from ernie_cmtl.settings import explain
+from ernie_cmtl.task_instance import TaskInstance
+from ernie_cmtl.task_registry import find_task
+
+_WHY_MISSING = {
+    "letter_case": " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
+}
+"""Layer -> why `prepare` does not always write it."""
+
+
+def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> TaskInstance:
+    """Make a task ready for a corpus.
+
+    Raises:
+        UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer or language.
+    """
+    kind = find_task(config.type or name)
+    try:
+        options = kind.Options.model_validate(config.options)
+    except ValidationError as error:
+        raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
+    instance = TaskInstance(name, row, kind(options, corpus.profile), config.loss_weight)
+    _check_fit(instance)
+    return instance
+
+
+def _check_fit(instance: TaskInstance) -> None:
+    """Refuse a corpus of another language, or one that lacks what a task reads.
+
+    Raises:
+        UserError: The language is not supported or an annotation layer is missing.
+    """
+    name, task, profile = instance.name, instance.task, instance.task.profile
+    if profile.language not in task.languages:
+        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
+    if task.options.rows is not None and task.options.rows not in profile.tables:
+        there = ", ".join(profile.tables) or "none"
+        raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
+    available = task.available_layers
+    where, remedy = "the corpus lacks", "add it with prepare --corpus DIR --layers {}"
+    if task.options.rows is not None:
+        where = f"labelled rows {task.options.rows!r} lack"
+        remedy = "rows get the layers that the corpus has when they are stored"
+    for layer in (*instance.layers, *task.document_layers):
+        if layer not in available:
+            why = _WHY_MISSING.get(layer, "; " + remedy.format(layer))
+            raise UserError(f"task {name!r} needs layer {layer!r}, which {where}{why}; it has {', '.join(available)}")
+
+
+def check_init_from(init_from: str, expected_hash: str) -> None:
+    """Refuse a checkpoint that is no BERT or Ernie or whose vocabulary is not the corpus's.
+
+    Raises:
+        UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
+    """
+    found = pretrained_config(init_from)
+    if not found.tie_word_embeddings:
+        raise UserError(f"init_from {init_from!r} has an output embedding of its own; accepted are checkpoints that tie it")
+    if vocabulary_hash(load_tokenizer(init_from)) != expected_hash:
+        raise UserError(
+            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus with --tokenizer {init_from}"
+        )
