@@ -2,8 +2,9 @@
 
     python benchmarks/baselines.py runs/mine
 
-Masked tokens: the training split's unigram distribution. Token and sequence classes: the majority class and the entropy of the
-held-out labels. Where the input shows part of the label (`HeadSpec.shown_groups`): chance within each group.
+Masked tokens: the training split's unigram distribution. Token and sequence classes: the majority
+class and the entropy of the held-out labels. Where the input shows part of the label
+(`HeadSpec.shown_groups`): chance within each group.
 """
 
 import argparse
@@ -25,18 +26,27 @@ def labels_of(run: Run, task: int, name: str) -> np.ndarray:
     stream = run.streams("heldout")[task]
     pad_id, config = run.corpus.vocabulary.pad_id, run.config
     batches = fixed_batches(stream, config.training.heldout_samples, config.data, pad_id)
-    return np.concatenate([batch.targets[name].labels for _, batch in batches if batch.targets[name].tasks[0] >= 0])
+    return np.concatenate(
+        [batch.targets[name].labels for _, batch in batches if batch.targets[name].tasks[0] >= 0]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     folder = parser.parse_args().run
     run, _, ledger = open_run(folder)
     frequencies = run.corpus.split("train").token_frequencies(run.corpus.vocabulary.size)
     scores = evaluate_run(folder, None)["heldout"]
-    print(f"step {ledger.step}, slot tokens {dict(zip(run.table.tasks, ledger.tokens, strict=True))}")
-    print("| head | labels | loss | cheapest loss | accuracy | cheapest accuracy |\n|---|---|---|---|---|---|")
+    print(
+        f"step {ledger.step}, slot tokens {dict(zip(run.table.tasks, ledger.tokens, strict=True))}"
+    )
+    print(
+        "| head | labels | loss | cheapest loss | accuracy | cheapest accuracy "
+        "|\n|---|---|---|---|---|---|"
+    )
     for task, instance in enumerate(run.instances):
         for name, spec in instance.heads.items():
             labels = labels_of(run, task, name)
@@ -47,7 +57,12 @@ def main() -> None:
             else:
                 cheapest = -sum(n / len(labels) * log(n / len(labels)) for n in counts.values())
             score = scores[f"{instance.name}/{spec.name}"]
-            row = (f"{score['loss']:.3f}", f"{cheapest:.3f}", f"{score['accuracy']:.2%}", f"{majority:.2%}")
+            row = (
+                f"{score['loss']:.3f}",
+                f"{cheapest:.3f}",
+                f"{score['accuracy']:.2%}",
+                f"{majority:.2%}",
+            )
             print(f"| {instance.name}/{spec.name} | {len(labels)} | " + " | ".join(row) + " |")
             for group, inner in score.get("given", {}).items():
                 row = (

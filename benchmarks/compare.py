@@ -1,9 +1,12 @@
-"""Train the cells of a suite with several seeds on equal tokens, judge each alike, and print a table of Markdown.
+"""Train the cells of a suite with several seeds on equal tokens, judge each alike, and print a
+table of Markdown.
 
-    python benchmarks/compare.py benchmarks/suites/methods.yaml --corpus corpora/tiny_en --output runs/methods --seeds 1 2 3
+    python benchmarks/compare.py benchmarks/suites/methods.yaml --corpus corpora/tiny_en --output
+    runs/methods --seeds 1 2 3
 
-Every cell goes through the commands that a user has. What it gave is kept as a file in OUTPUT/results and not made again; a run
-that was broken off goes on from its checkpoint. --recipes are fine-tuned with the verb finetune. Needs the extra `compare`.
+Every cell goes through the commands that a user has. What it gave is kept as a file in
+OUTPUT/results and not made again; a run that was broken off goes on from its checkpoint. --recipes
+are fine-tuned with the verb finetune. Needs the extra `compare`.
 """
 
 import argparse
@@ -34,9 +37,14 @@ def verb(threads: int | None, *words: str | Path) -> Any:
     """
     given = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     command = [sys.executable, str(ROOT / "launch.py"), *map(str, words), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | given, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | given, check=False
+    )
     if done.returncode:
-        raise UserError(f"{' '.join(map(str, words))} ended with {done.returncode}; the same call goes on from there")
+        raise UserError(
+            f"{' '.join(map(str, words))} ended with {done.returncode}; the same call goes on "
+            "from there"
+        )
     return json.loads(done.stdout)
 
 
@@ -53,7 +61,9 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
     if kept.is_file():
         result = json.loads(kept.read_text(encoding="utf-8"))
     if result["asked"] != asked:
-        raise UserError(f"{kept} was made with other settings; choose another --output or remove it")
+        raise UserError(
+            f"{kept} was made with other settings; choose another --output or remove it"
+        )
 
     def fill(part: dict[str, Any], key: str, *words: str | Path) -> None:
         if not part.get(key):
@@ -67,17 +77,34 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
     for view, words in cell.heldout.items():
         fill(result["heldout"], view, "evaluate", run, "--no-sources", *words)
     if given.minimal_pairs:
-        words = ["--no-sources", "training.heldout_samples=1", "--minimal-pairs", given.minimal_pairs]
+        words = [
+            "--no-sources",
+            "training.heldout_samples=1",
+            "--minimal-pairs",
+            given.minimal_pairs,
+        ]
         fill(result["minimal_pairs"], given.minimal_pairs.name, "evaluate", run, *words)
     for recipe in given.recipes:
-        fill(result["downstream"], recipe.stem, "finetune", run, "--task", recipe, "--data", given.data, *cell.finetune)
+        fill(
+            result["downstream"],
+            recipe.stem,
+            "finetune",
+            run,
+            "--task",
+            recipe,
+            "--data",
+            given.data,
+            *cell.finetune,
+        )
     return result
 
 
 def compare(given: argparse.Namespace) -> str:
     """Run the cells that were asked for, write table and plot, and return the table."""
     suite, scale, output = load_suite(given.suite), load_scale(given.scale), given.output.absolute()
-    if unknown := sorted({*(given.cells or ()), *([given.baseline] if given.baseline else [])} - set(suite.cells)):
+    if unknown := sorted(
+        {*(given.cells or ()), *([given.baseline] if given.baseline else [])} - set(suite.cells)
+    ):
         raise UserError(f"unknown cell {unknown[0]!r}; accepted: {', '.join(suite.cells)}")
     if given.recipes and not given.data:
         raise UserError("--recipes needs --data, the folder of their files")
@@ -104,22 +131,37 @@ def compare(given: argparse.Namespace) -> str:
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("suite", type=Path)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--scale", default="tiny", help="of suites/scales.yaml; default: tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--cells", nargs="+", help="only these; default: all")
-    parser.add_argument("--baseline", help="cell that the others are compared with; default: the suite's")
+    parser.add_argument(
+        "--baseline", help="cell that the others are compared with; default: the suite's"
+    )
     parser.add_argument("--steps", type=int, help="of each run; default: the scale's")
-    parser.add_argument("--tokens", type=int, help="places for tokens of each run, in place of --steps")
-    parser.add_argument("--init-from", help="encoder that every cell starts from, as encoder.init_from; default: random weights")
-    parser.add_argument("--threads", type=int, help="of each command; default: as many as there are cores")
-    parser.add_argument("--minimal-pairs", type=Path, help="JSONL of good and bad sentences, or a folder of such")
+    parser.add_argument(
+        "--tokens", type=int, help="places for tokens of each run, in place of --steps"
+    )
+    parser.add_argument(
+        "--init-from",
+        help="encoder that every cell starts from, as encoder.init_from; default: random weights",
+    )
+    parser.add_argument(
+        "--threads", type=int, help="of each command; default: as many as there are cores"
+    )
+    parser.add_argument(
+        "--minimal-pairs", type=Path, help="JSONL of good and bad sentences, or a folder of such"
+    )
     parser.add_argument("--recipes", type=Path, nargs="+", default=[], help="of the verb finetune")
     parser.add_argument("--data", type=Path, help="folder of the files of the recipes")
-    parser.add_argument("--plot", type=Path, help="draw the differences into this file (extra `compare`)")
+    parser.add_argument(
+        "--plot", type=Path, help="draw the differences into this file (extra `compare`)"
+    )
     return parser.parse_args(words)
 
 

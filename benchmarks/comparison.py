@@ -1,4 +1,6 @@
-"""The results of a suite as a table: mean and spread over seeds, and paired differences from a baseline."""
+"""The results of a suite as a table: mean and spread over seeds, and paired differences from a
+baseline.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
@@ -12,7 +14,9 @@ from ernie_cmtl.errors import UserError
 try:
     from scipy.stats import t as student
 except ImportError:
-    raise SystemExit("error: comparing runs needs scipy: pip install 'ernie-cmtl[compare]'") from None
+    raise SystemExit(
+        "error: comparing runs needs scipy: pip install 'ernie-cmtl[compare]'"
+    ) from None
 
 Values = dict[str, dict[int, float]]
 """Cell -> seed -> value of one metric."""
@@ -45,7 +49,11 @@ def _head_scores(name: str, score: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _scores(name: str, score: Mapping[str, Any]) -> dict[str, float]:
-    return {f"{name}: {metric}": score[metric] for metric in ("loss", "accuracy") if score[metric] is not None}
+    return {
+        f"{name}: {metric}": score[metric]
+        for metric in ("loss", "accuracy")
+        if score[metric] is not None
+    }
 
 
 def collect(results: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
@@ -57,8 +65,12 @@ def collect(results: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
     return found
 
 
-def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """Return cell less baseline over the seeds that both have: the mean, and Student's interval of paired differences."""
+def paired_difference(
+    values: Mapping[int, float], baseline: Mapping[int, float]
+) -> Difference | None:
+    """Return cell less baseline over the seeds that both have: the mean, and Student's interval of
+    paired differences.
+    """
     differences = [values[seed] - baseline[seed] for seed in values if seed in baseline]
     if not differences:
         return None
@@ -74,19 +86,34 @@ def markdown(title: str, results: Sequence[Mapping[str, Any]], baseline: str) ->
     cells = list(dict.fromkeys(result["cell"] for result in results))
     seeds = {cell: sum(result["cell"] == cell for result in results) for cell in cells}
     values = collect(results)
-    tokens = {cell: fmean(sum(r["training"]["consumed"].values()) for r in results if r["cell"] == cell) for cell in cells}
-    single = " One seed has no spread and no interval: a difference may be chance." if min(seeds.values()) == 1 else ""
+    tokens = {
+        cell: fmean(sum(r["training"]["consumed"].values()) for r in results if r["cell"] == cell)
+        for cell in cells
+    }
+    single = (
+        " One seed has no spread and no interval: a difference may be chance."
+        if min(seeds.values()) == 1
+        else ""
+    )
     lines = [f"# {title}", "", f"Mean ± standard deviation over seeds.{single}", ""]
-    lines += _table("", cells, {metric: [_mean(rows.get(cell)) for cell in cells] for metric, rows in values.items()})
+    lines += _table(
+        "",
+        cells,
+        {metric: [_mean(rows.get(cell)) for cell in cells] for metric, rows in values.items()},
+    )
     lines += [f"| tokens, millions | {' | '.join(f'{tokens[cell] / 1e6:.2f}' for cell in cells)} |"]
     lines += [f"| seeds | {' | '.join(str(seeds[cell]) for cell in cells)} |", ""]
     others = [cell for cell in cells if cell != baseline]
     rows = {
-        metric: [_difference(paired_difference(of.get(cell, {}), of.get(baseline, {}))) for cell in others]
+        metric: [
+            _difference(paired_difference(of.get(cell, {}), of.get(baseline, {})))
+            for cell in others
+        ]
         for metric, of in values.items()
     }
     lines += [
-        f"Difference from `{baseline}`, paired by seed, with its 95 % interval (Student's t); * where it excludes zero.",
+        f"Difference from `{baseline}`, paired by seed, with its 95 % interval (Student's t); * "
+        "where it excludes zero.",
         "",
     ]
     return "\n".join([*lines, *_table("", others, rows), ""])
@@ -124,7 +151,9 @@ def plot(results: Sequence[Mapping[str, Any]], baseline: str, path: Path) -> Non
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("--plot needs matplotlib: pip install 'ernie-cmtl[compare]'") from error
-    values = {metric: of for metric, of in collect(results).items() if baseline in of and len(of) > 1}
+    values = {
+        metric: of for metric, of in collect(results).items() if baseline in of and len(of) > 1
+    }
     figure = Figure(figsize=(8, 1 + 1.5 * len(values)), layout="constrained")
     for number, (metric, of) in enumerate(values.items(), 1):
         axes = figure.add_subplot(len(values), 1, number)
@@ -135,7 +164,14 @@ def plot(results: Sequence[Mapping[str, Any]], baseline: str, path: Path) -> Non
             if found := paired_difference(of[cell], of[baseline]):
                 mean, interval = found
                 low, high = interval or (mean, mean)
-                axes.errorbar([mean], [place], xerr=[[mean - low], [high - mean]], fmt="o", color="black", capsize=3)
+                axes.errorbar(
+                    [mean],
+                    [place],
+                    xerr=[[mean - low], [high - mean]],
+                    fmt="o",
+                    color="black",
+                    capsize=3,
+                )
         axes.set_yticks(range(len(others)), others, fontsize=8)
         axes.invert_yaxis()
     with new_file(path) as stream:

@@ -1,10 +1,12 @@
-"""Everything that needs a GPU, in one call of under eight minutes: the tests that need one, and the measurements.
+"""Everything that needs a GPU, in one call of under eight minutes: the tests that need one, and the
+measurements.
 
     python benchmarks/gpu.py --output DIR [--rehearse]
 
-Each part is a process of its own with a time limit, and writes one small file into DIR; what fails or takes too long is named in
-`summary.json`, and the parts after it still run. The text is the source of Python's standard library, so nothing is downloaded.
---rehearse goes through the same parts on a CPU, with tiny sizes and without the tests.
+Each part is a process of its own with a time limit, and writes one small file into DIR; what fails
+or takes too long is named in `summary.json`, and the parts after it still run. The text is the
+source of Python's standard library, so nothing is downloaded. --rehearse goes through the same
+parts on a CPU, with tiny sizes and without the tests.
 """
 
 import argparse
@@ -23,7 +25,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-TINY = ["encoder.layers=1", "encoder.hidden_size=64", "encoder.attention_heads=2", "data.rows=4", "data.rows_per_group=2"]
+TINY = [
+    "encoder.layers=1",
+    "encoder.hidden_size=64",
+    "encoder.attention_heads=2",
+    "data.rows=4",
+    "data.rows_per_group=2",
+]
 SECONDS = 450
 """For all parts together."""
 SIDES = ["masking", "seven tasks", "Trainer, bf16"]
@@ -42,13 +50,43 @@ class Part:
 def parts(corpus: Path, rehearse: bool) -> list[Part]:
     """Return what is run, the quickest first."""
     config = "configs/bench/h200_base.yaml"
-    bench = ["launch.py", "bench", config, "--corpus", str(corpus), "--json", "training.compile=true"]
-    trainer = ["benchmarks/vs_hf_trainer.py", "--corpus", str(corpus), "--length", "512", "--rounds", "1", "--sides", *SIDES]
+    bench = [
+        "launch.py",
+        "bench",
+        config,
+        "--corpus",
+        str(corpus),
+        "--json",
+        "training.compile=true",
+    ]
+    trainer = [
+        "benchmarks/vs_hf_trainer.py",
+        "--corpus",
+        str(corpus),
+        "--length",
+        "512",
+        "--rounds",
+        "1",
+        "--sides",
+        *SIDES,
+    ]
     if rehearse:
-        bench = [*bench[:-1], "training.compile=false", "training.precision=fp32", "data.loader_workers=0", *TINY]
+        bench = [
+            *bench[:-1],
+            "training.compile=false",
+            "training.precision=fp32",
+            "data.loader_workers=0",
+            *TINY,
+        ]
     count = ["--steps", "2", "--warmup", "1"] if rehearse else ["--steps", "20", "--warmup", "8"]
-    setup = ["--setup", "cpu", "--steps", "1"] if rehearse else ["--setup", "gpu_base", "--steps", "10"]
-    tests = [] if rehearse else [Part("tests.txt", ["-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"], 150)]
+    setup = (
+        ["--setup", "cpu", "--steps", "1"] if rehearse else ["--setup", "gpu_base", "--steps", "10"]
+    )
+    tests = (
+        []
+        if rehearse
+        else [Part("tests.txt", ["-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"], 150)]
+    )
     return [
         Part("attention.json", [__file__, "--part", "attention"], 60),
         Part("losses.json", [__file__, "--part", "losses", "--corpus", str(corpus)], 90),
@@ -61,23 +99,53 @@ def parts(corpus: Path, rehearse: bool) -> list[Part]:
 def prepare(folder: Path, rehearse: bool) -> Path:
     """Make a corpus of the source text of the standard library."""
     sources = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[: 40 if rehearse else 200]
-    rows = (json.dumps({"text": source.read_text(encoding="utf-8", errors="replace")}) + "\n" for source in sources)
+    rows = (
+        json.dumps({"text": source.read_text(encoding="utf-8", errors="replace")}) + "\n"
+        for source in sources
+    )
     (folder / "text.jsonl").write_text("".join(rows), encoding="utf-8")
     size = "2000" if rehearse else "30522"
-    words = ["launch.py", "prepare", "--input", folder / "text.jsonl", "--output", folder / "corpus", "--language", "en"]
-    subprocess.run([sys.executable, *map(str, words), "--vocabulary-size", size], cwd=ROOT, check=True, capture_output=True)
+    words = [
+        "launch.py",
+        "prepare",
+        "--input",
+        folder / "text.jsonl",
+        "--output",
+        folder / "corpus",
+        "--language",
+        "en",
+    ]
+    subprocess.run(
+        [sys.executable, *map(str, words), "--vocabulary-size", size],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     return folder / "corpus"
 
 
 def run_part(part: Part, output: Path, left: float) -> dict[str, Any]:
-    """Run a part, keep what it prints, and return how it ended; left: seconds for all that is still to run."""
+    """Run a part, keep what it prints, and return how it ended; left: seconds for all that is still
+    to run.
+    """
     start, limit = time.perf_counter(), min(part.seconds, left)
     if limit < 1:
         return {"ended": "not run: no time was left", "seconds": 0.0}
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}",
+        "HF_HUB_OFFLINE": "1",
+    }
     try:
         words = [sys.executable, *map(str, part.words)]
-        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit, check=False)
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
         text, errors, ended = done.stdout, done.stderr, f"exit code {done.returncode}"
     except subprocess.TimeoutExpired as late:
         text, errors, ended = _text(late.stdout), _text(late.stderr), f"stopped after {limit:.0f} s"
@@ -91,7 +159,9 @@ def _text(stream: str | bytes | None) -> str:
 
 
 def losses(corpus: Path) -> dict[str, Any]:
-    """Train 50 steps of a small encoder on the CPU in fp32 and on this device in fp32 and bf16, without dropout."""
+    """Train 50 steps of a small encoder on the CPU in fp32 and on this device in fp32 and bf16,
+    without dropout.
+    """
     import torch
 
     from ernie_cmtl.config import load_run_config
@@ -99,29 +169,59 @@ def losses(corpus: Path) -> dict[str, Any]:
     from ernie_cmtl.training.distributed import Workers
     from ernie_cmtl.training.trainer import Trainer
 
-    small = ["encoder.layers=2", "encoder.hidden_size=128", "encoder.attention_heads=2", "encoder.dropout=0.0"]
-    shape = ["data.rows=8", "data.rows_per_group=4", "data.row_length=128", "data.loader_workers=0", "training.compile=false"]
-    config = load_run_config(ROOT / "configs/bench/h200_base.yaml", [f"corpus={corpus}", *small, *shape])
+    small = [
+        "encoder.layers=2",
+        "encoder.hidden_size=128",
+        "encoder.attention_heads=2",
+        "encoder.dropout=0.0",
+    ]
+    shape = [
+        "data.rows=8",
+        "data.rows_per_group=4",
+        "data.row_length=128",
+        "data.loader_workers=0",
+        "training.compile=false",
+    ]
+    config = load_run_config(
+        ROOT / "configs/bench/h200_base.yaml", [f"corpus={corpus}", *small, *shape]
+    )
 
     def trained(precision: Any) -> list[float]:
         run = Run(config)
-        trainer = Trainer(run.new_model(), run.instances, config.optimizer, Workers(precision), run.table, config.seed)
-        return [float(result.loss) for result in trainer.run(run.steps_from(run.first_ledger(), 50, 0, 1))]
+        trainer = Trainer(
+            run.new_model(),
+            run.instances,
+            config.optimizer,
+            Workers(precision),
+            run.table,
+            config.seed,
+        )
+        return [
+            float(result.loss)
+            for result in trainer.run(run.steps_from(run.first_ledger(), 50, 0, 1))
+        ]
 
     found = {precision: trained(precision) for precision in ("fp32", "bf16")}
     if torch.cuda.is_available():
         words = [sys.executable, __file__, "--part", "losses", "--corpus", str(corpus)]
         hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(words, cwd=ROOT, env=hidden, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            words, cwd=ROOT, env=hidden, capture_output=True, text=True, check=True
+        )
         found["fp32 on the CPU"] = json.loads(done.stdout)["losses"]["fp32"]
         exact = found["fp32 on the CPU"]
-        worst = {name: max(abs(a / b - 1) for a, b in zip(row, exact, strict=True)) for name, row in found.items()}
+        worst = {
+            name: max(abs(a / b - 1) for a, b in zip(row, exact, strict=True))
+            for name, row in found.items()
+        }
         return {"largest_relative_difference_from_the_cpu": worst, "losses": found}
     return {"losses": found}
 
 
 def attention() -> dict[str, Any]:
-    """Say what the variable-length kernel takes here, and whether a window gives what a mask gives."""
+    """Say what the variable-length kernel takes here, and whether a window gives what a mask
+    gives.
+    """
     import torch
 
     try:
@@ -134,13 +234,17 @@ def attention() -> dict[str, Any]:
         return found
     torch.manual_seed(0)
     tokens, heads, size, reach = 512, 12, 64, 64
-    query, key, value = torch.randn(3, tokens, heads, size, device="cuda", dtype=torch.bfloat16).unbind(0)
+    query, key, value = torch.randn(
+        3, tokens, heads, size, device="cuda", dtype=torch.bfloat16
+    ).unbind(0)
     bounds = torch.tensor([0, tokens], device="cuda", dtype=torch.int32)
     got = varlen_attn(query, key, value, bounds, bounds, tokens, tokens, window_size=(reach, reach))
     places = torch.arange(tokens, device="cuda")
     near = (places[:, None] - places[None, :]).abs() <= reach
     rows = [states.float().transpose(0, 1)[None] for states in (query, key, value)]
-    expected = torch.nn.functional.scaled_dot_product_attention(*rows, attn_mask=near)[0].transpose(0, 1)
+    expected = torch.nn.functional.scaled_dot_product_attention(*rows, attn_mask=near)[0].transpose(
+        0, 1
+    )
     return found | {"largest_difference_with_a_window": float((got.float() - expected).abs().max())}
 
 
@@ -149,12 +253,18 @@ def about_this_machine() -> dict[str, Any]:
     import transformers
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "python": platform.python_version()}
+    versions = {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
     return {"device": device, "cuda": torch.version.cuda, **versions}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--part", choices=["attention", "losses"], help=argparse.SUPPRESS)
@@ -174,9 +284,18 @@ def main() -> int:
         corpus = prepare(Path(folder), given.rehearse)
         for part in parts(corpus, given.rehearse):
             summary[part.file] = run_part(part, given.output, end - time.perf_counter())
-            print(part.file, summary[part.file]["ended"], f"{summary[part.file]['seconds']} s", flush=True)
-            (given.output / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    return int(any(part["ended"] != "exit code 0" for name, part in summary.items() if name != "machine"))
+            print(
+                part.file,
+                summary[part.file]["ended"],
+                f"{summary[part.file]['seconds']} s",
+                flush=True,
+            )
+            (given.output / "summary.json").write_text(
+                json.dumps(summary, indent=1), encoding="utf-8"
+            )
+    return int(
+        any(part["ended"] != "exit code 0" for name, part in summary.items() if name != "machine")
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Time `prepare` against bare `encode_batch` of the same tokenizer on the same text and cores, in turns in one run.
+"""Time `prepare` against bare `encode_batch` of the same tokenizer on the same text and cores, in
+turns in one run.
 
     python benchmarks/prepare_speed.py TEXT.jsonl... --language en --processes 2 --rounds 3
 
-The tokenizer is trained once before, apart from what is timed, or given. Each turn is a process of its own. With more than one
-process each turn also builds with one alone, to tell what the others are worth.
+The tokenizer is trained once before, apart from what is timed, or given. Each turn is a process of
+its own. With more than one process each turn also builds with one alone, to tell what the others
+are worth.
 """
 
 import argparse
@@ -31,11 +33,15 @@ from ernie_cmtl.records import Document
 BATCH_BYTES = 1 << 20
 
 
-def encode_bare(inputs: list[str], tokenizer: Path, language: str, processes: int) -> dict[str, float]:
+def encode_bare(
+    inputs: list[str], tokenizer: Path, language: str, processes: int
+) -> dict[str, float]:
     """Encode all documents with one `encode_batch` after another and do nothing with the result."""
     os.environ["RAYON_NUM_THREADS"] = str(processes)
     bare = raw_text_tokenizer(tokenizer)
-    items = (item for source in find_inputs(inputs) for item in read_documents(source, ReaderConfig()))
+    items = (
+        item for source in find_inputs(inputs) for item in read_documents(source, ReaderConfig())
+    )
     texts = [item.text for item in items if isinstance(item, Document)]
     start = time.perf_counter()
     batch, size = [], 0
@@ -47,10 +53,15 @@ def encode_bare(inputs: list[str], tokenizer: Path, language: str, processes: in
             batch, size = [], 0
     if batch:
         bare.encode_batch(batch, add_special_tokens=False)
-    return {"seconds": time.perf_counter() - start, "bytes": sum(len(text.encode()) for text in texts)}
+    return {
+        "seconds": time.perf_counter() - start,
+        "bytes": sum(len(text.encode()) for text in texts),
+    }
 
 
-def prepare_all(inputs: list[str], tokenizer: Path, language: str, processes: int) -> dict[str, float]:
+def prepare_all(
+    inputs: list[str], tokenizer: Path, language: str, processes: int
+) -> dict[str, float]:
     """Run prepare with the tokenizer given."""
     with tempfile.TemporaryDirectory() as folder:
         config = PrepareConfig.model_validate({"tokenizer": {"name_or_path": str(tokenizer)}})
@@ -84,7 +95,16 @@ def in_process(function, *arguments) -> dict:
             answer = queue.get(timeout=0.2)
             break
         except Empty:
-            peak = max(peak, *(memory(one) for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]))
+            peak = max(
+                peak,
+                *(
+                    memory(one)
+                    for one in [
+                        psutil.Process(process.pid),
+                        *psutil.Process(process.pid).children(True),
+                    ]
+                ),
+            )
     process.join()
     return answer | {"peak_megabytes_of_a_process": peak >> 20}
 
@@ -98,14 +118,23 @@ def memory(process: psutil.Process) -> int:
 def train(options: argparse.Namespace, corpus: Path) -> Path:
     """Build a corpus, tell how long its vocabulary took, and return the folder of its tokenizer."""
     start = time.perf_counter()
-    result = build(new_corpus(options.inputs, corpus, options.language, PrepareConfig()), options.processes, lambda _: None)
+    result = build(
+        new_corpus(options.inputs, corpus, options.language, PrepareConfig()),
+        options.processes,
+        lambda _: None,
+    )
     training = result["seconds_by_stage"]["tokenizer"]
-    print(f"first build {time.perf_counter() - start:.2f} s, of it training the vocabulary {training:.2f} s")
+    print(
+        f"first build {time.perf_counter() - start:.2f} s, of it training the vocabulary "
+        f"{training:.2f} s"
+    )
     return corpus / "tokenizer"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("inputs", nargs="+")
     parser.add_argument("--language", choices=("en", "zh"), required=True)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -121,14 +150,32 @@ def main() -> None:
         for _ in range(options.rounds):
             rows.append([in_process(turn, *arguments, processes) for turn, processes in turns])
             print(
-                json.dumps(dict(zip(("encode_batch", "prepare", "prepare with one process"), rows[-1], strict=False))), flush=True
+                json.dumps(
+                    dict(
+                        zip(
+                            ("encode_batch", "prepare", "prepare with one process"),
+                            rows[-1],
+                            strict=False,
+                        )
+                    )
+                ),
+                flush=True,
             )
     whole = statistics.median(built["seconds"] / bare["seconds"] for bare, built, *_ in rows)
-    annotation = statistics.median(built["annotation"] / bare["seconds"] for bare, built, *_ in rows)
-    speed = statistics.median(built["bytes"] / built["annotation"] / options.processes / 1e6 for _, built, *_ in rows)
-    print(f"prepare / encode_batch {whole:.2f}, annotation / encode_batch {annotation:.2f}, annotation {speed:.1f} MB/s a core")
+    annotation = statistics.median(
+        built["annotation"] / bare["seconds"] for bare, built, *_ in rows
+    )
+    speed = statistics.median(
+        built["bytes"] / built["annotation"] / options.processes / 1e6 for _, built, *_ in rows
+    )
+    print(
+        f"prepare / encode_batch {whole:.2f}, annotation / encode_batch {annotation:.2f}, "
+        f"annotation {speed:.1f} MB/s a core"
+    )
     if options.processes > 1:
-        ideal = statistics.median(alone["seconds"] / built["seconds"] / options.processes for _, built, alone in rows)
+        ideal = statistics.median(
+            alone["seconds"] / built["seconds"] / options.processes for _, built, alone in rows
+        )
         print(f"{options.processes} processes reach {ideal:.0%} of {options.processes} x one")
 
 

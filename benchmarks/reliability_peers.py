@@ -1,9 +1,12 @@
-"""Kills, failing disks, damage and other worker counts: the same tests on `transformers.Trainer`, on accelerate and on ours.
+"""Kills, failing disks, damage and other worker counts: the same tests on `transformers.Trainer`,
+on accelerate and on ours.
 
-    python benchmarks/reliability_peers.py [--kills 20] [--points 30] [--test kills saves damage workers]
+    python benchmarks/reliability_peers.py [--kills 20] [--points 30] [--test kills saves damage
+    workers]
 
-Prints a table for each test, in counts. Every attempt is a process of its own, forked from one that has imported everything and
-trained nothing; "by itself" means that the same call, made again, goes on. What is run stands in `reliability/sides.py`.
+Prints a table for each test, in counts. Every attempt is a process of its own, forked from one that
+has imported everything and trained nothing; "by itself" means that the same call, made again, goes
+on. What is run stands in `reliability/sides.py`.
 """
 
 import argparse
@@ -23,13 +26,27 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
 from benchmarks.reliability.attempt import ERRORS, FUNCTIONS, Attempt
-from benchmarks.reliability.processes import end, import_what_runs_import, last_step, run, same, started, trace, wait_until
+from benchmarks.reliability.processes import (
+    end,
+    import_what_runs_import,
+    last_step,
+    run,
+    same,
+    started,
+    trace,
+    wait_until,
+)
 from benchmarks.reliability.sides import SAVE_EVERY, SIDES
 from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
@@ -37,17 +54,29 @@ from ernie_cmtl.corpus.build.request import new_corpus
 from ernie_cmtl.corpus.sample import sample_documents
 
 LONG, SHORT, BROKEN = 30, 20, 12
-"""Steps of a run that is killed (two and a half times the data of the peers), of one whose disk fails, and before it does."""
-TRACES = {"same rows in every step": "rows", "same masked tokens": "inputs", "losses bit-equal": "loss"}
+"""Steps of a run that is killed (two and a half times the data of the peers), of one whose disk
+fails, and before it does.
+"""
+TRACES = {
+    "same rows in every step": "rows",
+    "same masked tokens": "inputs",
+    "losses bit-equal": "loss",
+}
 Counts = Counter[str]
 
 
 # (a) Kills
 
 
-def killed(side: str, attempt: Attempt, save_seconds: float, inside: bool, chance: random.Random) -> bool:
+def killed(
+    side: str, attempt: Attempt, save_seconds: float, inside: bool, chance: random.Random
+) -> bool:
     """Kill a run at a random instant; tell whether it was inside a save."""
-    target = chance.randrange(SAVE_EVERY, attempt.steps, SAVE_EVERY) if inside else chance.randrange(1, attempt.steps)
+    target = (
+        chance.randrange(SAVE_EVERY, attempt.steps, SAVE_EVERY)
+        if inside
+        else chance.randrange(1, attempt.steps)
+    )
     process = started(side, attempt)
     wait_until(lambda: last_step(attempt.folder) >= target, process)
     mark = attempt.folder / "saving"
@@ -72,11 +101,14 @@ def kills(side: str, base: Attempt, given: argparse.Namespace) -> Counts:
         count["goes on by itself"] += goes_on
         for what, key in TRACES.items():
             count[what] += goes_on and trace(attempt.folder, key) == trace(whole.folder, key)
-        count["weights and moments bit-equal"] += goes_on and same(end(attempt.folder), end(whole.folder))
+        count["weights and moments bit-equal"] += goes_on and same(
+            end(attempt.folder), end(whole.folder)
+        )
     return count
 
 
-# (b) and (c): a run of 20 steps that was killed after its twelfth, with checkpoints of the fifth and the tenth
+# (b) and (c): a run of 20 steps that was killed after its twelfth, with checkpoints of the fifth
+# and the tenth
 
 
 def prepared(side: str, base: Attempt) -> tuple[Attempt, dict[str, torch.Tensor]]:
@@ -97,12 +129,18 @@ def copied(attempt: Attempt) -> Attempt:
 
 def saved(attempt: Attempt) -> list[Path]:
     """Return the checkpoints, oldest first."""
-    found = [path for path in (attempt.folder / "checkpoints").iterdir() if path.name[-1].isdigit() and path.name[0] != "."]
+    found = [
+        path
+        for path in (attempt.folder / "checkpoints").iterdir()
+        if path.name[-1].isdigit() and path.name[0] != "."
+    ]
     return sorted(found, key=lambda path: int("".join(filter(str.isdigit, path.name))))
 
 
 def faults(side: str, broken: Attempt, points: int) -> Iterator[tuple[str, int, int]]:
-    """Yield each call of a save with one of the errors in turn, and sizes of a file at which writing ends."""
+    """Yield each call of a save with one of the errors in turn, and sizes of a file at which
+    writing ends.
+    """
     for name in FUNCTIONS:
         counted = replace(copied(broken), fault=(name, 0, 0))
         assert run(side, counted)
@@ -114,7 +152,9 @@ def faults(side: str, broken: Attempt, points: int) -> Iterator[tuple[str, int, 
 
 
 def saves(side: str, base: Attempt, given: argparse.Namespace) -> Counts:
-    """Let the save of step 15 fail at every point, then make the same call again on a sound disk."""
+    """Let the save of step 15 fail at every point, then make the same call again on a sound
+    disk.
+    """
     broken, expected = prepared(side, base)
     count = Counts()
     for fault in faults(side, broken, given.points):
@@ -128,7 +168,9 @@ def saves(side: str, base: Attempt, given: argparse.Namespace) -> Counts:
             count["ends as without the fault"] += same(end(attempt.folder), expected)
         elif saved(attempt):
             shutil.rmtree(saved(attempt)[-1])
-            count["goes on once the newest checkpoint is removed by hand"] += bool(saved(attempt)) and run(side, attempt)
+            count["goes on once the newest checkpoint is removed by hand"] += bool(
+                saved(attempt)
+            ) and run(side, attempt)
     return count
 
 
@@ -163,7 +205,14 @@ def damage(side: str, base: Attempt, given: argparse.Namespace) -> Counts:
             else:
                 outcome = "goes on by itself and ends otherwise"
             count[outcome] += 1
-            print(side, file, "gone" if data is None else f"{len(data)} bytes", outcome, sep=": ", file=sys.stderr)
+            print(
+                side,
+                file,
+                "gone" if data is None else f"{len(data)} bytes",
+                outcome,
+                sep=": ",
+                file=sys.stderr,
+            )
     return count
 
 
@@ -179,7 +228,9 @@ CASES = {
 
 
 def workers(side: str, base: Attempt, given: argparse.Namespace) -> Counts:
-    """Compare rows and masked tokens of each step with those of one worker without loader processes."""
+    """Compare rows and masked tokens of each step with those of one worker without loader
+    processes.
+    """
     whole = replace(base, folder=base.folder / "one")
     assert run(side, whole)
     count = Counts(steps=LONG)
@@ -187,7 +238,9 @@ def workers(side: str, base: Attempt, given: argparse.Namespace) -> Counts:
         folder = base.folder / name.replace(" ", "-")
         for number, (ranks, loaders) in enumerate(parts):
             dies = 18 if number < len(parts) - 1 else 0
-            run(side, replace(whole, folder=folder, workers=ranks, loaders=loaders, dies_after=dies))
+            run(
+                side, replace(whole, folder=folder, workers=ranks, loaders=loaders, dies_after=dies)
+            )
         for key, what in (("rows", "same rows"), ("inputs", "same masks")):
             pairs = zip(trace(folder, key), trace(whole.folder, key), strict=False)
             count[f"{name}: steps with the {what}"] = sum(one == other for one, other in pairs)
@@ -212,18 +265,28 @@ def show(name: str, table: dict[str, Counts]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--points", type=int, default=30, help="sizes at which writing ends")
     parser.add_argument("--test", nargs="+", choices=TESTS, default=list(TESTS))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    packages = " ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate", "safetensors"))
-    print(time.strftime("%Y-%m-%d"), platform.machine(), "python", platform.python_version(), packages)
+    packages = " ".join(
+        f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate", "safetensors")
+    )
+    print(
+        time.strftime("%Y-%m-%d"), platform.machine(), "python", platform.python_version(), packages
+    )
     with TemporaryDirectory() as name:
         corpus = Path(name) / "corpus"
         text = Path(name) / "text.jsonl"
-        text.write_text("".join(json.dumps({"text": text}) + "\n" for _, text in islice(sample_documents("en"), 12)))
+        text.write_text(
+            "".join(
+                json.dumps({"text": text}) + "\n" for _, text in islice(sample_documents("en"), 12)
+            )
+        )
         settings = PrepareConfig.model_validate({"tokenizer": {"vocabulary_size": 2000}})
         build(new_corpus([str(text)], corpus, "en", settings), 1, lambda *_: None)
         import_what_runs_import(Attempt(corpus, Path(name) / "imports", SAVE_EVERY))

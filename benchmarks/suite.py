@@ -26,12 +26,15 @@ class Suite(BaseModel):
     baseline: str
     """Cell that the others are compared with."""
     heldout: dict[str, dict[str, Settings]] = Field(min_length=1)
-    """Name of a view -> task -> options of the held-out examples that all cells answer, whatever they were trained on. A view
-    reports the tasks that it names."""
+    """Name of a view -> task -> options of the held-out examples that all cells answer, whatever
+    they were trained on. A view reports the tasks that it names.
+    """
     common: Settings = {}
     """Settings of every cell, over those of the scale."""
     cells: dict[str, Settings] = Field(min_length=1)
-    """Name of a cell -> its settings. A preset has no budgets: the tasks of a cell share the steps equally."""
+    """Name of a cell -> its settings. A preset has no budgets: the tasks of a cell share the steps
+    equally.
+    """
 
 
 @dataclass(frozen=True)
@@ -61,30 +64,51 @@ def load_suite(path: Path) -> Suite:
     """
     suite = validate(Suite, _read(path), (), str(path))
     if suite.baseline not in suite.cells:
-        raise UserError(f"{path}: baseline {suite.baseline!r} is no cell; cells are {', '.join(suite.cells)}")
+        raise UserError(
+            f"{path}: baseline {suite.baseline!r} is no cell; cells are {', '.join(suite.cells)}"
+        )
     return suite
 
 
 def load_scale(name: str) -> Settings:
-    """Return the settings of a scale, with its `steps`, and under `finetune` settings of that verb."""
+    """Return the settings of a scale, with its `steps`, and under `finetune` settings of that
+    verb.
+    """
     scales = _read(SCALES)
     if name not in scales:
         raise UserError(f"unknown scale {name!r}; accepted: {', '.join(scales)}")
     return dict(scales[name])
 
 
-def make_cell(suite: Suite, name: str, seed: int, scale: Settings, steps: int, output: Path, corpus: Path) -> Cell:
+def make_cell(
+    suite: Suite, name: str, seed: int, scale: Settings, steps: int, output: Path, corpus: Path
+) -> Cell:
     """Put the configuration of one cell together."""
-    merged = OmegaConf.merge(*({key: scale[key] for key in scale if key not in _NOT_OF_A_RUN}, suite.common, suite.cells[name]))
+    merged = OmegaConf.merge(
+        *(
+            {key: scale[key] for key in scale if key not in _NOT_OF_A_RUN},
+            suite.common,
+            suite.cells[name],
+        )
+    )
     settings: Any = OmegaConf.to_container(merged)
-    settings |= {"run": str(output / "runs" / f"{name}-seed{seed}"), "corpus": str(corpus), "seed": seed}
+    settings |= {
+        "run": str(output / "runs" / f"{name}-seed{seed}"),
+        "corpus": str(corpus),
+        "seed": seed,
+    }
     tasks = list(settings["preset"]["tasks"])
     shares = [steps // len(tasks) + (number < steps % len(tasks)) for number in range(len(tasks))]
     settings["preset"] = deepcopy(settings["preset"]) | {
         "tasks": {task: {"budget": share} for task, share in zip(tasks, shares, strict=True)}
     }
     heldout = {
-        view: [word for task, options in asked.items() if task in tasks for word in _words(f"tasks.{task}", options)]
+        view: [
+            word
+            for task, options in asked.items()
+            if task in tasks
+            for word in _words(f"tasks.{task}", options)
+        ]
         for view, asked in suite.heldout.items()
         if set(asked) & set(tasks)
     }

@@ -1,9 +1,12 @@
-"""Train every task alone for a short run and compare it with the best cheap baseline, as a table of Markdown.
+"""Train every task alone for a short run and compare it with the best cheap baseline, as a table of
+Markdown.
 
-    python benchmarks/tasks_alone.py --corpus corpora/en --output runs/alone [--steps 1000] [--tasks capitalization ...]
+    python benchmarks/tasks_alone.py --corpus corpora/en --output runs/alone [--steps 1000] [--tasks
+    capitalization ...]
 
-One run a task in the output folder; one that is finished is not trained again. The baselines are those of `tasks check`; where
-the input shows a part of the label (`HeadSpec.shown_groups`) a row for each group gives chance within it.
+One run a task in the output folder; one that is finished is not trained again. The baselines are
+those of `tasks check`; where the input shows a part of the label (`HeadSpec.shown_groups`) a row
+for each group gives chance within it.
 """
 
 import argparse
@@ -29,12 +32,24 @@ class Lines(Observer):
 
     def logged(self, stage: str, line: dict[str, Any]) -> None:
         losses = {name: round(score["loss"], 4) for name, score in line["tasks"].items()}
-        print(line["step"], losses, f"{line['real_tokens_per_second']:,.0f} tokens/s", file=sys.stderr, flush=True)
+        print(
+            line["step"],
+            losses,
+            f"{line['real_tokens_per_second']:,.0f} tokens/s",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def config_of(task: str, folder: Path, given: argparse.Namespace) -> RunConfig:
     """Return the settings of a tiny encoder that learns one task."""
-    encoder = {"layers": 2, "hidden_size": 128, "attention_heads": 2, "dropout": 0.0, "maximum_positions": 128}
+    encoder = {
+        "layers": 2,
+        "hidden_size": 128,
+        "attention_heads": 2,
+        "dropout": 0.0,
+        "maximum_positions": 128,
+    }
     return RunConfig.model_validate(
         {
             "run": folder,
@@ -43,8 +58,17 @@ def config_of(task: str, folder: Path, given: argparse.Namespace) -> RunConfig:
             "stages": [{"name": "alone", "budgets": {task: given.steps}}],
             "data": {"row_length": 128, "rows": 32, "rows_per_group": 32},
             "encoder": encoder | ({"init_from": str(given.init_from)} if given.init_from else {}),
-            "optimizer": {"learning_rate": given.learning_rate, "warmup_steps": 50, "schedule": "linear"},
-            "training": {"log_every": 50, "checkpoint_every": 250, "heldout_samples": 4096, "trackers": []},
+            "optimizer": {
+                "learning_rate": given.learning_rate,
+                "warmup_steps": 50,
+                "schedule": "linear",
+            },
+            "training": {
+                "log_every": 50,
+                "checkpoint_every": 250,
+                "heldout_samples": 4096,
+                "trackers": [],
+            },
         }
     )
 
@@ -59,11 +83,18 @@ def baseline_of(corpus: Corpus, task: str) -> dict[str, tuple[str, float, float]
 
 
 def explained(folder: Path, task: str, head: str, loss: float) -> float:
-    """Return R2 of a regression head, whose loss is the mean squared error, on the held-out samples."""
+    """Return R2 of a regression head, whose loss is the mean squared error, on the held-out
+    samples.
+    """
     run, _, _ = open_run(folder)
     (stream,) = run.streams("heldout")
-    made = [stream.example(number) for number in range(min(len(stream), run.config.training.heldout_samples))]
-    labels = np.concatenate([example.targets[head].labels for example in made if example is not None])
+    made = [
+        stream.example(number)
+        for number in range(min(len(stream), run.config.training.heldout_samples))
+    ]
+    labels = np.concatenate(
+        [example.targets[head].labels for example in made if example is not None]
+    )
     return 1 - loss / float(labels.var())
 
 
@@ -78,28 +109,49 @@ def rows_of(task: str, folder: Path, corpus: Corpus) -> list[str]:
         loss, accuracy = score["loss"], score["accuracy"]
         result = explained(folder, task, head, loss) if accuracy is None else accuracy
         margin = f"{100 * (result - best):+.1f}"
-        cells = [task, f"{ledger.tokens[0] / 1e6:.1f}M", f"{score['labels']:,}", f"{loss:.3f}", f"{result:.1%}"]
+        cells = [
+            task,
+            f"{ledger.tokens[0] / 1e6:.1f}M",
+            f"{score['labels']:,}",
+            f"{loss:.3f}",
+            f"{result:.1%}",
+        ]
         rows.append(f"| {' | '.join(cells)} | {chance:.1%} | {best:.1%} {baseline} | {margin} |")
         for group, inner in score.get("given", {}).items():
             if inner["classes"] > 1:
                 chance, within = 1 / inner["classes"], inner["accuracy"] or 0.0
-                cells = [f"- given {group}", "", f"{inner['labels']:,}", f"{inner['loss']:.3f}", f"{within:.1%}"]
-                rows.append(f"| {' | '.join(cells)} | {chance:.1%} | | {100 * (within - chance):+.1f} |")
+                cells = [
+                    f"- given {group}",
+                    "",
+                    f"{inner['labels']:,}",
+                    f"{inner['loss']:.3f}",
+                    f"{within:.1%}",
+                ]
+                rows.append(
+                    f"| {' | '.join(cells)} | {chance:.1%} | | {100 * (within - chance):+.1f} |"
+                )
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--tasks", nargs="+", default=task_names())
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--init-from", type=Path, help="an export to start from, in place of random weights")
+    parser.add_argument(
+        "--init-from", type=Path, help="an export to start from, in place of random weights"
+    )
     given = parser.parse_args()
     corpus = Corpus(given.corpus)
-    print("| task | slot tokens | labels | loss | result | chance | best cheap baseline | points above it |")
+    print(
+        "| task | slot tokens | labels | loss | result | chance | best cheap baseline | points "
+        "above it |"
+    )
     print("|---|---:|---:|---:|---:|---:|---|---:|")
     for task in given.tasks:
         if corpus.language in find_task(task).languages:

@@ -1,15 +1,18 @@
-"""Real tokens a second beside `transformers.Trainer`: the same text, vocabulary, encoder size, length and tokens a step.
+"""Real tokens a second beside `transformers.Trainer`: the same text, vocabulary, encoder size,
+length and tokens a step.
 
-    python benchmarks/vs_hf_trainer.py --corpus corpora/bench_en [--length 128 512] [--threads 2] [--steps 20] [--rounds 3]
-        [--sides masking "Trainer, fp32"] [--setup cpu]
+    python benchmarks/vs_hf_trainer.py --corpus corpora/bench_en [--length 128 512] [--threads 2]
+        [--steps 20] [--rounds 3] [--sides masking "Trainer, fp32"] [--setup cpu]
 
---setup gpu_base, gpu_small and gpu_large take one GPU (not run yet: what is aimed at on an H200 is 505,000 tokens a second and an
-MFU of 30 % with gpu_base and the seven tasks, 2.5 times the Trainer in bf16).
+--setup gpu_base, gpu_small and gpu_large take one GPU (not run yet: what is aimed at on an H200 is
+505,000 tokens a second and an MFU of 30 % with gpu_base and the seven tasks, 2.5 times the Trainer
+in bf16).
 
-The peer trains `BertForMaskedLM` as the stock masked-language-model script does: texts joined and cut into full rows, 15 % of
-the tokens masked by `DataCollatorForLanguageModeling`, AdamW, clipping at 1, hidden dropout 0.1; its attention dropout is off, as
-ours is. On our side `--length` is that of the longest sample, in rows of 512, and the precision is what a run takes by itself.
-Each turn is a process of its own; sides take turns, and the table holds the median of the rounds and the ratios.
+The peer trains `BertForMaskedLM` as the stock masked-language-model script does: texts joined and
+cut into full rows, 15 % of the tokens masked by `DataCollatorForLanguageModeling`, AdamW, clipping
+at 1, hidden dropout 0.1; its attention dropout is off, as ours is. On our side `--length` is that
+of the longest sample, in rows of 512, and the precision is what a run takes by itself. Each turn is
+a process of its own; sides take turns, and the table holds the median of the rounds and the ratios.
 """
 
 import argparse
@@ -47,8 +50,15 @@ class Setup:
     @property
     def overrides(self) -> list[str]:
         """Settings of our side."""
-        found = [f"encoder.{name}={getattr(self, name)}" for name in ("layers", "hidden_size", "attention_heads")]
-        found += [f"data.row_length={ROW_LENGTH}", f"data.rows={self.rows}", f"data.rows_per_group={self.rows_per_group}"]
+        found = [
+            f"encoder.{name}={getattr(self, name)}"
+            for name in ("layers", "hidden_size", "attention_heads")
+        ]
+        found += [
+            f"data.row_length={ROW_LENGTH}",
+            f"data.rows={self.rows}",
+            f"data.rows_per_group={self.rows_per_group}",
+        ]
         return found + (["training.compile=true", "data.loader_workers=2"] if self.gpu else [])
 
 
@@ -70,7 +80,10 @@ MASKED = (
 SIDES = {
     "masking": ["configs/bench/cpu_mlm.yaml"],
     "seven tasks": ["configs/bench/cpu_seven.yaml"],
-    "seven tasks, masked": ["configs/bench/cpu_seven.yaml", *(f"tasks.{task}.masked_tokens=true" for task in MASKED)],
+    "seven tasks, masked": [
+        "configs/bench/cpu_seven.yaml",
+        *(f"tasks.{task}.masked_tokens=true" for task in MASKED),
+    ],
     "masking, fp32": ["configs/bench/cpu_mlm.yaml", "training.precision=fp32"],
     "Trainer, fp32": ["fp32"],
     "Trainer, bf16": ["bf16"],
@@ -94,7 +107,9 @@ def train_peer(corpus: Path, length: int, precision: str, steps: int, setup: Set
     from ernie_cmtl.corpus.store.corpus import Corpus
 
     opened = Corpus(corpus)
-    tokens = np.concatenate([arrays["token_ids"] for arrays in opened.split("train").arrays]).astype(np.int64)
+    tokens = np.concatenate(
+        [arrays["token_ids"] for arrays in opened.split("train").arrays]
+    ).astype(np.int64)
     cls, sep = opened.vocabulary.cls_id, opened.vocabulary.sep_id
 
     class Rows(Dataset[dict[str, list[int]]]):
@@ -147,7 +162,9 @@ def train_peer(corpus: Path, length: int, precision: str, steps: int, setup: Set
             seed=1,
         )
         collator = DataCollatorForLanguageModeling(opened.tokenizer, mlm_probability=0.15)
-        Trainer(model, settings, data_collator=collator, train_dataset=Rows(), callbacks=[clock]).train()
+        Trainer(
+            model, settings, data_collator=collator, train_dataset=Rows(), callbacks=[clock]
+        ).train()
     return steps * setup.rows * ROW_LENGTH / (clock.ended - clock.started)
 
 
@@ -158,18 +175,44 @@ def turn(side: str, given: argparse.Namespace, length: int) -> dict[str, float]:
     if what.endswith(".yaml"):
         shape = [*setup.overrides, f"data.maximum_length={length}"]
         count = ["--steps", str(given.steps), "--warmup", str(setup.warmup), "--json"]
-        words = ["launch.py", "bench", what, "--corpus", str(given.corpus), *count, *shape, *overrides]
+        words = [
+            "launch.py",
+            "bench",
+            what,
+            "--corpus",
+            str(given.corpus),
+            *count,
+            *shape,
+            *overrides,
+        ]
     else:
-        words = [__file__, "--corpus", str(given.corpus), "--steps", str(given.steps), "--setup", given.setup]
+        words = [
+            __file__,
+            "--corpus",
+            str(given.corpus),
+            "--steps",
+            str(given.steps),
+            "--setup",
+            given.setup,
+        ]
         words += ["--peer", what, "--length", str(length)]
     environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--length", nargs="+", type=int, default=[128, 512])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -181,7 +224,9 @@ def main() -> None:
     given = parser.parse_args()
     given.corpus = given.corpus.resolve()
     if given.peer:
-        rate = train_peer(given.corpus, given.length[0], given.peer, given.steps, SETUPS[given.setup])
+        rate = train_peer(
+            given.corpus, given.length[0], given.peer, given.steps, SETUPS[given.setup]
+        )
         print(json.dumps({"real_tokens_per_second": rate}))
         return
     import torch
@@ -191,7 +236,11 @@ def main() -> None:
     if setup.gpu and not torch.cuda.is_available():
         parser.error(f"--setup {given.setup} needs a GPU; accepted here: cpu")
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    device = torch.cuda.get_device_name() if setup.gpu else f"{platform.machine()}, {given.threads} thread(s)"
+    device = (
+        torch.cuda.get_device_name()
+        if setup.gpu
+        else f"{platform.machine()}, {given.threads} thread(s)"
+    )
     print(f"{date.today()}, {device}, {versions}")
     size = f"{setup.layers}x{setup.hidden_size}, {setup.rows * ROW_LENGTH:,} tokens a step"
     print(f"{size}, {given.steps} steps, {given.rounds} rounds\n")
@@ -202,12 +251,19 @@ def main() -> None:
         for _ in range(given.rounds):
             for side, found in results.items():
                 found.append(turn(side, given, length))
-        rates = {side: [one["real_tokens_per_second"] for one in found] for side, found in results.items()}
+        rates = {
+            side: [one["real_tokens_per_second"] for one in found]
+            for side, found in results.items()
+        }
         medians = {side: statistics.median(found) for side, found in rates.items()}
         for side, found in rates.items():
             peers = [medians.get(peer) for peer in ("Trainer, fp32", "Trainer, bf16")]
             cells = [", ".join(f"{rate:,.0f}" for rate in found)]
-            cells += [f"{statistics.median(one['mfu'] for one in results[side]):.0%}" if "mfu" in results[side][0] else ""]
+            cells += [
+                f"{statistics.median(one['mfu'] for one in results[side]):.0%}"
+                if "mfu" in results[side][0]
+                else ""
+            ]
             cells += [f"{medians[side] / peer:.2f}" if peer else "" for peer in peers]
             print(f"| {length} | {side} | {medians[side]:,.0f} | {' | '.join(cells)} |", flush=True)
 

@@ -1,6 +1,7 @@
 """Files written so that a name stands for a complete file or for none, and their hashes.
 
-Nothing here follows a symbolic link to write or to remove: a folder may come from somebody else, or be shared with others.
+Nothing here follows a symbolic link to write or to remove: a folder may come from somebody else, or
+be shared with others.
 """
 
 import hashlib
@@ -22,7 +23,9 @@ PARTIAL = ".partial"
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name, in place of an older file or link, once the block has ended without an error."""
+    """Open a file that gets its name, in place of an older file or link, once the block has ended
+    without an error.
+    """
     partial = _partial(path)
     # A broken write has left it, or somebody has put a link there: what the link leads to stays.
     partial.unlink(missing_ok=True)
@@ -84,7 +87,10 @@ def file_hash(path: Path) -> str:
 def write_problem(path: Path, error: OSError) -> str:
     """Say of a file that it could not be written, why, and how much room its disk has."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    return f"{path} cannot be written: {error.strerror or error}; {shutil.disk_usage(folder).free / 1e6:,.1f} MB are free there"
+    return (
+        f"{path} cannot be written: {error.strerror or error}; "
+        f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free there"
+    )
 
 
 def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
@@ -118,8 +124,8 @@ def refuse_link(path: Path) -> None:
     """
     if path.is_symlink():
         raise UserError(
-            f"{path} is a symbolic link to {path.readlink()}; nothing is written or removed through links: "
-            "name its target, or remove the link"
+            f"{path} is a symbolic link to {path.readlink()}; nothing is written or removed "
+            "through links: name its target, or remove the link"
         )
 
 

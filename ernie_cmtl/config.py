@@ -1,4 +1,6 @@
-"""The configuration of a run: each part's own settings, composed; strict, from YAML and dotted overrides."""
+"""The configuration of a run: each part's own settings, composed; strict, from YAML and dotted
+overrides.
+"""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -23,7 +25,9 @@ from ernie_cmtl.training.trackers import known_trackers
 
 
 class TaskConfig(BaseModel):
-    """How a run uses a task: `type` names the task, by default the instance's own name; the other keys are its options."""
+    """How a run uses a task: `type` names the task, by default the instance's own name; the other
+    keys are its options.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -45,13 +49,19 @@ class TrainingConfig(BaseModel):
     precision: Precision = "auto"
     """auto: bf16 autocast where the hardware is fast at it, fp32 elsewhere."""
     gradient_checkpointing: bool = False
-    """Compute the activations of each layer again in the backward pass: less memory, more time, the same result."""
+    """Compute the activations of each layer again in the backward pass: less memory, more time, the
+    same result.
+    """
     compile: bool = False
-    """Compile the layers of the encoder, apart from attention: meant for GPUs, at the cost of a slow first step."""
+    """Compile the layers of the encoder, apart from attention: meant for GPUs, at the cost of a
+    slow first step.
+    """
     reduce_precision: ReducePrecision = "fp32"
     """Of the gradients that workers add up; bf16 halves what goes over the wires."""
     sharding: Sharding = "none"
-    """none: each worker has all weights, gradients and moments; full: its part of them, and gathers layers as it needs them."""
+    """none: each worker has all weights, gradients and moments; full: its part of them, and gathers
+    layers as it needs them.
+    """
     log_every: int = Field(10, ge=1)
     heldout_every: int = Field(0, ge=0)
     """Steps between held-out evaluations inside a stage; 0: only at each stage's end."""
@@ -59,7 +69,9 @@ class TrainingConfig(BaseModel):
     """Held-out samples of each task."""
     checkpoint_every: int = Field(1000, ge=1)
     asynchronous_checkpoints: bool = False
-    """Go on with the training while a checkpoint is written, from a copy in the memory of the main worker's machine."""
+    """Go on with the training while a checkpoint is written, from a copy in the memory of the main
+    worker's machine.
+    """
     keep_checkpoints: int = Field(2, ge=1)
     """Newest checkpoints that stay; with 1 there is none to fall back to if it is damaged."""
     keep_every: int | None = Field(None, ge=1)
@@ -67,30 +79,38 @@ class TrainingConfig(BaseModel):
     skipped_steps_limit: int = Field(10, ge=1)
     """Skipped steps in a row after which a run ends."""
     spike_window: int | None = Field(None, ge=2)
-    """Skip a step whose gradient norm is `spike_sigma` above the mean of so many steps of its stage before; none: skip none."""
+    """Skip a step whose gradient norm is `spike_sigma` above the mean of so many steps of its stage
+    before; none: skip none.
+    """
     spike_sigma: float = Field(6.0, gt=0)
     """Standard deviations of the norms in the window."""
     worker_timeout_seconds: float = Field(600, gt=0)
-    """How long a worker waits for another before it ends the run; longer than the longest save takes."""
+    """How long a worker waits for another before it ends the run; longer than the longest save
+    takes.
+    """
     max_hours: float | None = Field(None, gt=0)
     """Save and stop after so many hours; the same command goes on. None: train to the end."""
     trackers: list[str] = ["tensorboard"]
-    """Where metrics go besides `metrics.jsonl`; any that accelerate knows and that are installed."""
+    """Where metrics go besides `metrics.jsonl`; any that accelerate knows and that are
+    installed.
+    """
 
     @field_validator("trackers")
     @classmethod
     def _known(cls, trackers: list[str]) -> list[str]:
         for name in trackers:
             if name not in known_trackers():
-                raise ValueError(f"unknown tracker {name!r}; accepted: {', '.join(known_trackers())}")
+                raise ValueError(
+                    f"unknown tracker {name!r}; accepted: {', '.join(known_trackers())}"
+                )
         return trackers
 
 
 class RunConfig(BaseModel):
     """Everything that a run is made of.
 
-    Two keys of a file are no settings but ways to write `stages`: `preset` (see `scheduling.presets`), and `unit: tokens`, with
-    which budgets count tokens.
+    Two keys of a file are no settings but ways to write `stages`: `preset` (see
+    `scheduling.presets`), and `unit: tokens`, with which budgets count tokens.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,14 +122,22 @@ class RunConfig(BaseModel):
     """Folder that `prepare` wrote."""
     seed: int = Field(1, ge=0)
     mixture: dict[str, float] | None = None
-    """Source of the corpus -> part of the tokens that training draws from it, summing to 1; none: the corpus's own mixture."""
+    """Source of the corpus -> part of the tokens that training draws from it, summing to 1; none:
+    the corpus's own mixture.
+    """
     tasks: dict[str, TaskConfig] = {}
-    """Instance name -> type and options; a task of the stage table that is not listed has its defaults."""
+    """Instance name -> type and options; a task of the stage table that is not listed has its
+    defaults.
+    """
     stages: list[Stage] = Field(min_length=1)
     mode: Mode = "mixed"
-    """mixed: every step carries all tasks of its stage; one_task: a step serves one task, as in the paper."""
+    """mixed: every step carries all tasks of its stage; one_task: a step serves one task, as in the
+    paper.
+    """
     feedback: FeedbackConfig | None = None
-    """Moves budgets within a stage by what is measured on held-out examples; none: the stage table stays as it is."""
+    """Moves budgets within a stage by what is measured on held-out examples; none: the stage table
+    stays as it is.
+    """
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -125,7 +153,9 @@ class RunConfig(BaseModel):
     def _names(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
         for name in tasks:
             if not name.isidentifier():
-                raise ValueError(f"instance name {name!r} is not made of letters, digits and underscores")
+                raise ValueError(
+                    f"instance name {name!r} is not made of letters, digits and underscores"
+                )
         return tasks
 
     @model_validator(mode="after")
@@ -134,11 +164,15 @@ class RunConfig(BaseModel):
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"stage names must differ; repeated: {', '.join(repeated)}")
         if self.training.sharding == "full" and self.optimizer.kind == "muon":
-            raise ValueError("training.sharding 'full' cuts up the matrices that optimizer.kind 'muon' needs; accepted: adamw")
+            raise ValueError(
+                "training.sharding 'full' cuts up the matrices that optimizer.kind 'muon' needs; "
+                "accepted: adamw"
+            )
         scheduled = {task for stage in self.stages for task in stage.budgets}
         if idle := sorted(set(self.tasks) - scheduled):
             raise ValueError(
-                f"tasks without a budget in any stage: {', '.join(idle)}; scheduled are {', '.join(sorted(scheduled))}"
+                f"tasks without a budget in any stage: {', '.join(idle)}; scheduled are "
+                f"{', '.join(sorted(scheduled))}"
             )
         for stage in self.stages:
             try:
@@ -147,7 +181,8 @@ class RunConfig(BaseModel):
                 raise ValueError(explain(error, DataConfig, f"stage {stage.name!r}")) from error
         if not self.encoder.init_from and self.longest > self.encoder.maximum_positions:
             raise ValueError(
-                f"samples of {self.longest} tokens are longer than maximum_positions {self.encoder.maximum_positions}"
+                f"samples of {self.longest} tokens are longer than maximum_positions "
+                f"{self.encoder.maximum_positions}"
             )
         return self
 
@@ -174,7 +209,8 @@ class RunConfig(BaseModel):
 
 
 def write_stages(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace the keys `preset` and `unit` of a run's settings by the stage table and the task options that they mean.
+    """Replace the keys `preset` and `unit` of a run's settings by the stage table and the task
+    options that they mean.
 
     Raises:
         UserError: The unit is unknown, the preset is not valid, or stages are given beside it.
@@ -192,7 +228,9 @@ def write_stages(values: dict[str, Any]) -> dict[str, Any]:
     kept["stages"] = [stage.model_dump(exclude_none=True) for stage in preset.stages(per_step)]
     if preset.masks_tokens:
         given = kept.get("tasks") or {}
-        kept["tasks"] = given | {name: {"masked_tokens": True} | (given.get(name) or {}) for name in preset.tasks}
+        kept["tasks"] = given | {
+            name: {"masked_tokens": True} | (given.get(name) or {}) for name in preset.tasks
+        }
     return kept
 
 
@@ -208,9 +246,18 @@ def _stages_of_tokens(values: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     tasks = StageTable(stages).tasks
     sizes = [_tokens_per_step(values, stage.shape) for stage in stages]
-    table = [[Fraction(stage.budgets.get(task, 0), size) for task in tasks] for stage, size in zip(stages, sizes, strict=True)]
-    rows = [{task: budget for task, budget in zip(tasks, row, strict=True) if budget} for row in round_table(table)]
-    return [stage.model_dump(exclude_none=True) | {"budgets": row} for stage, row in zip(stages, rows, strict=True)]
+    table = [
+        [Fraction(stage.budgets.get(task, 0), size) for task in tasks]
+        for stage, size in zip(stages, sizes, strict=True)
+    ]
+    rows = [
+        {task: budget for task, budget in zip(tasks, row, strict=True) if budget}
+        for row in round_table(table)
+    ]
+    return [
+        stage.model_dump(exclude_none=True) | {"budgets": row}
+        for stage, row in zip(stages, rows, strict=True)
+    ]
 
 
 def load_run_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

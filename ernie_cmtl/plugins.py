@@ -1,4 +1,6 @@
-"""Name -> class, for what people may add: a file of one of our packages, an installed package, a module from the command line."""
+"""Name -> class, for what people may add: a file of one of our packages, an installed package, a
+module from the command line.
+"""
 
 import importlib
 import inspect
@@ -31,35 +33,52 @@ class Plugins(Generic[Plugin]):
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
-        return sorted({*self._files(), *self._modules, *(entry.name for entry in entry_points(group=self.group))})
+        return sorted(
+            {
+                *self._files(),
+                *self._modules,
+                *(entry.name for entry in entry_points(group=self.group)),
+            }
+        )
 
     def find(self, name: str) -> type[Plugin]:
         """Return the class of a name.
 
         Raises:
-            UserError: The name is unknown (the message lists those that exist), has two sources, or its source is broken.
+            UserError: The name is unknown (the message lists those that exist), has two sources, or
+                its source is broken.
         """
         sources = self._sources(name)
         if not sources:
             where = f"one of your own is named by {self.option} MODULE, at every call that needs it"
-            raise UserError(f"no {self.kind} named {name!r}; registered are {', '.join(self.names())}; {where}")
+            raise UserError(
+                f"no {self.kind} named {name!r}; registered are {', '.join(self.names())}; {where}"
+            )
         if len(sources) > 1:
-            raise UserError(f"two sources claim the {self.kind} {name!r}: {' and '.join(map(_describe, sources))}")
+            raise UserError(
+                f"two sources claim the {self.kind} {name!r}: "
+                f"{' and '.join(map(_describe, sources))}"
+            )
         if isinstance(sources[0], EntryPoint) and sources[0].attr:
             return self._named_class(sources[0])
         return self._only_class(self._import(sources[0]))
 
     def add_module(self, module: str) -> str:
-        """Import a module by its full name, add its class under the last part of that name, and return that.
+        """Import a module by its full name, add its class under the last part of that name, and
+        return that.
 
         Raises:
-            UserError: It cannot be imported, does not hold exactly one such class, or something else has the name.
+            UserError: It cannot be imported, does not hold exactly one such class, or something
+                else has the name.
         """
         name = module.rpartition(".")[2]
         if name in self._modules and self._modules[name].__name__ == module:
             return name
         if taken := self._sources(name):
-            raise UserError(f"two sources claim the {self.kind} {name!r}: {_describe(taken[0])} and module {module}")
+            raise UserError(
+                f"two sources claim the {self.kind} {name!r}: {_describe(taken[0])} and module "
+                f"{module}"
+            )
         loaded = self._import(module)
         self._only_class(loaded)
         self._modules[name] = loaded
@@ -82,7 +101,9 @@ class Plugins(Generic[Plugin]):
             return importlib.import_module(module)
         # Other people's code may fail in any way; none of them is our fault.
         except (Exception, SystemExit) as error:
-            raise UserError(f"{self.kind}: {_describe(source)} does not import: {type(error).__name__}: {error}") from error
+            raise UserError(
+                f"{self.kind}: {_describe(source)} does not import: {type(error).__name__}: {error}"
+            ) from error
 
     def _only_class(self, module: ModuleType) -> type[Plugin]:
         found = [
@@ -91,13 +112,18 @@ class Plugins(Generic[Plugin]):
             if issubclass(member, self.base) and member.__module__ == module.__name__
         ]
         if len(found) != 1:
-            raise UserError(f"{module.__file__} must hold exactly one {self.base.__name__}, found {len(found)}")
+            raise UserError(
+                f"{module.__file__} must hold exactly one {self.base.__name__}, found {len(found)}"
+            )
         return found[0]
 
     def _named_class(self, entry: EntryPoint) -> type[Plugin]:
         named = getattr(self._import(entry), entry.attr, None)
         if not (isinstance(named, type) and issubclass(named, self.base)):
-            raise UserError(f"{self.kind} {entry.name!r}: {_describe(entry)} is no class derived from {self.base.__name__}")
+            raise UserError(
+                f"{self.kind} {entry.name!r}: {_describe(entry)} is no class derived from "
+                f"{self.base.__name__}"
+            )
         return named
 
 

@@ -1,6 +1,8 @@
-"""Randomness as an argument: keys derived from names and numbers, a permutation and a generator that need no state.
+"""Randomness as an argument: keys derived from names and numbers, a permutation and a generator
+that need no state.
 
-Everything random in a run is a function of a key and a counter, so any sample of any step can be drawn again on any worker.
+Everything random in a run is a function of a key and a counter, so any sample of any step can be
+drawn again on any worker.
 """
 
 import hashlib
@@ -13,7 +15,9 @@ _ROUNDS = 8
 
 
 def derive_key(*parts: str | int) -> int:
-    """Return a 64-bit key for a sequence of names and numbers; different sequences give unrelated keys."""
+    """Return a 64-bit key for a sequence of names and numbers; different sequences give unrelated
+    keys.
+    """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
@@ -30,7 +34,9 @@ def mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 class KeyedPermutation:
-    """A pseudo-random order of 0..size-1 that is computed per position, never stored (a Feistel network with cycle walking)."""
+    """A pseudo-random order of 0..size-1 that is computed per position, never stored (a Feistel
+    network with cycle walking).
+    """
 
     def __init__(self, size: int, key: int) -> None:
         if size < 1:
@@ -58,7 +64,9 @@ class KeyedPermutation:
 
 
 class KeyedGenerator:
-    """One NumPy generator that is put to the state of (key, counter) before each use; cheaper than a new generator a sample."""
+    """One NumPy generator that is put to the state of (key, counter) before each use; cheaper than
+    a new generator a sample.
+    """
 
     def __init__(self, key: int) -> None:
         self._bits = np.random.Philox(key=key)
@@ -67,7 +75,9 @@ class KeyedGenerator:
         self._generator = np.random.Generator(self._bits)
 
     def at(self, counter: int) -> np.random.Generator:
-        """Return the generator at the start of the stream of this counter; it is good until the next call."""
+        """Return the generator at the start of the stream of this counter; it is good until the
+        next call.
+        """
         # The low word of Philox's counter runs within a sample, the second one names the sample.
         self._counter[1] = counter
         self._bits.state = self._state

@@ -1,4 +1,6 @@
-"""What flows down the line: Document -> AnnotatedText -> Example -> Batch. Small frozen records; nothing here computes much."""
+"""What flows down the line: Document -> AnnotatedText -> Example -> Batch. Small frozen records;
+nothing here computes much.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +14,14 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 Language = Literal["en", "zh"]
-HeadKind = Literal["vocabulary", "token_class", "token_regression", "sequence_class", "sequence_regression", "choice"]
+HeadKind = Literal[
+    "vocabulary",
+    "token_class",
+    "token_regression",
+    "sequence_class",
+    "sequence_regression",
+    "choice",
+]
 
 MASKED_TOKEN = "masked_token"
 """Name of the one vocabulary head, tied to the word embeddings and shared by every task."""
@@ -23,7 +32,9 @@ class Document:
     """A piece of raw text that belongs together."""
 
     identifier: str
-    """Where it came from: `file#line` or `file`, with a part number where a long document was cut."""
+    """Where it came from: `file#line` or `file`, with a part number where a long document was
+    cut.
+    """
     text: str
     size: int
     """Bytes of the text in UTF-8."""
@@ -52,7 +63,9 @@ class Vocabulary:
     pad_id: int
     mask_id: int
     special: npt.NDArray[np.bool_]
-    """Is the token one of [CLS], [SEP], [PAD], [MASK], [UNK] or another special one; bool [size]."""
+    """Is the token one of [CLS], [SEP], [PAD], [MASK], [UNK] or another special one; bool
+    [size].
+    """
     ordinary_ids: IntArray
     """The tokens that may stand for a random token; int64 [size - specials]."""
 
@@ -80,7 +93,9 @@ class CorpusProfile:
     layers: tuple[str, ...]
     """Annotation layers that it has."""
     spans: tuple[str, ...]
-    """Those of the layers that mark knowledge spans; where spans overlap, the first layer named wins."""
+    """Those of the layers that mark knowledge spans; where spans overlap, the first layer named
+    wins.
+    """
     layer_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Layer -> the options that it was made with."""
     tables: Mapping[str, TableProfile] = field(default_factory=dict)
@@ -96,8 +111,10 @@ class AnnotatedText:
     sentence_offsets: IntArray
     """Sentence s is tokens offsets[s]:offsets[s+1]; int64 [S + 1], from 0 to T."""
     layers: Mapping[str, Array]
-    """Layer name -> integers of a fixed width [T]: `word_starts` (1 = first token of a word), `letter_case` (0 none, 1 lower,
-    2 capital; at word starts), those that mark knowledge spans (1 = a span starts, 2 = it goes on, 0 = no span), and others."""
+    """Layer name -> integers of a fixed width [T]: `word_starts` (1 = first token of a word),
+    `letter_case` (0 none, 1 lower, 2 capital; at word starts), those that mark knowledge spans (1 =
+    a span starts, 2 = it goes on, 0 = no span), and others.
+    """
     start: int = 0
     """Place of the first token in the text of its split."""
 
@@ -124,7 +141,9 @@ class Targets:
     """Labels of one head in one example."""
 
     positions: IntArray
-    """Token positions that are read: int64 [N]; for a choice, the [CLS] places of the candidates: int64 [N, C]."""
+    """Token positions that are read: int64 [N]; for a choice, the [CLS] places of the candidates:
+    int64 [N, C].
+    """
     labels: Array
     """int64 [N] classes or token ids; float32 [N] regression; float32 [N, classes] multi-label."""
 
@@ -142,7 +161,9 @@ class Example:
     sequence_lengths: tuple[int, ...] = ()
     """Lengths of the sequences, summing to T; empty means a single one."""
     unit_starts: npt.NDArray[np.uint8] | None = None
-    """uint8 [T], nonzero where a unit that is masked as one starts; None: the words of the text were not asked for."""
+    """uint8 [T], nonzero where a unit that is masked as one starts; None: the words of the text
+    were not asked for.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,18 +200,24 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """How far a run has come in its data: all that is needed to compute any later step, and the same on every worker."""
+    """How far a run has come in its data: all that is needed to compute any later step, and the
+    same on every worker.
+    """
 
     step: int
     """Steps completed."""
     samples: tuple[int, ...]
-    """Samples taken from each stream so far; a stream is a task instance and a length that its samples are cut to."""
+    """Samples taken from each stream so far; a stream is a task instance and a length that its
+    samples are cut to.
+    """
     tokens: tuple[int, ...]
     """Slot tokens taken by each task so far (upper bounds of the sample lengths)."""
     planned: tuple[float, ...]
     """Slot tokens that the stage table granted each task so far."""
     iterations: tuple[float, ...]
-    """Steps that each task received so far: the sum of its parts of the slot tokens of every step; in one-task mode whole."""
+    """Steps that each task received so far: the sum of its parts of the slot tokens of every step;
+    in one-task mode whole.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +227,9 @@ class StepData:
     step: int
     """Number of the step, from 0."""
     shares: tuple[float, ...]
-    """Part of the step's tokens that each task instance really has, summing to 1: in the mean over steps the planned share."""
+    """Part of the step's tokens that each task instance really has, summing to 1: in the mean over
+    steps the planned share.
+    """
     groups: tuple[Batch, ...]
     """The groups of this worker."""
     ledger: Ledger

@@ -8,8 +8,10 @@ HIDDEN = "[hidden]"
 _LEAST = 8
 """Characters of the shortest value that counts as a secret."""
 _SHAPES = re.compile(
-    r"(?:(?<=://)|(?<=:/))[^\s/?#@]+(?=@)"  # user and password of an address, or of one that was taken for a path
-    r"|\b(?:hf_|gh[a-z]_)[A-Za-z0-9]{30,}|\bgithub_pat_\w{40,}|\b(?:glpat-|xox[a-z]-)[\w-]{16,}"  # tokens of known services
+    # user and password of an address, or of one that was taken for a path
+    r"(?:(?<=://)|(?<=:/))[^\s/?#@]+(?=@)"
+    # tokens of known services
+    r"|\b(?:hf_|gh[a-z]_)[A-Za-z0-9]{30,}|\bgithub_pat_\w{40,}|\b(?:glpat-|xox[a-z]-)[\w-]{16,}"
     r"|\bsk-[\w-]{32,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}"
     r"|\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+"  # JSON web tokens
     r"|(?<=-----BEGIN )[A-Z ]*PRIVATE KEY-----[^-]*"
@@ -18,11 +20,15 @@ _NAMED = re.compile(
     r"(?i)\b((?:[a-z]+[_-])*(?:api[_-]?key|secret|password|passwd|credentials?|(?:access|auth)[_-](?:token|key)|token)[\"']?\s*[=:]"
     rf"\s*[\"']?|bearer\s+)[^\s\"'&,;)]{{{_LEAST},}}"
 )
-_VARIABLE = re.compile(r"(?i)(?:token|secret|passw(?:or)?d|api_?key|access_?key|private_?key|credentials?)$")
+_VARIABLE = re.compile(
+    r"(?i)(?:token|secret|passw(?:or)?d|api_?key|access_?key|private_?key|credentials?)$"
+)
 
 
 def redacted(text: str) -> str:
-    """Return a text with every secret hidden: those that look like one, and the values of variables that are named like one."""
+    """Return a text with every secret hidden: those that look like one, and the values of variables
+    that are named like one.
+    """
     return redactor()(text)
 
 
@@ -40,5 +46,10 @@ def redactor() -> Callable[[str], str]:
 
 def _values_of_variables() -> list[str]:
     found = (value for name, value in os.environ.items() if _VARIABLE.search(name))
-    # A path to a secret is none; the longest first, so that one which begins another leaves nothing of it.
-    return sorted((value for value in found if len(value) >= _LEAST and not value.startswith("/")), key=len, reverse=True)
+    # A path to a secret is none; the longest first, so that one which begins another leaves nothing
+    # of it.
+    return sorted(
+        (value for value in found if len(value) >= _LEAST and not value.startswith("/")),
+        key=len,
+        reverse=True,
+    )

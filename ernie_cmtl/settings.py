@@ -1,4 +1,6 @@
-"""Settings as people write them -> checked models, with messages that name the bad key or value and the accepted ones."""
+"""Settings as people write them -> checked models, with messages that name the bad key or value and
+the accepted ones.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -42,7 +44,9 @@ def _check_depth(path: Path) -> None:
     depth = 0
     with path.open(encoding="utf-8") as stream:
         for event in yaml.parse(stream, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+                event, yaml.CollectionEndEvent
+            )
             if depth > _DEEPEST:
                 raise yaml.YAMLError(f"it is nested more than {_DEEPEST} deep")
 
@@ -51,8 +55,8 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
     """Merge overrides into settings and validate them against a model.
 
     Raises:
-        UserError: An override is malformed, a key is unknown (the message lists the accepted ones), a value is not accepted or
-            looks like a secret.
+        UserError: An override is malformed, a key is unknown (the message lists the accepted ones),
+            a value is not accepted or looks like a secret.
     """
     if malformed := [item for item in overrides if "=" not in item or item.startswith("-")]:
         raise UserError(f"override {malformed[0]!r} is not of the form key.sub=value")
@@ -60,10 +64,13 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
         merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
         settings = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, TypeError) as error:
-        raise UserError(f"{where} with {' '.join(overrides)}: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"{where} with {' '.join(overrides)}: {' '.join(str(error).split())}"
+        ) from error
     if secret := next(_secrets("", settings, redactor()), None):
         raise UserError(
-            f"{where}: {secret} holds what looks like a secret, and settings are written to files; use the environment"
+            f"{where}: {secret} holds what looks like a secret, and settings are written to "
+            "files; use the environment"
         )
     try:
         return model.model_validate(settings)
@@ -73,7 +80,13 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
 
 def _secrets(name: str, value: Any, hide: Callable[[str], str]) -> Iterator[str]:
     """Yield the keys of nested settings that hold a secret."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, part in inner:
         yield from _secrets(f"{name}.{key}" if name else str(key), part, hide)
     if hide(name) != name or (isinstance(value, str) and hide(value) != value):
@@ -103,14 +116,18 @@ def _accepted_keys(model: type[BaseModel], location: Sequence[int | str]) -> lis
     """Return the keys of the model that stands at a location of nested models."""
     for part in location:
         field = model.model_fields.get(str(part))
-        annotations = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        annotations = (
+            [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        )
         inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
         model = inner[0] if inner else model
     return sorted({*model.model_fields, *getattr(model, "SHORTHANDS", ())})
 
 
 def differences(before: Any, after: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two nested settings: dotted key -> (before, after); None stands for what is not there."""
+    """Return what differs between two nested settings: dotted key -> (before, after); None stands
+    for what is not there.
+    """
     pairs: Iterable[tuple[Any, Any, Any]]
     if isinstance(before, dict) and isinstance(after, dict):
         pairs = ((key, before.get(key), after.get(key)) for key in before | after)

@@ -1,4 +1,6 @@
-"""The right to write in a folder: one process at a time has it, and nothing that is written there leads out of the folder."""
+"""The right to write in a folder: one process at a time has it, and nothing that is written there
+leads out of the folder.
+"""
 
 import json
 import logging
@@ -22,7 +24,9 @@ LOCK, HOLDER = ".lock", ".lock.json"
 _BEAT_SECONDS = 1.0
 """So often a holder touches its lock."""
 _LEASE_SECONDS = 60.0
-"""A holder whose lock was not touched for so long is dead, wherever it ran. All who want one folder must agree on it."""
+"""A holder whose lock was not touched for so long is dead, wherever it ran. All who want one folder
+must agree on it.
+"""
 
 
 class SoleWriter:
@@ -32,25 +36,32 @@ class SoleWriter:
         self._folder, self._lock = folder, lock
 
     def check(self) -> None:
-        """Make sure that nobody has taken the folder over meanwhile, as from a process that was stopped for minutes.
+        """Make sure that nobody has taken the folder over meanwhile, as from a process that was
+        stopped for minutes.
 
         Raises:
             UserError: Somebody has.
         """
         if self._lock.compromise:
             raise UserError(
-                f"{_holder(self._folder, self._lock)} writes in {self._folder} by now: this process did not show signs of life"
+                f"{_holder(self._folder, self._lock)} writes in {self._folder} by now: this "
+                "process did not show signs of life"
             )
 
 
 @contextmanager
-def sole_writer(folder: Path, parts: Collection[str], foreign: Collection[str] = ()) -> Iterator[SoleWriter]:
-    """Make a folder if it is not there, and be the only one who writes in it; if it is still empty at the end, it goes again.
+def sole_writer(
+    folder: Path, parts: Collection[str], foreign: Collection[str] = ()
+) -> Iterator[SoleWriter]:
+    """Make a folder if it is not there, and be the only one who writes in it; if it is still empty
+    at the end, it goes again.
 
-    parts: names in the folder that we write; foreign: names of folders in it that other programs fill.
+    parts: names in the folder that we write; foreign: names of folders in it that other programs
+    fill.
 
     Raises:
-        UserError: Another process writes there (the message names it), it cannot be written, or a part of it is a link.
+        UserError: Another process writes there (the message names it), it cannot be written, or a
+            part of it is a link.
     """
     for path in (folder, folder / LOCK, folder / HOLDER):
         refuse_link(path)
@@ -78,11 +89,16 @@ def sole_writer(folder: Path, parts: Collection[str], foreign: Collection[str] =
 def contents(folder: Path) -> set[str]:
     """Return the names in a folder, if it is there, without those that belong to its lock."""
     # A process that was killed leaves some behind.
-    return {path.name for path in folder.iterdir() if not path.name.startswith(LOCK)} if folder.exists() else set()
+    return (
+        {path.name for path in folder.iterdir() if not path.name.startswith(LOCK)}
+        if folder.exists()
+        else set()
+    )
 
 
 def refuse_links(folder: Path, parts: Collection[str], foreign: Collection[str] = ()) -> None:
-    """Refuse a folder in which a part that we write, or anything below it, is a symbolic link or another special file.
+    """Refuse a folder in which a part that we write, or anything below it, is a symbolic link or
+    another special file.
 
     parts, foreign: as in `sole_writer`; of what others fill only the name itself is looked at.
 
@@ -110,36 +126,54 @@ def _refuse_special(entry: "os.DirEntry[str]", below: bool) -> None:
 
 
 def _locked(folder: Path) -> SoftFileLease:
-    lock = SoftFileLease(folder / LOCK, lease_duration=_LEASE_SECONDS, heartbeat_interval=_BEAT_SECONDS, thread_local=False)
+    lock = SoftFileLease(
+        folder / LOCK,
+        lease_duration=_LEASE_SECONDS,
+        heartbeat_interval=_BEAT_SECONDS,
+        thread_local=False,
+    )
     began, first, told = time.monotonic(), 0, False
 
     def is_alive() -> bool:
-        # On another machine, or in another container, nothing but its touches tells whether a process lives.
+        # On another machine, or in another container, nothing but its touches tells whether a
+        # process lives.
         nonlocal first, told
         with suppress(FileNotFoundError):
             touched = (folder / LOCK).lstat().st_mtime_ns
             first = first or touched
             if not told and time.monotonic() - began > 5 * _BEAT_SECONDS:
                 _log.warning(
-                    "%s has locked %s: waiting up to %g s for a sign of life", _holder(folder, lock), folder, _LEASE_SECONDS
+                    "%s has locked %s: waiting up to %g s for a sign of life",
+                    _holder(folder, lock),
+                    folder,
+                    _LEASE_SECONDS,
                 )
                 told = True
             return touched != first
         return False
 
     try:
-        # One that died on this machine is passed over at once, one elsewhere when the lease is over.
-        lock.acquire(timeout=_LEASE_SECONDS + 10 * _BEAT_SECONDS, poll_interval=_BEAT_SECONDS / 10, cancel_check=is_alive)
+        # One that died on this machine is passed over at once, one elsewhere when the lease is
+        # over.
+        lock.acquire(
+            timeout=_LEASE_SECONDS + 10 * _BEAT_SECONDS,
+            poll_interval=_BEAT_SECONDS / 10,
+            cancel_check=is_alive,
+        )
     except Timeout:
         raise UserError(
-            f"{_holder(folder, lock)} writes in {folder}; wait until it has ended, or name another folder "
-            f"({folder / LOCK} is its lock)"
+            f"{_holder(folder, lock)} writes in {folder}; wait until it has ended, or name another "
+            f"folder ({folder / LOCK} is its lock)"
         ) from None
     return lock
 
 
 def _about_this_process() -> dict[str, str | int]:
-    return {"host": socket.gethostname(), "process": os.getpid(), "since": datetime.now(UTC).isoformat(" ", "seconds")}
+    return {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": datetime.now(UTC).isoformat(" ", "seconds"),
+    }
 
 
 def _holder(folder: Path, lock: SoftFileLease) -> str:

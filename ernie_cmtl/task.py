@@ -1,4 +1,6 @@
-"""The contract of a pretraining task: what it reads, what it predicts, and how one sample becomes one Example."""
+"""The contract of a pretraining task: what it reads, what it predicts, and how one sample becomes
+one Example.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,7 +12,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Array, CorpusProfile, Example, HeadKind, IntArray, Language
+from ernie_cmtl.records import (
+    MASKED_TOKEN,
+    AnnotatedText,
+    Array,
+    CorpusProfile,
+    Example,
+    HeadKind,
+    IntArray,
+    Language,
+)
 
 Family = Literal["lexical", "syntactic", "semantic"]
 
@@ -20,10 +31,14 @@ class HeadSpec:
     """One prediction of a task."""
 
     name: str
-    """Key in `Example.targets`; in a run it becomes `<instance>/<name>`, but `masked_token` is one head for all tasks."""
+    """Key in `Example.targets`; in a run it becomes `<instance>/<name>`, but `masked_token` is one
+    head for all tasks.
+    """
     kind: HeadKind
     classes: int = 1
-    """Number of classes, or of candidates of a choice; 1 for regression; not used by the vocabulary head."""
+    """Number of classes, or of candidates of a choice; 1 for regression; not used by the vocabulary
+    head.
+    """
     weight: float = 1.0
     """Factor of this head's loss."""
     layer: int = -1
@@ -35,8 +50,9 @@ class HeadSpec:
     rare_classes: bool = False
     """May a corpus lack some of the classes, as where they are the words of a list."""
     shown_groups: tuple[str, ...] = ()
-    """Class -> what the form of the input shows of it anyway (as the number of segments); held-out scores are then also given
-    within each group, where only the rest counts."""
+    """Class -> what the form of the input shows of it anyway (as the number of segments); held-out
+    scores are then also given within each group, where only the rest counts.
+    """
 
 
 MASKED_TOKEN_HEAD = HeadSpec(MASKED_TOKEN, "vocabulary")
@@ -82,7 +98,9 @@ class TaskCorpus(TextLayout, Protocol):
 
     @property
     def labels(self) -> Mapping[str, Array]:
-        """Column -> int64 [documents] classes or float64 [documents] numbers; running text has none."""
+        """Column -> int64 [documents] classes or float64 [documents] numbers; running text has
+        none.
+        """
 
     def document_layer(self, name: str, document: int) -> Array:
         """Return the row of a document in a layer that has one for each."""
@@ -108,14 +126,20 @@ class MaskingOptions(BaseModel):
     rate: float = Field(0.15, gt=0, lt=1)
     """Part of the tokens that is masked and predicted."""
     final_rate: float | None = Field(None, gt=0, lt=1)
-    """Part that it moves to in a straight line over the first `samples` samples of the task; none: it stays."""
+    """Part that it moves to in a straight line over the first `samples` samples of the task; none:
+    it stays.
+    """
     samples: int = Field(100_000, ge=1)
     units: Literal["knowledge", "word", "token"] = "knowledge"
     """knowledge: spans and words; word: whole words only; token: each token alone."""
     single_tokens: float = Field(0.0, ge=0, le=1)
-    """Part of the samples in which each token is a unit of its own, whatever the units of the others; drawn for each sample."""
+    """Part of the samples in which each token is a unit of its own, whatever the units of the
+    others; drawn for each sample.
+    """
     spans: tuple[str, ...] | None = None
-    """Span layers whose spans are units; where they overlap, the first named wins. None: all that the corpus has."""
+    """Span layers whose spans are units; where they overlap, the first named wins. None: all that
+    the corpus has.
+    """
 
     def rate_at(self, sample: int) -> float:
         """Return the rate of a sample, by its number."""
@@ -131,9 +155,13 @@ class TaskOptions(BaseModel):
     maximum_length: int | None = Field(None, ge=8)
     """Longest example in tokens; none means the row length."""
     rows: str | None = None
-    """Labelled rows that the samples come from, by their name in the corpus; none: the running text."""
+    """Labelled rows that the samples come from, by their name in the corpus; none: the running
+    text.
+    """
     masked_tokens: bool = False
-    """Mask units of every example too, whatever the task, and predict them with the masked-token head."""
+    """Mask units of every example too, whatever the task, and predict them with the masked-token
+    head.
+    """
     masking: MaskingOptions = MaskingOptions()
 
 
@@ -160,9 +188,13 @@ class PretrainTask(ABC):
 
     @property
     def passage_layers(self) -> tuple[str, ...]:
-        """Layers that every passage of an example needs: its own, and words and knowledge spans where tokens are masked."""
+        """Layers that every passage of an example needs: its own, and words and knowledge spans
+        where tokens are masked.
+        """
         masked = self.options.masked_tokens and self.options.masking.units != "token"
-        return tuple(dict.fromkeys((*self.layers, *(("word_starts", *self.masked_spans) if masked else ()))))
+        return tuple(
+            dict.fromkeys((*self.layers, *(("word_starts", *self.masked_spans) if masked else ())))
+        )
 
     @property
     def document_layers(self) -> tuple[str, ...]:
@@ -187,7 +219,9 @@ class PretrainTask(ABC):
 
     @property
     def minimum_documents(self) -> int:
-        """Fewest documents that a split needs; 2 for a task that takes text from another document."""
+        """Fewest documents that a split needs; 2 for a task that takes text from another
+        document.
+        """
         return 1
 
     @property
@@ -205,20 +239,31 @@ class PretrainTask(ABC):
         """Cut the text into samples whose examples are at most `length` tokens long."""
 
     @abstractmethod
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
-        """Make the example of one sample; all randomness comes from rng. None when it holds nothing to predict."""
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
+        """Make the example of one sample; all randomness comes from rng. None when it holds nothing
+        to predict.
+        """
 
 
-def labelled_classes(profile: CorpusProfile, rows: str, texts: int, column: str, option: str) -> tuple[str, ...]:
+def labelled_classes(
+    profile: CorpusProfile, rows: str, texts: int, column: str, option: str
+) -> tuple[str, ...]:
     """Return the classes of a column of labelled rows that have a number of texts.
 
     Raises:
-        UserError: The rows have more or fewer texts, or no such column of classes; `option` is the setting that names it.
+        UserError: The rows have more or fewer texts, or no such column of classes; `option` is the
+            setting that names it.
     """
     table = profile.tables[rows]
     if len(table.texts) != texts:
-        raise UserError(f"rows {rows!r} have texts {', '.join(table.texts) or 'none'}; this task takes {texts}")
+        raise UserError(
+            f"rows {rows!r} have texts {', '.join(table.texts) or 'none'}; this task takes {texts}"
+        )
     if column not in table.classes:
         there = ", ".join(table.classes) or "none"
-        raise UserError(f"rows {rows!r} have no class column {column!r} ({option}=COLUMN); there are: {there}")
+        raise UserError(
+            f"rows {rows!r} have no class column {column!r} ({option}=COLUMN); there are: {there}"
+        )
     return table.classes[column]

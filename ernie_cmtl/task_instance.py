@@ -20,7 +20,9 @@ class TaskInstance:
     loss_weight: float = 1.0
     """Factor of its loss, beside its share of the step."""
     drawn_rows: tuple[int, ...] = ()
-    """Rows that its samples draw from where the task embedding is shuffled; empty: each has its own."""
+    """Rows that its samples draw from where the task embedding is shuffled; empty: each has its
+    own.
+    """
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -29,7 +31,9 @@ class TaskInstance:
 
     @cached_property
     def specs(self) -> tuple[HeadSpec, ...]:
-        """What its examples are labelled for: the task's own heads, and masked tokens where the option asks for them."""
+        """What its examples are labelled for: the task's own heads, and masked tokens where the
+        option asks for them.
+        """
         own = self.task.heads
         return (*own, MASKED_TOKEN_HEAD) if self.task.options.masked_tokens else own
 
@@ -49,7 +53,9 @@ class TaskInstance:
 
 
 def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:
-    """Return every head of a run by its name, sorted: the same on all workers, the vocabulary head always among them."""
+    """Return every head of a run by its name, sorted: the same on all workers, the vocabulary head
+    always among them.
+    """
     heads = {MASKED_TOKEN: MASKED_TOKEN_HEAD}
     for instance in instances:
         heads |= instance.heads

@@ -1,4 +1,6 @@
-"""Task name -> task class. A task is a module with one class; what it is called is the name of its file."""
+"""Task name -> task class. A task is a module with one class; what it is called is the name of its
+file.
+"""
 
 from typing import Any
 
@@ -27,7 +29,8 @@ def find_task(name: str) -> type[PretrainTask]:
     """Return the class of a task.
 
     Raises:
-        UserError: There is no task of this name (the message lists those that exist), or it is broken.
+        UserError: There is no task of this name (the message lists those that exist), or it is
+            broken.
     """
     return _TASKS.find(name)
 
@@ -45,13 +48,18 @@ def describe_task(name: str) -> dict[str, Any]:
     """Return what a table of tasks says of one, with default options."""
     kind = find_task(name)
     nothing = np.zeros(0, dtype=np.int64)
-    profile = CorpusProfile(kind.languages[0], Vocabulary(0, 0, 0, 0, 0, nothing.astype(bool), nothing), (), ())
+    profile = CorpusProfile(
+        kind.languages[0], Vocabulary(0, 0, 0, 0, 0, nothing.astype(bool), nothing), (), ()
+    )
     instance = TaskInstance(name, 0, kind(kind.Options(), profile))
     return {
         "name": name,
         "family": kind.family,
         "layers": [*instance.layers, *instance.task.document_layers],
-        "heads": [{"name": head.name, "kind": head.kind, "classes": head.classes} for head in instance.specs],
+        "heads": [
+            {"name": head.name, "kind": head.kind, "classes": head.classes}
+            for head in instance.specs
+        ],
         "languages": list(kind.languages),
         "source": kind.source,
     }

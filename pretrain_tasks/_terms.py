@@ -1,4 +1,6 @@
-"""What the tokens of a window are to the rest of their document: how often they occur there, and how telling they are."""
+"""What the tokens of a window are to the rest of their document: how often they occur there, and
+how telling they are.
+"""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -23,12 +25,16 @@ class TermOptions(TaskOptions):
     """Which tokens of a window are terms."""
 
     minimum_idf: float = Field(2.0, ge=0)
-    """Smallest inverse document frequency of a term, in nats; 2 leaves out what stands in one of 7.4 documents or more."""
+    """Smallest inverse document frequency of a term, in nats; 2 leaves out what stands in one of
+    7.4 documents or more.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of a window: its tokens without special ones and without those that stand in most documents anyway."""
+    """The terms of a window: its tokens without special ones and without those that stand in most
+    documents anyway.
+    """
 
     places: IntArray
     """Where they are in the window; int64 [N]."""
@@ -41,23 +47,29 @@ class Terms:
 
 
 def windows_with_rest(layout: TextLayout, length: int) -> SampleIndex:
-    """Cut documents into windows for examples of `length` tokens; a document that is one window whole has no rest and gives none.
+    """Cut documents into windows for examples of `length` tokens; a document that is one window
+    whole has no rest and gives none.
 
     Raises:
         UserError: No document is longer than a window.
     """
     windows = token_windows(layout, length - _SPECIALS, _SPECIALS)
     documents = np.searchsorted(layout.document_tokens, windows.starts, side="right") - 1
-    found = np.flatnonzero(windows.stops - windows.starts < np.diff(layout.document_tokens)[documents])
+    found = np.flatnonzero(
+        windows.stops - windows.starts < np.diff(layout.document_tokens)[documents]
+    )
     if not len(found):
         raise UserError(
-            f"no document is longer than a window of {length - _SPECIALS} tokens; maximum_length makes windows shorter"
+            f"no document is longer than a window of {length - _SPECIALS} tokens; maximum_length "
+            "makes windows shorter"
         )
     return SampleIndex(windows.starts[found], windows.stops[found], windows.slots[found])
 
 
 class TermTask(PretrainTask):
-    """A task that says something of every term of a window; one of them has a head and the labels of its terms."""
+    """A task that says something of every term of a window; one of them has a head and the labels
+    of its terms.
+    """
 
     family = "lexical"
     known_leaks = MappingProxyType(
@@ -74,7 +86,9 @@ class TermTask(PretrainTask):
 
     @abstractmethod
     def labels(self, terms: Terms) -> Array:
-        """Return the labels of the terms of a window, of which there is at least one; int64 or float32 [N]."""
+        """Return the labels of the terms of a window, of which there is at least one; int64 or
+        float32 [N].
+        """
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
@@ -90,18 +104,26 @@ class TermTask(PretrainTask):
         """Windows of documents that have a rest."""
         return windows_with_rest(layout, length)
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """Label the terms of a window."""
         terms = self._find(text, corpus)
         if not len(terms.places):
             return None
-        return assemble(self, [text], {self.head.name: Targets(terms.places + 1, self.labels(terms))})
+        return assemble(
+            self, [text], {self.head.name: Targets(terms.places + 1, self.labels(terms))}
+        )
 
     def _find(self, text: AnnotatedText, corpus: TaskCorpus) -> Terms:
         steps = text.layers["inverse_document_frequency"]
         idf = steps / self.profile.layer_options["inverse_document_frequency"]["steps"]
-        places = np.flatnonzero((idf >= self.options.minimum_idf) & ~self.vocabulary.special[text.token_ids])
+        places = np.flatnonzero(
+            (idf >= self.options.minimum_idf) & ~self.vocabulary.special[text.token_ids]
+        )
         in_window = np.bincount(text.token_ids)[text.token_ids[places]]
         counts = text.layers["document_counts"][places].astype(np.int64) - in_window
-        first, end = corpus.document_tokens[(document := corpus.document_at(text.start)) : document + 2]
+        first, end = corpus.document_tokens[
+            (document := corpus.document_at(text.start)) : document + 2
+        ]
         return Terms(places, counts, idf[places], int(end - first) - len(text.token_ids))

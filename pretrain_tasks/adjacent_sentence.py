@@ -1,4 +1,6 @@
-"""Adjacent sentence: is the second segment the one before the first, the one after it, or one of another document?"""
+"""Adjacent sentence: is the second segment the one before the first, the one after it, or one of
+another document?
+"""
 
 from types import MappingProxyType
 
@@ -19,7 +21,9 @@ class AdjacentSentence(PretrainTask):
 
     family = "syntactic"
     source = "StructBERT; Aroca-Ouellette and Rudzicz 2020"
-    known_leaks = MappingProxyType({"edge_tokens": "some words open a passage and others go on with it"})
+    known_leaks = MappingProxyType(
+        {"edge_tokens": "some words open a passage and others go on with it"}
+    )
 
     @property
     def minimum_documents(self) -> int:
@@ -34,14 +38,24 @@ class AdjacentSentence(PretrainTask):
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
         """One sequence head."""
-        return (HeadSpec("second", "sequence_class", classes=3, class_names=("previous", "next", "other document")),)
+        return (
+            HeadSpec(
+                "second",
+                "sequence_class",
+                classes=3,
+                class_names=("previous", "next", "other document"),
+            ),
+        )
 
     def index(self, layout: TextLayout, length: int) -> SampleIndex:
         """Runs of whole sentences."""
         return balanced_windows(layout, length - _SPECIALS, _SPECIALS, self.minimum_sentences)
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
-        """Cut at any border; either part may stand second, and every third time a run like it stands for it.
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
+        """Cut at any border; either part may stand second, and every third time a run like it
+        stands for it.
 
         Where there is no such run the sample is left out, whatever its class would be.
         """
@@ -55,4 +69,8 @@ class AdjacentSentence(PretrainTask):
         label = side
         if rng.integers(3) == 0:
             label, second = _OTHER, corpus.passage(*other, tuple(text.layers))
-        return assemble(self, [parts[1 - side], second], {"second": Targets(np.zeros(1, dtype=np.int64), np.array([label]))})
+        return assemble(
+            self,
+            [parts[1 - side], second],
+            {"second": Targets(np.zeros(1, dtype=np.int64), np.array([label]))},
+        )

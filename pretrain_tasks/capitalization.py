@@ -1,4 +1,6 @@
-"""Capital letters: was the word written with a capital? The tokens are uncased, so the text itself does not show it."""
+"""Capital letters: was the word written with a capital? The tokens are uncased, so the text itself
+does not show it.
+"""
 
 from types import MappingProxyType
 
@@ -39,10 +41,14 @@ class Capitalization(PretrainTask):
         """Windows of the full length."""
         return token_windows(layout, length - _SPECIALS, _SPECIALS)
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """Label every word of a window; an unknown token shows no word and is left out."""
         case = np.where(self.vocabulary.special[text.token_ids], 0, text.layers["letter_case"])
         places = np.flatnonzero(case)
         if not len(places):
             return None
-        return assemble(self, [text], {"capital": Targets(places + 1, case[places].astype(np.int64) - 1)})
+        return assemble(
+            self, [text], {"capital": Targets(places + 1, case[places].astype(np.int64) - 1)}
+        )

@@ -1,4 +1,6 @@
-"""Discourse relation: a sentence and the next one, whose opening marker was taken away; which marker was it?"""
+"""Discourse relation: a sentence and the next one, whose opening marker was taken away; which
+marker was it?
+"""
 
 from types import MappingProxyType
 
@@ -7,7 +9,14 @@ from pydantic import Field
 
 from ernie_cmtl.data.sequences import assemble
 from ernie_cmtl.records import AnnotatedText, CorpusProfile, Example, IntArray, Targets
-from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, labelled_classes
+from ernie_cmtl.task import (
+    HeadSpec,
+    PretrainTask,
+    SampleIndex,
+    TaskCorpus,
+    TaskOptions,
+    labelled_classes,
+)
 
 _LAYER = "discourse_markers"
 _SPECIALS = 3
@@ -22,7 +31,9 @@ class DiscourseRelationOptions(TaskOptions):
     label: str = "label"
     """Column of the marker, where the pairs are labelled rows (`rows`)."""
     most_of_median: float = Field(4.0, ge=1)
-    """A marker comes at most so many times as often as the median one; the rest of its pairs, evenly spread, is left out."""
+    """A marker comes at most so many times as often as the median one; the rest of its pairs,
+    evenly spread, is left out.
+    """
 
 
 class DiscourseRelation(PretrainTask):
@@ -64,10 +75,20 @@ class DiscourseRelation(PretrainTask):
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
         """One sequence head."""
-        return (HeadSpec("marker", "sequence_class", max(2, len(self.markers)), class_names=self.markers, rare_classes=True),)
+        return (
+            HeadSpec(
+                "marker",
+                "sequence_class",
+                max(2, len(self.markers)),
+                class_names=self.markers,
+                rare_classes=True,
+            ),
+        )
 
     def index(self, layout: TaskCorpus, length: int) -> SampleIndex:
-        """Pairs whose second sentence opens with a marker, over-frequent markers thinned out; or every labelled row that fits."""
+        """Pairs whose second sentence opens with a marker, over-frequent markers thinned out; or
+        every labelled row that fits.
+        """
         seconds = self._labelled(layout) if self.options.rows else self._mined(layout)
         offsets = layout.sentence_offsets
         starts, middles, stops = offsets[seconds - 1], offsets[seconds], offsets[seconds + 1]
@@ -84,7 +105,9 @@ class DiscourseRelation(PretrainTask):
         return layout.document_offsets[:-1] + 1
 
     def _mined(self, layout: TaskCorpus) -> IntArray:
-        """Return the sentences that open with a marker, are not the first of their document, and go on after it."""
+        """Return the sentences that open with a marker, are not the first of their document, and go
+        on after it.
+        """
         first_of_document = np.zeros(len(layout.sentence_offsets), dtype=bool)
         first_of_document[layout.document_offsets] = True
         seconds = np.flatnonzero(~first_of_document[:-1])
@@ -95,14 +118,17 @@ class DiscourseRelation(PretrainTask):
             return seconds
         counts = np.bincount(kinds)
         most = max(1, int(self.options.most_of_median * np.median(counts[counts > 0])))
-        # The n-th pair of a marker stays where n * most / count passes a whole number: evenly spread over the text.
+        # The n-th pair of a marker stays where n * most / count passes a whole number: evenly
+        # spread over the text.
         order = np.argsort(kinds, kind="stable")
         rank = np.arange(len(kinds)) - np.repeat(np.cumsum(counts) - counts, counts)
         share = np.minimum(1.0, most / counts[kinds[order]])
         kept = np.floor((rank + 1) * share) > np.floor(rank * share)
         return np.sort(seconds[order[kept]])
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """Take the marker away and make it the label."""
         middle = second = int(text.sentence_offsets[1])
         if self.options.rows:
@@ -112,7 +138,9 @@ class DiscourseRelation(PretrainTask):
             label = int(marks[middle]) - 1
             second += 1 + int((marks[middle + 1 :] != _CONTINUES).argmax())
         targets = {"marker": Targets(np.zeros(1, dtype=np.int64), np.array([label]))}
-        return assemble(self, [text.part(0, middle), text.part(second, len(text.token_ids))], targets)
+        return assemble(
+            self, [text.part(0, middle), text.part(second, len(text.token_ids))], targets
+        )
 
 
 def _marker_tokens(layout: TaskCorpus, starts: IntArray, stops: IntArray) -> IntArray:

@@ -1,4 +1,6 @@
-"""Masked words and phrases: predict the tokens of whole units of knowledge from the text around them."""
+"""Masked words and phrases: predict the tokens of whole units of knowledge from the text around
+them.
+"""
 
 from typing import Literal
 
@@ -19,7 +21,9 @@ class KnowledgeMaskingOptions(TaskOptions):
 
 
 class KnowledgeMasking(PretrainTask):
-    """Tokens of masked units, 80/10/10; words, phrases and names mixed, as the options of masking say."""
+    """Tokens of masked units, 80/10/10; words, phrases and names mixed, as the options of masking
+    say.
+    """
 
     family = "lexical"
     source = "ERNIE 1.0, section 3.2; ERNIE 2.0, section 4.2.1"
@@ -34,6 +38,8 @@ class KnowledgeMasking(PretrainTask):
         """Windows of the full length."""
         return token_windows(layout, length - _SPECIALS, _SPECIALS)
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """The window; its units are masked like those of any task that asks for it."""
         return assemble(self, [text], {})

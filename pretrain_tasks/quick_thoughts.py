@@ -22,7 +22,9 @@ class QuickThoughtsOptions(TaskOptions):
 
 
 class QuickThoughts(PretrainTask):
-    """One choice an example; each candidate has a sequence of its own, with the context before it."""
+    """One choice an example; each candidate has a sequence of its own, with the context before
+    it.
+    """
 
     family = "semantic"
     source = "Logeswaran and Lee 2018; variant of Aroca-Ouellette and Rudzicz 2020"
@@ -46,21 +48,30 @@ class QuickThoughts(PretrainTask):
         return (HeadSpec("following", "choice", classes=self.options.candidates),)
 
     def index(self, layout: TextLayout, length: int) -> SampleIndex:
-        """Even windows of the size that context and candidate have together, but for those that nothing follows."""
+        """Even windows of the size that context and candidate have together, but for those that
+        nothing follows.
+        """
         count = self.options.candidates
         index = even_windows(layout, length // count - _SPECIALS, _SPECIALS, self.minimum_sentences)
         document = layout.document_tokens.searchsorted(index.starts, side="right")
         kept = index.starts < layout.sentence_offsets[layout.document_offsets[document] - 1]
         return SampleIndex(index.starts[kept], index.stops[kept], index.slots[kept] * count)
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
-        """Cut all candidates to the same budget; the context fills the room that the longest leaves, and is the same for all."""
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
+        """Cut all candidates to the same budget; the context fills the room that the longest
+        leaves, and is the same for all.
+        """
         places = self._places(text, rng, corpus)
         if places is None:
             return None
         layers, room, offsets = tuple(text.layers), len(text.token_ids), corpus.sentence_offsets
         starts = [int(offsets[place + 1]) for place in places]
-        spans = [(start, min(start + room // 2, int(offsets[place + 2]))) for start, place in zip(starts, places, strict=True)]
+        spans = [
+            (start, min(start + room // 2, int(offsets[place + 2])))
+            for start, place in zip(starts, places, strict=True)
+        ]
         here, there = places[:2]
         earliest, stop = text_beside(corpus, here + 1, False)
         if there < here:
@@ -74,8 +85,12 @@ class QuickThoughts(PretrainTask):
         firsts = np.cumsum([0] + [len(sequence.token_ids) for sequence in sequences[:-1]])
         return join(sequences, {"following": Targets(firsts[None], np.flatnonzero(order == 0))})
 
-    def _places(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> list[int] | None:
-        """Draw the sentences that the candidates follow: first the context's last one; None where there are too few."""
+    def _places(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> list[int] | None:
+        """Draw the sentences that the candidates follow: first the context's last one; None where
+        there are too few.
+        """
         here, there, elsewhere = random_sentences(text, rng, corpus)
         followed = (borders_beside(corpus, np.array([here, there]), True)[1] > 0).all(axis=0)
         good = np.flatnonzero(followed & (there != here) & (there != here - 1))

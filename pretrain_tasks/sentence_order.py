@@ -17,7 +17,9 @@ class SentenceOrder(PretrainTask):
 
     family = "syntactic"
     source = "ALBERT, section 3.1"
-    known_leaks = MappingProxyType({"edge_tokens": "some words open a passage and others go on with it"})
+    known_leaks = MappingProxyType(
+        {"edge_tokens": "some words open a passage and others go on with it"}
+    )
 
     @property
     def minimum_sentences(self) -> int:
@@ -33,7 +35,9 @@ class SentenceOrder(PretrainTask):
         """Runs of whole sentences."""
         return balanced_windows(layout, length - _SPECIALS, _SPECIALS, self.minimum_sentences)
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """Cut at any border of sentences; swap every other time."""
         cut = int(rng.integers(1, text.sentences))
         segments = [text.sentence_range(0, cut), text.sentence_range(cut, text.sentences)]

@@ -18,16 +18,22 @@ class SentenceReorderingOptions(TaskOptions):
     """How finely a paragraph is cut."""
 
     segments: int = Field(3, ge=2, le=4)
-    """At most so many segments; the classes are all orders of 1, 2, ... segments: 9 for 3, 33 for 4."""
+    """At most so many segments; the classes are all orders of 1, 2, ... segments: 9 for 3, 33 for
+    4.
+    """
 
 
 class SentenceReordering(PretrainTask):
-    """One class a sequence: the number of segments, drawn uniformly, and their order, drawn uniformly."""
+    """One class a sequence: the number of segments, drawn uniformly, and their order, drawn
+    uniformly.
+    """
 
     family = "syntactic"
     source = "ERNIE 2.0, section 4.2.2"
     Options = SentenceReorderingOptions
-    known_leaks = MappingProxyType({"edge_tokens": "some words open a passage and others go on with it"})
+    known_leaks = MappingProxyType(
+        {"edge_tokens": "some words open a passage and others go on with it"}
+    )
     options: SentenceReorderingOptions
 
     @property
@@ -38,21 +44,29 @@ class SentenceReordering(PretrainTask):
     @cached_property
     def orders(self) -> list[tuple[int, ...]]:
         """Class -> order: place i of the input shows segment order[i] of the text."""
-        return [order for n in range(1, self.options.segments + 1) for order in permutations(range(n))]
+        return [
+            order for n in range(1, self.options.segments + 1) for order in permutations(range(n))
+        ]
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
         """One sequence head."""
         names = tuple("-".join(str(segment + 1) for segment in order) for order in self.orders)
         segments = tuple(f"{len(order)} segments" for order in self.orders)
-        return (HeadSpec("order", "sequence_class", len(names), class_names=names, shown_groups=segments),)
+        return (
+            HeadSpec(
+                "order", "sequence_class", len(names), class_names=names, shown_groups=segments
+            ),
+        )
 
     def index(self, layout: TextLayout, length: int) -> SampleIndex:
         """Runs of whole sentences, enough of them for the most segments."""
         specials = 1 + self.options.segments
         return sentence_windows(layout, length - specials, specials, self.minimum_sentences)
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """Cut at sentence borders, shuffle, label with the order."""
         count = int(rng.integers(1, self.options.segments + 1))
         cuts = np.sort(rng.permutation(text.sentences - 1)[: count - 1]) + 1

@@ -27,7 +27,8 @@ class Supervised(PretrainTask):
         """Read what the column holds.
 
         Raises:
-            UserError: The rows have no text or more than two, or no such column of classes or numbers.
+            UserError: The rows have no text or more than two, or no such column of classes or
+                numbers.
         """
         super().__init__(options, profile)
         self.classes: tuple[str, ...] = ()
@@ -37,10 +38,16 @@ class Supervised(PretrainTask):
         if (table := profile.tables.get(options.rows or "")) is None:
             return
         if len(table.texts) not in (1, 2):
-            raise UserError(f"rows {options.rows!r} have texts {', '.join(table.texts)}; this task takes one or two")
+            raise UserError(
+                f"rows {options.rows!r} have texts {', '.join(table.texts)}; this task takes one "
+                "or two"
+            )
         if options.label not in (*table.classes, *table.numbers):
             there = ", ".join((*table.classes, *table.numbers)) or "none"
-            raise UserError(f"rows {options.rows!r} have no class or number column {options.label!r}; there are: {there}")
+            raise UserError(
+                f"rows {options.rows!r} have no class or number column {options.label!r}; there "
+                f"are: {there}"
+            )
         self.texts = len(table.texts)
         self.classes = table.classes.get(options.label, ())
 
@@ -53,7 +60,15 @@ class Supervised(PretrainTask):
     def heads(self) -> tuple[HeadSpec, ...]:
         """One sequence head."""
         if self.classes:
-            return (HeadSpec("label", "sequence_class", len(self.classes), class_names=self.classes, rare_classes=True),)
+            return (
+                HeadSpec(
+                    "label",
+                    "sequence_class",
+                    len(self.classes),
+                    class_names=self.classes,
+                    rare_classes=True,
+                ),
+            )
         return (HeadSpec("label", "sequence_regression"),)
 
     def index(self, layout: TaskCorpus, length: int) -> SampleIndex:
@@ -69,7 +84,9 @@ class Supervised(PretrainTask):
         fits = slots <= length
         return SampleIndex(starts[fits], stops[fits], slots[fits])
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """Join the texts and look up their label."""
         label = corpus.labels[self.options.label][corpus.document_at(text.start)]
         labels = np.array([label], dtype=np.int64 if self.classes else np.float32)

@@ -14,7 +14,9 @@ _SPECIALS = 3
 
 
 class SupervisedRankingOptions(TaskOptions):
-    """How many candidates there are to choose from; `rows` names the labelled rows, those of a query one after another."""
+    """How many candidates there are to choose from; `rows` names the labelled rows, those of a
+    query one after another.
+    """
 
     label: str = "grade"
     """Column of grades: numbers, or classes whose names are numbers."""
@@ -29,7 +31,9 @@ class SupervisedRankingOptions(TaskOptions):
 
 
 class SupervisedRanking(PretrainTask):
-    """One choice an example, a softmax over the scores of its candidates; each has a sequence of its own, after the query."""
+    """One choice an example, a softmax over the scores of its candidates; each has a sequence of
+    its own, after the query.
+    """
 
     family = "semantic"
     source = "MT-DNN (Liu et al. 2019), section 3, relevance ranking"
@@ -40,23 +44,31 @@ class SupervisedRanking(PretrainTask):
         """Read the grades.
 
         Raises:
-            UserError: The rows have other texts than two, no such column, or a grade that is no number.
+            UserError: The rows have other texts than two, no such column, or a grade that is no
+                number.
         """
         super().__init__(options, profile)
         self._named: Grades | None = None
         if (table := profile.tables.get(options.rows or "")) is None:
             return
         if len(table.texts) != 2:
-            raise UserError(f"rows {options.rows!r} have texts {', '.join(table.texts)}; this task takes two")
+            raise UserError(
+                f"rows {options.rows!r} have texts {', '.join(table.texts)}; this task takes two"
+            )
         if options.label in table.numbers:
             return
         try:
             self._named = np.array([float(name) for name in table.classes[options.label]])
         except KeyError:
             there = ", ".join((*table.classes, *table.numbers)) or "none"
-            raise UserError(f"rows {options.rows!r} have no column {options.label!r} of grades; there are: {there}") from None
+            raise UserError(
+                f"rows {options.rows!r} have no column {options.label!r} of grades; there are: "
+                f"{there}"
+            ) from None
         except ValueError as error:
-            raise UserError(f"rows {options.rows!r}, column {options.label!r}: a grade is no number: {error}") from error
+            raise UserError(
+                f"rows {options.rows!r}, column {options.label!r}: a grade is no number: {error}"
+            ) from error
 
     @property
     def minimum_sentences(self) -> int:
@@ -73,7 +85,8 @@ class SupervisedRanking(PretrainTask):
         return labels.astype(np.float64) if self._named is None else self._named[labels]
 
     def index(self, layout: TaskCorpus, length: int) -> SampleIndex:
-        """Every row with enough rows of its query near it that have lower grades, if as many of the longest fit.
+        """Every row with enough rows of its query near it that have lower grades, if as many of the
+        longest fit.
 
         Raises:
             UserError: No rows are named.
@@ -93,10 +106,16 @@ class SupervisedRanking(PretrainTask):
         fits = (slots > 0) & (slots <= length)
         return SampleIndex(starts[fits], stops[fits], slots[fits])
 
-    def example(self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> Example | None:
+    def example(
+        self, text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+    ) -> Example | None:
         """Draw candidates with lower grades, and put all in an order that tells nothing."""
         row, grades = corpus.document_at(text.start), self._grades(corpus)
-        rows = [other for other in _rows_of_query(corpus, row, self.options.reach) if grades[other] < grades[row]]
+        rows = [
+            other
+            for other in _rows_of_query(corpus, row, self.options.reach)
+            if grades[other] < grades[row]
+        ]
         wanted = self.options.candidates - 1
         if len(rows) < wanted:
             return None
@@ -105,9 +124,18 @@ class SupervisedRanking(PretrainTask):
         query = _cut(text.sentence_range(0, 1), self.options.query_tokens)
         sequences = []
         for place in order:
-            start, stop = corpus.document_tokens[drawn[place]], corpus.document_tokens[drawn[place] + 1]
+            start, stop = (
+                corpus.document_tokens[drawn[place]],
+                corpus.document_tokens[drawn[place] + 1],
+            )
             pair = corpus.passage(int(start), int(stop), tuple(text.layers))
-            sequences.append(assemble(self, [query, _cut(pair.sentence_range(1, 2), self.options.candidate_tokens)], {}))
+            sequences.append(
+                assemble(
+                    self,
+                    [query, _cut(pair.sentence_range(1, 2), self.options.candidate_tokens)],
+                    {},
+                )
+            )
         firsts = np.cumsum([0] + [len(sequence.token_ids) for sequence in sequences[:-1]])
         return join(sequences, {"best": Targets(firsts[None], np.flatnonzero(order == 0))})
 
@@ -134,7 +162,9 @@ def _near(corpus: TaskCorpus, reach: int) -> tuple[list[int], list[int]]:
         if queries[row] == queries[row + 1]:
             end[row] = end[row + 1]
     rows = range(len(queries))
-    return [max(first[row], row - reach) for row in rows], [min(end[row], row + reach + 1) for row in rows]
+    return [max(first[row], row - reach) for row in rows], [
+        min(end[row], row + reach + 1) for row in rows
+    ]
 
 
 def _rows_of_query(corpus: TaskCorpus, row: int, reach: int) -> list[int]:

@@ -8,7 +8,9 @@ from pretrain_tasks._terms import Terms, TermTask
 
 
 class TermFrequency(TermTask):
-    """A number from 0 (nowhere else) to 10 (the rest is this token alone) at each token of some weight."""
+    """A number from 0 (nowhere else) to 10 (the rest is this token alone) at each token of some
+    weight.
+    """
 
     source = "Aroca-Ouellette and Rudzicz 2020"
     head = HeadSpec("term_frequency", "token_regression")

@@ -1,4 +1,6 @@
-"""TF-IDF: which tokens of this window does its document keep coming back to, where other documents do not?"""
+"""TF-IDF: which tokens of this window does its document keep coming back to, where other documents
+do not?
+"""
 
 import numpy as np
 
@@ -8,7 +10,9 @@ from pretrain_tasks._terms import Terms, TermTask
 
 
 class TfIdf(TermTask):
-    """A number from 0 (nowhere else in the document) to 10 (the weightiest term of the window) at each token of some weight."""
+    """A number from 0 (nowhere else in the document) to 10 (the weightiest term of the window) at
+    each token of some weight.
+    """
 
     source = "Aroca-Ouellette and Rudzicz 2020"
     head = HeadSpec("tf_idf", "token_regression")

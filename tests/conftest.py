@@ -1,4 +1,6 @@
-"""Shared fixtures: two tiny corpora from the embedded sample text, made once a test process, and a tiny run on them."""
+"""Shared fixtures: two tiny corpora from the embedded sample text, made once a test process, and a
+tiny run on them.
+"""
 
 import gc
 import json
@@ -29,7 +31,8 @@ def pytest_collection_finish() -> None:
     """Leave what the imports have made out of the garbage collection at the end of each run."""
     gc.collect()
     gc.freeze()
-    # A process has one server to fork from, and what asks for it first decides what it has imported.
+    # A process has one server to fork from, and what asks for it first decides what it has
+    # imported.
     if "tests.support.workers" in sys.modules:
         forkserver.ensure_running()
 

@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernie_cmtl.atomic_files import new_file, open_to_append, remove_folder, write_array, write_folder, write_text
+from ernie_cmtl.atomic_files import (
+    new_file,
+    open_to_append,
+    remove_folder,
+    write_array,
+    write_folder,
+    write_text,
+)
 from ernie_cmtl.errors import UserError
 
 PRIVATE = "years of work"
@@ -22,7 +29,9 @@ def private(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["file", "file.partial"])
 @pytest.mark.parametrize("kind", ["symbolic", "hard"])
-def test_a_link_is_replaced_and_what_it_leads_to_stays(private: Path, tmp_path: Path, name: str, kind: str) -> None:
+def test_a_link_is_replaced_and_what_it_leads_to_stays(
+    private: Path, tmp_path: Path, name: str, kind: str
+) -> None:
     link = tmp_path / name
     (link.symlink_to if kind == "symbolic" else link.hardlink_to)(private)
     write_text(tmp_path / "file", "new")
@@ -34,7 +43,9 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(private: Path, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "outside"]
 
 
-def test_a_partial_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_file_that_appears_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     partial, unlink = tmp_path / "file.partial", Path.unlink
 
     def planted(path: Path, missing_ok: bool = False) -> None:
@@ -83,7 +94,9 @@ def test_new_files_have_the_rights_that_the_user_gives_files(tmp_path: Path) -> 
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_folder_that_is_a_link_is_not_removed_and_links_in_one_are_only_unlinked(private: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_link_is_not_removed_and_links_in_one_are_only_unlinked(
+    private: Path, tmp_path: Path
+) -> None:
     (tmp_path / "link").symlink_to(private.parent)
     with pytest.raises(UserError, match=r"link is a symbolic link to .*outside"):
         remove_folder(tmp_path / "link")
@@ -96,7 +109,9 @@ def test_a_folder_that_is_a_link_is_not_removed_and_links_in_one_are_only_unlink
         remove_folder(private)
 
 
-def test_a_folder_is_made_in_place_of_what_a_broken_one_left_but_not_through_a_link(private: Path, tmp_path: Path) -> None:
+def test_a_folder_is_made_in_place_of_what_a_broken_one_left_but_not_through_a_link(
+    private: Path, tmp_path: Path
+) -> None:
     (tmp_path / "folder.partial").mkdir()
     (tmp_path / "folder.partial" / "left").write_text("over")
     write_folder(tmp_path / "folder", lambda path: (path / "file").write_text("new"))

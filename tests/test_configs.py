@@ -26,7 +26,11 @@ every_config = pytest.mark.parametrize("path", FOUND, ids=lambda path: str(path.
 
 def task_types(config: RunConfig) -> dict[str, tuple[str, TaskConfig]]:
     """Return instance -> (file that makes its examples, its settings)."""
-    listed = {name: config.tasks.get(name, TaskConfig()) for stage in config.stages for name in stage.budgets}
+    listed = {
+        name: config.tasks.get(name, TaskConfig())
+        for stage in config.stages
+        for name in stage.budgets
+    }
     return {name: (settings.type or name, settings) for name, settings in listed.items()}
 
 
@@ -63,18 +67,27 @@ def test_every_step_of_a_config_has_its_shares_and_its_rows(path: Path) -> None:
         for step in (end - stage.steps, end - 1):
             shares = plan(step)
             assert sum(shares) == pytest.approx(1)
-            assert {task for task, share in zip(table.tasks, shares, strict=True) if share} <= set(stage.budgets)
+            assert {task for task, share in zip(table.tasks, shares, strict=True) if share} <= set(
+                stage.budgets
+            )
         assert data.rows == data.groups * data.rows_per_group
         # More at once asks for a large card, as those of `bench` for one do.
-        assert data.rows_per_group * data.row_length <= (128 if path.stem.startswith("h200") else 16) * 512
+        assert (
+            data.rows_per_group * data.row_length
+            <= (128 if path.stem.startswith("h200") else 16) * 512
+        )
     rates = [learning_rate(step, table.ends, config.optimizer) for step in range(table.steps)]
     assert max(rates) == pytest.approx(config.optimizer.learning_rate)
     assert config.optimizer.warmup_steps < table.stages[0].steps
 
 
 @every_config
-def test_the_tasks_of_a_config_are_those_of_a_language(path: Path, request: pytest.FixtureRequest) -> None:
-    name = "judged" if path.stem == "mt_dnn" else "chinese" if path.stem.endswith("_zh") else "english"
+def test_the_tasks_of_a_config_are_those_of_a_language(
+    path: Path, request: pytest.FixtureRequest
+) -> None:
+    name = (
+        "judged" if path.stem == "mt_dnn" else "chinese" if path.stem.endswith("_zh") else "english"
+    )
     corpus: Corpus = request.getfixturevalue(name)
     run = Run(load_run_config(path, [f"corpus={corpus.folder}"]))
     assert [instance.name for instance in run.instances] == list(run.table.tasks)
@@ -87,22 +100,36 @@ def test_the_configs_of_the_paper_have_its_batch_and_its_stage_rule(name: str) -
     tasks = StageTable(config.stages).tasks
     unit = 10_000
     for number, stage in enumerate(config.stages, 1):
-        assert stage.budgets == dict.fromkeys(tasks[: number - 1], unit) | {tasks[number - 1]: (number + 1) * unit}
+        assert stage.budgets == dict.fromkeys(tasks[: number - 1], unit) | {
+            tasks[number - 1]: (number + 1) * unit
+        }
     # As many groups as there were cards: a single one takes them in turn.
     config.check_workers(1)
     config.check_workers(config.data.groups)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "quickstart_zh", "small_en", "small_zh", "domain_adaptation"])
-def test_a_config_that_fits_a_laptop_runs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    "name", ["quickstart", "quickstart_zh", "small_en", "small_zh", "domain_adaptation"]
+)
+def test_a_config_that_fits_a_laptop_runs(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     corpus: Corpus = request.getfixturevalue("chinese" if name.endswith("_zh") else "english")
-    overrides = [f"run={tmp_path / 'run'}", f"corpus={corpus.folder}", "data.rows=4", "data.rows_per_group=2"]
+    overrides = [
+        f"run={tmp_path / 'run'}",
+        f"corpus={corpus.folder}",
+        "data.rows=4",
+        "data.rows_per_group=2",
+    ]
     overrides += ["training.heldout_samples=1"]
     if name == "domain_adaptation":
         save_bert(corpus, tmp_path / "bert", max_position_embeddings=512)
         overrides += [f"encoder.init_from={tmp_path / 'bert'}"]
     config = load_run_config(ROOT / "configs" / f"{name}.yaml", overrides)
-    few = [stage.model_copy(update={"budgets": dict.fromkeys(stage.budgets, 1)}) for stage in config.stages]
+    few = [
+        stage.model_copy(update={"budgets": dict.fromkeys(stage.budgets, 1)})
+        for stage in config.stages
+    ]
     result = pretrain(config.model_copy(update={"stages": few}), Watcher())
     assert result["finished"]
     assert {name.partition("/")[0] for name in result["losses"]} == set(StageTable(few).tasks)

@@ -26,11 +26,15 @@ ROOT = Path(__file__).parents[1]
 
 def _block(document: str, language: str, holding: str = "") -> str:
     """The first block of a language that holds some words."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(
+        rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL
+    )
     return next(block for block in blocks if holding in block)
 
 
-def test_the_task_of_the_walk_through_trains(english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_task_of_the_walk_through_trains(
+    english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outside = tmp_path / "tasks"
     outside.mkdir()
     source = _block("docs/tasks.md", "python", "PretrainTask")
@@ -43,7 +47,9 @@ def test_the_task_of_the_walk_through_trains(english: Corpus, tmp_path: Path, mo
     assert result["heldout"]["swapped_halves/swapped"]["labels"] > 0
 
 
-def test_the_span_provider_of_the_document_finds_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_span_provider_of_the_document_finds_spans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "quoted_titles.py").write_text(_block("docs/tasks.md", "python", "SpanProvider"))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(layers._LAYERS, "_modules", {})
@@ -59,11 +65,17 @@ def test_the_table_of_span_providers_names_them_all() -> None:
     for name in (name for name in layers.layer_names() if layers.find_layer(name).marks_spans):
         row = re.search(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
         assert row
-        assert all(f"`{option}`" in row[0] for option in layers.find_layer(name).Options.model_fields)
+        assert all(
+            f"`{option}`" in row[0] for option in layers.find_layer(name).Options.model_fields
+        )
 
 
-@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "pretrain_tasks").glob("[a-z]*.py")])
-def test_the_document_on_tasks_has_definition_source_input_labels_and_counts_of_each(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [path.stem for path in (ROOT / "pretrain_tasks").glob("[a-z]*.py")]
+)
+def test_the_document_on_tasks_has_definition_source_input_labels_and_counts_of_each(
+    name: str,
+) -> None:
     text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
     task = describe_task(name)
     row = re.search(rf"^\| `{name}` \|(.*)\|$", text, re.MULTILINE)
@@ -80,7 +92,9 @@ def test_the_document_on_tasks_has_definition_source_input_labels_and_counts_of_
 
 
 def test_the_document_on_tasks_knows_every_rule_and_baseline_of_the_check(english: Corpus) -> None:
-    text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8").partition("## Checking a task")[2]
+    text = (
+        (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8").partition("## Checking a task")[2]
+    )
     assert all(f"`{name}`" in text for name in BASELINES)
     edges = ("short documents", "one-sentence documents", "empty documents", "known leaks")
     for rule in tasks_check(english, "capitalization", TaskConfig(), 64, 20, 1)["contract"]:
@@ -91,7 +105,11 @@ def test_the_run_of_the_readme_is_valid(english: Corpus) -> None:
     settings = yaml.safe_load(_block("README.md", "yaml"))
     run = Run(RunConfig.model_validate(settings | {"corpus": str(english.folder)}))
     assert run.table.steps == 4000 + 4000 + 6000
-    assert [instance.name for instance in run.instances] == ["knowledge_masking", "capitalization", "sentence_reordering"]
+    assert [instance.name for instance in run.instances] == [
+        "knowledge_masking",
+        "capitalization",
+        "sentence_reordering",
+    ]
 
 
 def test_the_settings_of_the_document_on_scheduling_are_valid() -> None:
@@ -116,7 +134,9 @@ def test_the_stages_of_the_document_on_training_are_valid(english: Corpus) -> No
 def test_the_configs_of_the_readme_are_those_that_ship() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     recipes = ROOT / "configs" / "finetune"
-    shipped = {path.name for path in (ROOT / "configs").rglob("*.yaml") if recipes not in path.parents}
+    shipped = {
+        path.name for path in (ROOT / "configs").rglob("*.yaml") if recipes not in path.parents
+    }
     assert set(re.findall(r"`(\w+\.yaml)`", text)) == shipped
 
 
@@ -136,9 +156,15 @@ def test_the_files_that_the_architecture_names_exist_and_hold_what_it_says() -> 
     # A name in capitals stands for that of a verb, layer or task.
     named = re.findall(r"`([a-z_/]+\.py|[a-z_]+/[a-z_/]*)`", text)
     assert len(named) > 60
-    roots = (ROOT, ROOT / "ernie_cmtl", *(ROOT / "ernie_cmtl" / folder for folder in ("corpus/read", "task_checks")))
+    roots = (
+        ROOT,
+        ROOT / "ernie_cmtl",
+        *(ROOT / "ernie_cmtl" / folder for folder in ("corpus/read", "task_checks")),
+    )
     assert [name for name in named if not any((root / name).exists() for root in roots)] == []
     for file, name in re.findall(r"`([a-z_/]+\.py)` \(`(?:\w+\.)?(\w+)`\)", text):
-        assert re.search(rf"(def|class) {name}\b", (ROOT / "ernie_cmtl" / file).read_text(encoding="utf-8")), (file, name)
+        assert re.search(
+            rf"(def|class) {name}\b", (ROOT / "ernie_cmtl" / file).read_text(encoding="utf-8")
+        ), (file, name)
     questions = re.findall(r"^\| .*\? \|", text, re.MULTILINE)
     assert len(questions) >= 20

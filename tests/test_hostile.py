@@ -1,4 +1,6 @@
-"""Files made by somebody who means harm: nothing in them runs, each is refused with a reason, nothing outside is touched."""
+"""Files made by somebody who means harm: nothing in them runs, each is refused with a reason,
+nothing outside is touched.
+"""
 
 import hashlib
 import json
@@ -92,8 +94,15 @@ def refuses(trap: Trap, call: Callable[[], object], errors: Any = UserError) -> 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bert")
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    BertTokenizer(vocab={letter: number for number, letter in enumerate(LETTERS)}).save_pretrained(folder)
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    BertTokenizer(vocab={letter: number for number, letter in enumerate(LETTERS)}).save_pretrained(
+        folder
+    )
     BertForPreTraining(BertConfig(vocab_size=len(LETTERS), **sizes)).save_pretrained(folder)
     return folder
 
@@ -119,19 +128,29 @@ def weights_named_elsewhere(name: str) -> Callable[[Trap], None]:
         (trap.folder / name).parent.mkdir(exist_ok=True)
         trap.pickle(name)
         index = {"metadata": {}, "weight_map": {"bert.pooler.dense.bias": name}}
-        (trap.folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+        (trap.folder / "model.safetensors.index.json").write_text(
+            json.dumps(index), encoding="utf-8"
+        )
 
     return plant
 
 
 def own_model_class(trap: Trap) -> None:
     trap.module("evil")
-    trap.edit("config.json", model_type="evil", auto_map={"AutoConfig": "evil.T", "AutoModelForPreTraining": "evil.T"})
+    trap.edit(
+        "config.json",
+        model_type="evil",
+        auto_map={"AutoConfig": "evil.T", "AutoModelForPreTraining": "evil.T"},
+    )
 
 
 def own_tokenizer_class(trap: Trap) -> None:
     own_model_class(trap)
-    trap.edit("tokenizer_config.json", tokenizer_class="T", auto_map={"AutoTokenizer": ["evil.T", "evil.T"]})
+    trap.edit(
+        "tokenizer_config.json",
+        tokenizer_class="T",
+        auto_map={"AutoTokenizer": ["evil.T", "evil.T"]},
+    )
 
 
 def overwrite(name: str, data: bytes) -> Callable[[Trap], object]:
@@ -163,7 +182,9 @@ REFUSED_CHECKPOINTS: dict[str, Callable[[Trap], object]] = {
     "a billion layers": edit("config.json", num_hidden_layers=10**9),
     "a hidden size of a billion": edit("config.json", hidden_size=10**9),
     "a type that is a function": edit("config.json", dtype="os.system"),
-    "a tokenizer of other types": overwrite("tokenizer.json", b'{"version": "1.0", "model": {"type": "WordPiece", "vocab": 5}}'),
+    "a tokenizer of other types": overwrite(
+        "tokenizer.json", b'{"version": "1.0", "model": {"type": "WordPiece", "vocab": 5}}'
+    ),
 }
 
 
@@ -189,17 +210,31 @@ def own_code_of_known_kind(trap: Trap) -> None:
 
 STRIPPED: dict[str, Callable[[Trap], object]] = {
     "classes of its own": own_code_of_known_kind,
-    "kernels of the Hub": edit("config.json", attn_implementation="evil/T", _attn_implementation_internal="evil/T"),
-    "a quantizer": edit("config.json", quantization_config={"quant_method": "bitsandbytes", "evil": True}),
-    "an adapter": lambda trap: (trap.folder / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/T"}'),
-    "a chat template": edit("tokenizer_config.json", chat_template="{{ ''.__class__.__mro__ }} evil"),
-    "keys that nobody knows": edit("config.json", evil="os.system", custom_pipelines={"evil": {"impl": "evil.T"}}),
+    "kernels of the Hub": edit(
+        "config.json", attn_implementation="evil/T", _attn_implementation_internal="evil/T"
+    ),
+    "a quantizer": edit(
+        "config.json", quantization_config={"quant_method": "bitsandbytes", "evil": True}
+    ),
+    "an adapter": lambda trap: (trap.folder / "adapter_config.json").write_text(
+        '{"base_model_name_or_path": "evil/T"}'
+    ),
+    "a chat template": edit(
+        "tokenizer_config.json", chat_template="{{ ''.__class__.__mro__ }} evil"
+    ),
+    "keys that nobody knows": edit(
+        "config.json", evil="os.system", custom_pipelines={"evil": {"impl": "evil.T"}}
+    ),
 }
 
 
 @pytest.mark.parametrize("name", STRIPPED)
-def test_what_could_name_code_is_left_behind(trap: Trap, bert: Path, tmp_path: Path, name: str) -> None:
-    """The rest of such a checkpoint is used; neither config nor tokenizer hand on what was planted."""
+def test_what_could_name_code_is_left_behind(
+    trap: Trap, bert: Path, tmp_path: Path, name: str
+) -> None:
+    """The rest of such a checkpoint is used; neither config nor tokenizer hand on what was
+    planted.
+    """
     shutil.copytree(bert, trap.folder, dirs_exist_ok=True)
     STRIPPED[name](trap)
     load_all(trap.folder)
@@ -235,7 +270,10 @@ def objects(trap: Trap) -> bytes:
 
 
 def call_in_header(trap: Trap) -> bytes:
-    return array_header(f"{{'descr': __import__('os').system('touch {trap.canary}'), 'fortran_order': False, 'shape': (1,)}}")
+    return array_header(
+        f"{{'descr': __import__('os').system('touch {trap.canary}'), "
+        "'fortran_order': False, 'shape': (1,)}"
+    )
 
 
 def edit_shard(**changes: Any) -> Callable[[Trap], None]:
@@ -251,7 +289,9 @@ CORPORA: dict[str, Callable[[Trap], object]] = {
     "an array of objects": plant_array(objects),
     "a pickle named as array": plant_array(pickle.dumps),
     "an array of an exabyte": plant_array(lambda _: array_header(HUGE)),
-    "an array with a header of a megabyte": plant_array(lambda _: array_header(HUGE + " " * (1 << 20))),
+    "an array with a header of a megabyte": plant_array(
+        lambda _: array_header(HUGE + " " * (1 << 20))
+    ),
     "a call in the header of an array": plant_array(call_in_header),
     "a shard outside": edit_shard(name="../../victim"),
     "a shard without a name": edit_shard(name=""),
@@ -259,7 +299,9 @@ CORPORA: dict[str, Callable[[Trap], object]] = {
     "a file outside": edit("manifest.json", files={"../victim/mine.npy": "0"}),
     "an absolute file": edit("manifest.json", files={"/etc/passwd": "0"}),
     "a layer outside": edit("manifest.json", layers=["../../../victim/mine"]),
-    "rows outside": edit("manifest.json", labelled={"../victim": {"columns": {}, "rows": {}, "hashes": {}}}),
+    "rows outside": edit(
+        "manifest.json", labelled={"../victim": {"columns": {}, "rows": {}, "hashes": {}}}
+    ),
     "a manifest of brackets": overwrite("manifest.json", b"[" * 200_000),
     "a pickled manifest": lambda trap: trap.pickle("manifest.json"),
 }
@@ -277,7 +319,12 @@ def test_a_hostile_corpus_is_refused_and_nothing_outside_is_touched(
     refuses(trap, lambda: Corpus(trap.folder).split("train"))
     more = write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 8))
     if "array" not in name or "outside" in name:
-        refuses(trap, lambda: build(added_to([str(more)], trap.folder, small_config("en")), 1, quiet, restart=True))
+        refuses(
+            trap,
+            lambda: build(
+                added_to([str(more)], trap.folder, small_config("en")), 1, quiet, restart=True
+            ),
+        )
     assert (victim / "mine.npy").read_bytes() == b"years of work"
     assert [path.name for path in victim.iterdir()] == ["mine.npy"]
 
@@ -341,7 +388,10 @@ INPUTS: dict[str, Callable[[Trap], str]] = {
     "a zip that slips": archive("a.zip"),
     "a zip named as text": archive("a.jsonl.gz"),
     "a pickle": pickled("a.pkl"),
-    **{f"a pickle named {name}": pickled(name) for name in ("a.txt", "a.jsonl", "a.parquet", "a.jsonl.gz", "a.jsonl.zst")},
+    **{
+        f"a pickle named {name}": pickled(name)
+        for name in ("a.txt", "a.jsonl", "a.parquet", "a.jsonl.gz", "a.jsonl.zst")
+    },
     "a pipe that nobody writes to": pipe,
     "a link to a device": device,
     "a loading script": loading_script,
@@ -359,16 +409,26 @@ def test_hostile_text_is_refused(trap: Trap, tmp_path: Path, name: str) -> None:
 
 SETTINGS: dict[str, Callable[[Trap], dict[str, Any]]] = {
     "pickled rows": lambda trap: {"labelled": {"rows": {"file": pickled("rows.parquet")(trap)}}},
-    "pickled lines of rows": lambda trap: {"labelled": {"rows": {"file": pickled("rows.tsv")(trap)}}},
-    "a pickled list of names": lambda trap: {"layers": {"gazetteer": {"files": [pickled("names.txt")(trap)]}}},
+    "pickled lines of rows": lambda trap: {
+        "labelled": {"rows": {"file": pickled("rows.tsv")(trap)}}
+    },
+    "a pickled list of names": lambda trap: {
+        "layers": {"gazetteer": {"files": [pickled("names.txt")(trap)]}}
+    },
     "a layer that is a function": lambda _: {"layers": {"os.system": {}}},
-    "a layer that is a module": lambda trap: {"layers": {"evil" if trap.module("evil") is None else "": {}}},
-    "a tokenizer that is a pickle": lambda trap: {"tokenizer": {"name_or_path": pickled("tokenizer.json")(trap)}},
+    "a layer that is a module": lambda trap: {
+        "layers": {"evil" if trap.module("evil") is None else "": {}}
+    },
+    "a tokenizer that is a pickle": lambda trap: {
+        "tokenizer": {"name_or_path": pickled("tokenizer.json")(trap)}
+    },
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_hostile_files_and_names_in_settings_of_a_corpus_are_refused(trap: Trap, tmp_path: Path, name: str) -> None:
+def test_hostile_files_and_names_in_settings_of_a_corpus_are_refused(
+    trap: Trap, tmp_path: Path, name: str
+) -> None:
     text = write_jsonl(tmp_path / "text.jsonl", sample_texts("en", 8))
     refuses(trap, lambda: make_corpus([str(text)], tmp_path / "corpus", **SETTINGS[name](trap)))
 
@@ -379,7 +439,9 @@ def test_rows_and_instances_cannot_be_named_by_paths(name: str, tmp_path: Path) 
         small_config("en", labelled={name: {"file": "rows.tsv"}})
     stages = [{"name": "one", "budgets": {name: 2}}]
     with pytest.raises(ValueError, match="letters, digits and underscores"):
-        RunConfig.model_validate({"run": tmp_path, "corpus": tmp_path, "stages": stages, "tasks": {name: {"type": "x"}}})
+        RunConfig.model_validate(
+            {"run": tmp_path, "corpus": tmp_path, "stages": stages, "tasks": {name: {"type": "x"}}}
+        )
 
 
 # Configurations of other people
@@ -405,7 +467,8 @@ def test_tags_in_a_configuration_are_refused(trap: Trap, name: str) -> None:
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n" for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
 )
 DOCUMENTS: dict[str, bytes] = {
     "a bomb of aliases": BOMB.encode(),
@@ -426,11 +489,24 @@ def test_a_configuration_that_is_none_is_refused(trap: Trap, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["os.system", "evil", "evil.T", "evil:T", "../evil", "pretrain_tasks.knowledge_masking", "__init__"]
+    "kind",
+    [
+        "os.system",
+        "evil",
+        "evil.T",
+        "evil:T",
+        "../evil",
+        "pretrain_tasks.knowledge_masking",
+        "__init__",
+    ],
 )
-def test_a_task_is_found_by_its_name_and_not_by_a_path(trap: Trap, english: Corpus, tmp_path: Path, kind: str) -> None:
+def test_a_task_is_found_by_its_name_and_not_by_a_path(
+    trap: Trap, english: Corpus, tmp_path: Path, kind: str
+) -> None:
     trap.module("evil")
-    settings = tiny_settings(english, tmp_path / "run") | {"tasks": {"knowledge_masking": {"type": kind}}}
+    settings = tiny_settings(english, tmp_path / "run") | {
+        "tasks": {"knowledge_masking": {"type": kind}}
+    }
     message = refuses(trap, lambda: Run(RunConfig.model_validate(settings)).instances)
     assert f"no task named {kind!r}" in message
 
@@ -449,7 +525,9 @@ def finished(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json"])
 @pytest.mark.parametrize("content", ["pickle", "huge header"])
-def test_a_hostile_checkpoint_of_a_run_is_refused(trap: Trap, finished: Path, file: str, content: str) -> None:
+def test_a_hostile_checkpoint_of_a_run_is_refused(
+    trap: Trap, finished: Path, file: str, content: str
+) -> None:
     run = trap.folder / "run"
     shutil.copytree(finished, run)
     planted = run / "checkpoints" / "step-2" / file
@@ -463,7 +541,14 @@ def test_a_hostile_checkpoint_of_a_run_is_refused(trap: Trap, finished: Path, fi
 def test_pickles_beside_a_checkpoint_are_not_looked_at(trap: Trap, finished: Path) -> None:
     run = trap.folder / "run"
     shutil.copytree(finished, run)
-    for name in ("pytorch_model.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", ".metadata"):
+    for name in (
+        "pytorch_model.bin",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "training_args.bin",
+        ".metadata",
+    ):
         (run / "checkpoints" / "step-2" / name).write_bytes(pickle.dumps(trap))
     assert open_run(run)[2].step == 2
     assert not trap.canary.exists()

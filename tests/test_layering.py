@@ -65,7 +65,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Part -> the other parts of ours that it may import."""
 
 SHELVES = {part for part in MAY_IMPORT if "." in part}
-HELPERS_OF_TASKS = {f"ernie_cmtl.data.{name}" for name in ("masking", "masking_units", "passages", "sequences", "windows")}
+HELPERS_OF_TASKS = {
+    f"ernie_cmtl.data.{name}"
+    for name in ("masking", "masking_units", "passages", "sequences", "windows")
+}
 
 
 def part_of(module: str) -> str | None:
@@ -106,7 +109,9 @@ def test_the_reader_finds_imports_of_every_form(source: str, expected: set[str])
 
 
 def test_the_reader_resolves_relative_imports_of_a_package() -> None:
-    assert set(imported("from .windows import token_windows", "ernie_cmtl.data", True)) == {"ernie_cmtl.data.windows"}
+    assert set(imported("from .windows import token_windows", "ernie_cmtl.data", True)) == {
+        "ernie_cmtl.data.windows"
+    }
 
 
 def test_the_table_has_no_cycle() -> None:
@@ -115,12 +120,17 @@ def test_the_table_has_no_cycle() -> None:
 
 def test_every_part_of_the_code_stands_in_the_table() -> None:
     # The package around the shelves of the corpus holds nothing but a docstring.
-    assert {part_of(module) for module in FILES if module != "ernie_cmtl.corpus"} - {None} == set(MAY_IMPORT)
+    assert {part_of(module) for module in FILES if module != "ernie_cmtl.corpus"} - {None} == set(
+        MAY_IMPORT
+    )
     assert not imports_of("ernie_cmtl.corpus")
 
 
 def test_no_import_goes_around_in_a_circle_not_even_a_lazy_one() -> None:
-    graph = {module: {name for name in imports_of(module) if name in FILES} - {module} for module in FILES}
+    graph = {
+        module: {name for name in imports_of(module) if name in FILES} - {module}
+        for module in FILES
+    }
     # A package and its modules: what imports one of them also runs the package.
     assert list(TopologicalSorter(graph).static_order())
 
@@ -131,13 +141,22 @@ def test_no_two_folders_import_each_other() -> None:
         # Each file beside the folders stands for itself.
         return module if folder == "ernie_cmtl" else folder
 
-    arrows = {(folder_of(module), folder_of(name)) for module in FILES for name in imports_of(module) if name in FILES}
+    arrows = {
+        (folder_of(module), folder_of(name))
+        for module in FILES
+        for name in imports_of(module)
+        if name in FILES
+    }
     assert not {pair for pair in arrows if pair[0] != pair[1] and pair[::-1] in arrows}
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
 def test_a_part_imports_only_what_the_table_allows(part: str) -> None:
-    forbidden = {other: modules for other, modules in imported_parts(part).items() if other not in MAY_IMPORT[part]}
+    forbidden = {
+        other: modules
+        for other, modules in imported_parts(part).items()
+        if other not in MAY_IMPORT[part]
+    }
     assert not forbidden, f"{part} may import {sorted(MAY_IMPORT[part])}, but imports {forbidden}"
 
 
@@ -151,11 +170,17 @@ def test_records_know_of_numpy_and_the_standard_library_alone() -> None:
 
 
 def test_nothing_but_the_launcher_imports_the_command_line() -> None:
-    users = {module for module in FILES if part_of(module) != "cli" and "cli" in {part_of(name) for name in imports_of(module)}}
+    users = {
+        module
+        for module in FILES
+        if part_of(module) != "cli" and "cli" in {part_of(name) for name in imports_of(module)}
+    }
     assert users == {"launch"}
 
 
-@pytest.mark.parametrize("module", [module for module in FILES if module.startswith("pretrain_tasks.")])
+@pytest.mark.parametrize(
+    "module", [module for module in FILES if module.startswith("pretrain_tasks.")]
+)
 def test_a_task_imports_array_helpers_and_no_other_task(module: str) -> None:
     ours = {name for name in imports_of(module) if part_of(name)}
     # A name that begins with an underscore is no task but what some share.
@@ -169,27 +194,42 @@ def test_a_task_imports_array_helpers_and_no_other_task(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [module for module in FILES if (part_of(module) or "").startswith(("corpus", "scheduling", *GROUND))],
+    [
+        module
+        for module in FILES
+        if (part_of(module) or "").startswith(("corpus", "scheduling", *GROUND))
+    ],
 )
 def test_what_stands_before_the_model_does_not_import_torch(module: str) -> None:
-    assert not {name for name in imports_of(module) if name.partition(".")[0] in ("torch", "accelerate")}
+    assert not {
+        name for name in imports_of(module) if name.partition(".")[0] in ("torch", "accelerate")
+    }
 
 
 def test_only_plugins_are_imported_by_a_computed_name() -> None:
     """What is imported by a computed name, no table of imports sees."""
     dynamic = {
-        module for module in FILES if "importlib" in imports_of(module) or "__import__" in FILES[module].read_text("utf-8")
+        module
+        for module in FILES
+        if "importlib" in imports_of(module) or "__import__" in FILES[module].read_text("utf-8")
     }
     assert dynamic == {"ernie_cmtl.plugins"}
 
 
 def test_corpus_scheduling_and_the_help_of_the_verbs_load_no_torch() -> None:
     """Others' packages may import torch for us, so this is looked up in a fresh process."""
-    modules = [module for module in FILES if module.startswith(("ernie_cmtl.corpus", "ernie_cmtl.scheduling"))] + [
-        "ernie_cmtl.cli.app"
-    ]
-    script = f"import sys, {', '.join(modules)}\nprint(sorted(name for name in ('torch', 'accelerate') if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    modules = [
+        module
+        for module in FILES
+        if module.startswith(("ernie_cmtl.corpus", "ernie_cmtl.scheduling"))
+    ] + ["ernie_cmtl.cli.app"]
+    script = (
+        f"import sys, {', '.join(modules)}\nprint(sorted(name for name in ('torch', 'accelerate') "
+        "if name in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 

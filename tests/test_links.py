@@ -1,5 +1,6 @@
-"""A corpus, run, export or suite that somebody else made: a link at any place that its format names leads no write, removal or
-copy out of the folder, and whichever verb meets it says so by name."""
+"""A corpus, run, export or suite that somebody else made: a link at any place that its format names
+leads no write, removal or copy out of the folder, and whichever verb meets it says so by name.
+"""
 
 import json
 import shutil
@@ -24,30 +25,56 @@ from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.extend import Extension, extended_config
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.builds import break_off, sources
-from tests.support.corpora import build_corpus, make_corpus, quiet, sample_texts, small_config, write_jsonl
+from tests.support.corpora import (
+    build_corpus,
+    make_corpus,
+    quiet,
+    sample_texts,
+    small_config,
+    write_jsonl,
+)
 from tests.support.runs import tiny_settings
 from tests.support.suites import small_suite
 
 RUN_PARTS = RunFolder(Path()).parts
-BUILDING = ("building", *(f"building/{name}" for name in ("request.json", "scan.json", "seen.sqlite")))
+BUILDING = (
+    "building",
+    *(f"building/{name}" for name in ("request.json", "scan.json", "seen.sqlite")),
+)
 ROWS = "text\tlabel\n" + "".join(f"text {chr(97 + n)}\t{n % 2}\n" for n in range(20))
 
 
 def places(folder: Path, parts: Iterable[str], more: Iterable[str] = ()) -> list[str]:
-    """Every place that a format names: all that stands there, the names that each has until it is complete, and some more."""
-    there = [str(path.relative_to(folder)) for part in parts for path in sorted({folder / part, *(folder / part).rglob("*")})]
-    named = [*there, *(name + PARTIAL for name in there if PARTIAL not in name), *more, LOCK, HOLDER]
+    """Every place that a format names: all that stands there, the names that each has until it is
+    complete, and some more.
+    """
+    there = [
+        str(path.relative_to(folder))
+        for part in parts
+        for path in sorted({folder / part, *(folder / part).rglob("*")})
+    ]
+    named = [
+        *there,
+        *(name + PARTIAL for name in there if PARTIAL not in name),
+        *more,
+        LOCK,
+        HOLDER,
+    ]
     return list(dict.fromkeys(named))
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
     """All that stands in a folder; a file that was written anew has another time or number."""
     found = {str(path.relative_to(folder)): path.lstat() for path in sorted(folder.rglob("*"))}
-    return {name: (status.st_size, status.st_mtime_ns, status.st_ino) for name, status in found.items()}
+    return {
+        name: (status.st_size, status.st_mtime_ns, status.st_ino) for name, status in found.items()
+    }
 
 
 def plant(place: Path, outside: Path) -> bool:
-    """Move what is at a place, or a copy of what will be, out of the folder and leave a link to it; was it moved?"""
+    """Move what is at a place, or a copy of what will be, out of the folder and leave a link to it;
+    was it moved?
+    """
     shutil.rmtree(outside, ignore_errors=True)
     outside.mkdir()
     target = outside / "target"
@@ -66,7 +93,9 @@ def plant(place: Path, outside: Path) -> bool:
 
 
 def check_all(folder: Path, named: list[str], work: Path, verb: Callable[[Path], object]) -> None:
-    """Plant a link at one place after the other; a verb must refuse each by name, and change nothing in and out of the folder."""
+    """Plant a link at one place after the other; a verb must refuse each by name, and change
+    nothing in and out of the folder.
+    """
     let_through = []
     copy, outside = work / "copy", work / "outside"
     shutil.copytree(folder, copy, symlinks=True)
@@ -99,7 +128,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small corpus with labelled rows, fitted layers and two shards."""
     folder = tmp_path_factory.mktemp("corpus")
     (folder / "rows.tsv").write_text(ROWS)
-    labelled = {"rows": {"file": str(folder / "rows.tsv"), "columns": {"text": "text", "label": "class"}}}
+    labelled = {
+        "rows": {"file": str(folder / "rows.tsv"), "columns": {"text": "text", "label": "class"}}
+    }
     build_corpus(folder, sample_texts("en", 12), labelled=labelled, shard_bytes=40_000)
     assert len(Corpus(folder / "corpus").manifest.shards) > 1
     return folder
@@ -112,7 +143,12 @@ def adding_text(corpus: Path, folder: Path) -> object:
 
 def adding_rows(corpus: Path, folder: Path) -> object:
     (folder / "others.tsv").write_text(ROWS)
-    labelled = {"others": {"file": str(folder / "others.tsv"), "columns": {"text": "text", "label": "class"}}}
+    labelled = {
+        "others": {
+            "file": str(folder / "others.tsv"),
+            "columns": {"text": "text", "label": "class"},
+        }
+    }
     return build(added_to([], corpus, small_config("en", layers={}, labelled=labelled)), 1, quiet)
 
 
@@ -123,14 +159,29 @@ def adding_a_layer(corpus: Path, folder: Path) -> object:
 
 
 @pytest.mark.parametrize(
-    "add", [adding_text, *(pytest.param(add, marks=pytest.mark.slow) for add in (adding_rows, adding_a_layer))]
+    "add",
+    [
+        adding_text,
+        *(pytest.param(add, marks=pytest.mark.slow) for add in (adding_rows, adding_a_layer)),
+    ],
 )
 def test_nothing_is_added_to_a_corpus_through_links(
-    corpus: Path, tmp_path: Path, add: Callable[[Path, Path], object], monkeypatch: pytest.MonkeyPatch
+    corpus: Path,
+    tmp_path: Path,
+    add: Callable[[Path, Path], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Whatever is found, it must be found before anything else is done.
-    monkeypatch.setattr("ernie_cmtl.corpus.build.pipeline.Corpus.verify", lambda _: pytest.fail("went on"))
-    later = [*BUILDING, "fitted/gazetteer", "labelled/others", "shards/00002", f"shards/00002{PARTIAL}"]
+    monkeypatch.setattr(
+        "ernie_cmtl.corpus.build.pipeline.Corpus.verify", lambda _: pytest.fail("went on")
+    )
+    later = [
+        *BUILDING,
+        "fitted/gazetteer",
+        "labelled/others",
+        "shards/00002",
+        f"shards/00002{PARTIAL}",
+    ]
     named = places(corpus / "corpus", CORPUS_PARTS, [*later, "shards/00000/gazetteer.npy"])
     assert len(named) > 100
     check_all(corpus / "corpus", named, tmp_path, lambda copy: add(copy, tmp_path))
@@ -140,14 +191,21 @@ def test_nothing_is_added_to_a_corpus_through_links(
 
 
 @pytest.mark.parametrize("restart", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_build_does_not_go_on_through_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: bool) -> None:
+def test_a_build_does_not_go_on_through_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: bool
+) -> None:
     words = sources(tmp_path / "in")
     break_off(words, tmp_path / "begun", monkeypatch)
     named = places(tmp_path / "begun", CORPUS_PARTS)
     assert {*BUILDING, "tokenizer", "shards/00000/token_ids.npy"} <= {*named}
     # With a manifest, whatever it leads to, the folder holds a corpus and no build.
     named.remove("manifest.json")
-    check_all(tmp_path / "begun", named, tmp_path, lambda copy: make_corpus(words, copy, shard_bytes=5000, restart=restart))
+    check_all(
+        tmp_path / "begun",
+        named,
+        tmp_path,
+        lambda copy: make_corpus(words, copy, shard_bytes=5000, restart=restart),
+    )
 
 
 @pytest.mark.parametrize("name", CORPUS_PARTS)
@@ -162,7 +220,9 @@ def test_a_new_corpus_is_not_built_among_links(tmp_path: Path, name: str) -> Non
     assert (tmp_path / "copy" / name).is_symlink()
 
 
-def test_what_a_record_of_a_build_names_is_removed_only_inside(tmp_path: Path, corpus: Path) -> None:
+def test_what_a_record_of_a_build_names_is_removed_only_inside(
+    tmp_path: Path, corpus: Path
+) -> None:
     shutil.copytree(corpus / "corpus", tmp_path / "corpus")
     (tmp_path / "victim").mkdir()
     (tmp_path / "victim" / "mine.npy").write_text("years of work")
@@ -181,7 +241,9 @@ def test_what_a_record_of_a_build_names_is_removed_only_inside(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("content", [None, "plan.txt", "request.json"])
-def test_a_folder_with_a_folder_named_building_is_no_build(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_with_a_folder_named_building_is_no_build(
+    tmp_path: Path, content: str | None
+) -> None:
     """Somebody's architecture: nothing of it is ours to clear."""
     text = write_jsonl(tmp_path / "text.jsonl", sample_texts("en", 8))
     house = tmp_path / "house"
@@ -214,7 +276,10 @@ def run(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-CHECKPOINTS = [f"checkpoints/{name}" for name in (".partial-step-6", ".removed-step-2", "damaged-step-4", "step-6")]
+CHECKPOINTS = [
+    f"checkpoints/{name}"
+    for name in (".partial-step-6", ".removed-step-2", "damaged-step-4", "step-6")
+]
 
 
 def going_on(copy: Path) -> object:
@@ -229,9 +294,13 @@ def extending(copy: Path) -> object:
 def test_a_run_is_not_trained_through_links(
     run: Path, tmp_path: Path, train: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ernie_cmtl.run.session.pass_over_damaged", lambda *_: pytest.fail("went on"))
+    monkeypatch.setattr(
+        "ernie_cmtl.run.session.pass_over_damaged", lambda *_: pytest.fail("went on")
+    )
     named = places(run, RUN_PARTS, CHECKPOINTS)
-    assert {*RUN_PARTS, "checkpoints/step-4/model.safetensors", "export/model.safetensors"} <= {*named}
+    assert {*RUN_PARTS, "checkpoints/step-4/model.safetensors", "export/model.safetensors"} <= {
+        *named
+    }
     check_all(run, [*named, "wandb"], tmp_path, train)
 
 
@@ -258,7 +327,9 @@ def test_an_export_does_not_follow_a_link_that_no_export_wrote(run: Path, tmp_pa
     """As a person's own, of the name of a new file."""
     shutil.copytree(run / "export", tmp_path / "copy")
     sums = tmp_path / "copy" / "SHA256SUMS"
-    sums.write_text("".join(line for line in sums.read_text().splitlines(keepends=True) if "README" not in line))
+    sums.write_text(
+        "".join(line for line in sums.read_text().splitlines(keepends=True) if "README" not in line)
+    )
     plant(tmp_path / "copy" / "README.md", tmp_path / "outside")
     before = snapshot(tmp_path / "outside")
     with pytest.raises(UserError, match=r"README\.md was not written by an export"):
@@ -272,7 +343,9 @@ def test_an_export_does_not_follow_a_link_that_no_export_wrote(run: Path, tmp_pa
 # Suites
 
 
-def test_a_suite_is_not_compared_through_links(english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_is_not_compared_through_links(
+    english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def verb(threads: int | None, *words: Any) -> Any:
         return {"consumed": {"knowledge_masking": 1}, "heldout": {}}
 
@@ -291,7 +364,9 @@ def test_a_suite_is_not_compared_through_links(english: Corpus, tmp_path: Path, 
 # The folder itself
 
 
-def test_a_folder_that_is_itself_a_link_is_refused_with_its_target(run: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_itself_a_link_is_refused_with_its_target(
+    run: Path, corpus: Path, tmp_path: Path
+) -> None:
     shutil.copytree(run, tmp_path / "real-run")
     shutil.copytree(corpus / "corpus", tmp_path / "real-corpus")
     shutil.copytree(run / "export", tmp_path / "real-export")
@@ -303,7 +378,9 @@ def test_a_folder_that_is_itself_a_link_is_refused_with_its_target(run: Path, co
     }
     for name, verb in verbs.items():
         (tmp_path / "link").symlink_to(tmp_path / name)
-        with pytest.raises(UserError, match=rf"link is a symbolic link to .*{name}; .*: name its target"):
+        with pytest.raises(
+            UserError, match=rf"link is a symbolic link to .*{name}; .*: name its target"
+        ):
             verb(tmp_path / "link")
         (tmp_path / "link").unlink()
     assert snapshot(tmp_path) == before

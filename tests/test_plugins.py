@@ -1,4 +1,6 @@
-"""Classes by name: files of a package, modules from the command line, entry points of installed packages."""
+"""Classes by name: files of a package, modules from the command line, entry points of installed
+packages.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -21,7 +23,9 @@ class {}(SpanProvider):
 
 @pytest.fixture
 def plugins() -> Plugins[SpanProvider]:
-    return Plugins(SpanProvider, "layer", "ernie_cmtl.corpus.layers", "ernie_cmtl.layers", "--layer-module")
+    return Plugins(
+        SpanProvider, "layer", "ernie_cmtl.corpus.layers", "ernie_cmtl.layers", "--layer-module"
+    )
 
 
 @pytest.fixture
@@ -55,20 +59,33 @@ def test_a_broken_entry_point_breaks_nothing_but_itself(plugins, site):
     install(site, "broken_of_mine", "import a_module_that_is_not_there", "digits = broken_of_mine")
     assert {"digits", "tagged_names"} <= set(plugins.names())
     assert plugins.find("tagged_names").__name__ == "TaggedNames"
-    with pytest.raises(UserError, match=r"broken_of_mine of package broken_of_mine .*a_module_that_is_not_there"):
+    with pytest.raises(
+        UserError, match=r"broken_of_mine of package broken_of_mine .*a_module_that_is_not_there"
+    ):
         plugins.find("digits")
 
 
 @pytest.mark.parametrize("target", ["numbers_of_mine:Digit", "numbers_of_mine:number"])
 def test_an_entry_point_must_lead_to_a_class(plugins, site, target):
-    install(site, "numbers_of_mine", A_PROVIDER.format("Digits") + "\nnumber = 3\n", f"digits = {target}")
-    with pytest.raises(UserError, match=f"{target} of package numbers_of_mine is no class derived from SpanProvider"):
+    install(
+        site,
+        "numbers_of_mine",
+        A_PROVIDER.format("Digits") + "\nnumber = 3\n",
+        f"digits = {target}",
+    )
+    with pytest.raises(
+        UserError,
+        match=f"{target} of package numbers_of_mine is no class derived from SpanProvider",
+    ):
         plugins.find("digits")
 
 
 def test_a_name_with_two_sources_is_refused_with_both(plugins, site):
     install(site, "ours_too", A_PROVIDER.format("Names"), "tagged_names = ours_too")
-    with pytest.raises(UserError, match=r"module ernie_cmtl\.corpus\.layers\.tagged_names and ours_too of package ours_too"):
+    with pytest.raises(
+        UserError,
+        match=r"module ernie_cmtl\.corpus\.layers\.tagged_names and ours_too of package ours_too",
+    ):
         plugins.find("tagged_names")
     assert plugins.names().count("tagged_names") == 1
     assert plugins.find("capitalized_names")
@@ -86,7 +103,9 @@ def test_a_module_adds_its_class_under_its_own_name(plugins, site):
 def test_a_module_whose_name_is_taken_is_refused(plugins, site):
     (site / "folder").mkdir()
     (site / "folder" / "tagged_names.py").write_text(A_PROVIDER.format("Names"))
-    with pytest.raises(UserError, match=r"ernie_cmtl\.corpus\.layers\.tagged_names and module folder\.tagged_names"):
+    with pytest.raises(
+        UserError, match=r"ernie_cmtl\.corpus\.layers\.tagged_names and module folder\.tagged_names"
+    ):
         plugins.add_module("folder.tagged_names")
     assert plugins.find("tagged_names").__name__ == "TaggedNames"
 
@@ -98,7 +117,10 @@ def test_a_module_whose_name_is_taken_is_refused(plugins, site):
         ("raise SystemExit(3)", "module digits does not import: SystemExit"),
         ("def f(:", "module digits does not import: SyntaxError"),
         ("", r"digits\.py must hold exactly one SpanProvider, found 0"),
-        (A_PROVIDER.format("One") + A_PROVIDER.format("Two"), r"digits\.py must hold exactly one SpanProvider, found 2"),
+        (
+            A_PROVIDER.format("One") + A_PROVIDER.format("Two"),
+            r"digits\.py must hold exactly one SpanProvider, found 2",
+        ),
     ],
 )
 def test_a_broken_module_is_refused_and_not_added(plugins, site, source, message):

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from ernie_cmtl.randomness import KeyedGenerator, KeyedPermutation, derive_key
 
-SIZES = [1, 2, 3, 1000] + [2**power + step for power in (2, 3, 4, 7, 8, 10, 13) for step in (-1, 0, 1)]
+SIZES = [1, 2, 3, 1000] + [
+    2**power + step for power in (2, 3, 4, 7, 8, 10, 13) for step in (-1, 0, 1)
+]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -41,7 +43,9 @@ def test_each_element_comes_to_each_place_equally_often(size):
     freedom = size - 1
     for place in range(size):
         counts = np.bincount(orders[:, place], minlength=size)
-        assert ((counts - expected) ** 2 / expected).sum() < freedom + 6 * (2 * freedom) ** 0.5, place
+        assert ((counts - expected) ** 2 / expected).sum() < freedom + 6 * (2 * freedom) ** 0.5, (
+            place
+        )
 
 
 def test_permutation_of_nothing_is_refused():
@@ -52,29 +56,56 @@ def test_permutation_of_nothing_is_refused():
 def draw_a_bit_of_everything(rng: np.random.Generator) -> list[float]:
     # An odd number of 32-bit draws leaves half a word behind, which must not reach the next sample.
     halves = rng.integers(1 << 31, size=3, dtype=np.uint32)
-    return [*halves.tolist(), *rng.random(5).tolist(), *rng.permutation(7).tolist(), float(rng.standard_normal())]
+    return [
+        *halves.tolist(),
+        *rng.random(5).tolist(),
+        *rng.permutation(7).tolist(),
+        float(rng.standard_normal()),
+    ]
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 9)), max_size=4), st.integers(0, 2**40))
+@given(
+    st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 9)), max_size=4), st.integers(0, 2**40)
+)
 def test_generator_at_a_counter_does_not_know_what_was_drawn_before(before, counter):
     used = KeyedGenerator(5)
     for other, draws in before:
         rng = used.at(other)
         rng.integers(1 << 31, size=draws, dtype=np.uint32)
         rng.random(draws)
-    assert draw_a_bit_of_everything(used.at(counter)) == draw_a_bit_of_everything(KeyedGenerator(5).at(counter))
+    assert draw_a_bit_of_everything(used.at(counter)) == draw_a_bit_of_everything(
+        KeyedGenerator(5).at(counter)
+    )
 
 
 def test_streams_of_different_counters_and_keys_share_no_word():
     counters = [0, 1, 2, 3, 500, 2**32, 2**32 + 1, 2**40]
-    words = [KeyedGenerator(key).at(n).integers(2**64, size=2000, dtype=np.uint64) for key in (1, 2) for n in counters]
+    words = [
+        KeyedGenerator(key).at(n).integers(2**64, size=2000, dtype=np.uint64)
+        for key in (1, 2)
+        for n in counters
+    ]
     joined = np.concatenate(words)
     assert len(np.unique(joined)) == len(joined)
 
 
 def test_keys_separate_parts_and_types():
-    sequences = [("a", "b"), ("ab",), ("b", "a"), ("a",), ("a", ""), (), (1,), ("1",), (1, 1), (11,), ("a", 1), ("a", "1"), (-1,)]
+    sequences = [
+        ("a", "b"),
+        ("ab",),
+        ("b", "a"),
+        ("a",),
+        ("a", ""),
+        (),
+        (1,),
+        ("1",),
+        (1, 1),
+        (11,),
+        ("a", 1),
+        ("a", "1"),
+        (-1,),
+    ]
     assert len({derive_key(*parts) for parts in sequences}) == len(sequences)
 
 

@@ -67,7 +67,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("secret", [*VARIABLES.values(), *OTHERS.values()])
 def test_each_secret_is_hidden_wherever_it_stands(secret: str) -> None:
-    for text in (secret, f"cannot open {secret}/data.jsonl, sorry", json.dumps({"a": f"x {secret}"}), f"({secret})"):
+    for text in (
+        secret,
+        f"cannot open {secret}/data.jsonl, sorry",
+        json.dumps({"a": f"x {secret}"}),
+        f"({secret})",
+    ):
         assert leaks(text)
         assert not leaks(redacted(text))
         assert not leaks(str(UserError(text)))
@@ -97,19 +102,39 @@ def test_a_path_or_a_short_word_in_a_variable_is_no_secret(monkeypatch: pytest.M
     assert redacted("/home/somebody/key.json quick") == "/home/somebody/key.json quick"
 
 
-def test_nothing_that_a_build_and_a_run_write_holds_a_secret(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Secrets in variables, in the address of a dataset, in keys of rejected rows; the run writes all that a run writes."""
+def test_nothing_that_a_build_and_a_run_write_holds_a_secret(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Secrets in variables, in the address of a dataset, in keys of rejected rows; the run writes
+    all that a run writes.
+    """
     place = tmp_path / "in" / OTHERS["query"]
     place.mkdir(parents=True)
     write_jsonl(place / "text.jsonl", sample_texts("en", 40))
     rows = [{secret: "no text"} for secret in [*VARIABLES.values(), *OTHERS.values()]]
-    (tmp_path / "in" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "in" / "rows.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     corpus, run, model = tmp_path / "corpus", tmp_path / "run", tmp_path / "model"
     dataset = f"web=datasets:json,data_files={place}/text.jsonl"
-    words = ["prepare", "--input", dataset, str(tmp_path / "in" / "rows.jsonl"), "--output", str(corpus), "--language", "en"]
+    words = [
+        "prepare",
+        "--input",
+        dataset,
+        str(tmp_path / "in" / "rows.jsonl"),
+        "--output",
+        str(corpus),
+        "--language",
+        "en",
+    ]
     done = [
         call(
-            *words, "layers.capitalized_names={}", "tokenizer.vocabulary_size=2000", "reader.lost_files=skip", "--processes", "1"
+            *words,
+            "layers.capitalized_names={}",
+            "tokenizer.vocabulary_size=2000",
+            "reader.lost_files=skip",
+            "--processes",
+            "1",
         )
     ]
     settings: dict[str, Any] = tiny_settings(Corpus(corpus), run)
@@ -120,10 +145,19 @@ def test_nothing_that_a_build_and_a_run_write_holds_a_secret(tmp_path: Path, cap
     assert [(one.exit_code, one.stderr) for one in done if one.exit_code] == []
     assert len((corpus / "rejects.jsonl").read_text("utf-8").splitlines()) == len(rows)
     written = {path.name for folder in (corpus, run, model) for path in folder.rglob("*")}
-    assert written >= {"manifest.json", "rejects.jsonl", "config.yaml", "metrics.jsonl", "tensorboard", "README.md"}
+    assert written >= {
+        "manifest.json",
+        "rejects.jsonl",
+        "config.yaml",
+        "metrics.jsonl",
+        "tensorboard",
+        "README.md",
+    }
     assert leaking_files(corpus, run, model) == []
     captured = capfd.readouterr()
-    assert leaks(captured.out + captured.err + "".join(one.stdout + one.stderr for one in done)) == []
+    assert (
+        leaks(captured.out + captured.err + "".join(one.stdout + one.stderr for one in done)) == []
+    )
 
 
 @pytest.mark.parametrize("secret", [*VARIABLES.values(), *OTHERS.values()])
@@ -132,7 +166,10 @@ def test_nothing_that_a_build_and_a_run_write_holds_a_secret(tmp_path: Path, cap
     [
         ("run", lambda secret: {"run": f"runs/{secret}"}),
         ("encoder.init_from", lambda secret: {"encoder": {"init_from": secret}}),
-        ("stages.0.name", lambda secret: {"stages": [{"name": secret, "budgets": {"knowledge_masking": 2}}]}),
+        (
+            "stages.0.name",
+            lambda secret: {"stages": [{"name": secret, "budgets": {"knowledge_masking": 2}}]},
+        ),
         ("tasks.", lambda secret: {"tasks": {"knowledge_masking": {secret: 1}}}),
     ],
     ids=["run", "init_from", "stage", "option"],
@@ -142,12 +179,16 @@ def test_a_run_with_a_secret_in_its_settings_is_refused(
 ) -> None:
     settings = tiny_settings(english, tmp_path / "run") | changes(secret)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    with pytest.raises(UserError, match=rf"{key}.*looks like a secret.*use the environment") as caught:
+    with pytest.raises(
+        UserError, match=rf"{key}.*looks like a secret.*use the environment"
+    ) as caught:
         load_run_config(tmp_path / "run.yaml")
     assert not leaks(str(caught.value))
 
 
-def test_a_variable_that_a_configuration_asks_for_is_not_handed_out(tmp_path: Path, english: Corpus) -> None:
+def test_a_variable_that_a_configuration_asks_for_is_not_handed_out(
+    tmp_path: Path, english: Corpus
+) -> None:
     settings = tiny_settings(english, tmp_path / "run")
     settings["stages"][0]["name"] = "${oc.env:WANDB_API_KEY}"
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -160,9 +201,11 @@ def test_a_variable_that_a_configuration_asks_for_is_not_handed_out(tmp_path: Pa
     "words",
     [
         "prepare --input {folder}/{secret}/a.jsonl --output {folder}/o --language en",
-        "prepare --input datasets:json,data_files={secret}/a.jsonl --output {folder}/o --language en",
+        "prepare --input datasets:json,data_files={secret}/a.jsonl --output {folder}/o --language "
+        "en",
         "prepare --input {folder}/text.jsonl --output {folder}/o --language en api_key={secret}",
-        "prepare --input {folder}/text.jsonl --output {folder}/o --language en heldout_minimum={secret}",
+        "prepare --input {folder}/text.jsonl --output {folder}/o --language en "
+        "heldout_minimum={secret}",
         "pretrain {folder}/{secret}.yaml",
         "evaluate {folder}/{secret}",
     ],
@@ -176,9 +219,14 @@ def test_messages_hold_no_secret(tmp_path: Path, words: str, secret: str) -> Non
     assert leaking_files(tmp_path) == []
 
 
-def test_a_tracker_that_fails_tells_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_fails_tells_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError(f"401 for {OTHERS['address']} with Authorization: {OTHERS['bearer']} {VARIABLES['WANDB_API_KEY']}")
+        raise RuntimeError(
+            f"401 for {OTHERS['address']} with Authorization: {OTHERS['bearer']} "
+            f"{VARIABLES['WANDB_API_KEY']}"
+        )
 
     workers = Workers("fp32", ["tensorboard"], tmp_path)
     monkeypatch.setattr(workers._accelerator, "init_trackers", fail)

@@ -7,10 +7,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = [path for package in ("ernie_cmtl", "pretrain_tasks") for path in sorted((ROOT / package).rglob("*.py"))]
+FILES = [
+    path
+    for package in ("ernie_cmtl", "pretrain_tasks")
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
 FILES.append(ROOT / "launch.py")
 
-PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+PICKLING_MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+}
 FORBIDDEN_CALLS = {
     *("torch.load", "torch.save", "torch.serialization.load", "torch.hub.load", "torch.jit.load"),
     *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "yaml.unsafe_load_all"),
@@ -26,7 +39,9 @@ def full_names(tree: ast.AST) -> dict[str, str]:
         if isinstance(node, ast.Import):
             names |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom):
-            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     return names
 
 
@@ -43,8 +58,14 @@ def offences(source: str) -> Iterator[str]:
     names = full_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            yield from (f"import {name}" for name in modules if name.partition(".")[0] in PICKLING_MODULES)
+            modules = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
+            yield from (
+                f"import {name}" for name in modules if name.partition(".")[0] in PICKLING_MODULES
+            )
         elif isinstance(node, ast.Name | ast.Attribute):
             if (name := full_name(node, names)) in FORBIDDEN_CALLS:
                 yield name
@@ -81,7 +102,8 @@ def test_the_search_sees_each_kind_of_offence(source: str, offence: str) -> None
 
 def test_the_search_leaves_harmless_code_alone() -> None:
     harmless = (
-        "import yaml, numpy as np\nmodel.eval()\nyaml.safe_load(text)\nnp.load(path, allow_pickle=False)\njson.load(stream)"
+        "import yaml, numpy as np\nmodel.eval()\nyaml.safe_load(text)\nnp.load(path, "
+        "allow_pickle=False)\njson.load(stream)"
     )
     assert not list(offences(harmless))
 

@@ -13,7 +13,11 @@ from ernie_cmtl.config import RunConfig, load_run_config
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.settings import differences, dump, validate
 
-MINIMAL: dict[str, Any] = {"run": "runs/a", "corpus": "corpora/b", "stages": [{"name": "only", "budgets": {"capitalization": 5}}]}
+MINIMAL: dict[str, Any] = {
+    "run": "runs/a",
+    "corpus": "corpora/b",
+    "stages": [{"name": "only", "budgets": {"capitalization": 5}}],
+}
 
 
 class Oven(BaseModel):
@@ -52,7 +56,10 @@ def refusal(given_settings: dict[str, Any], *overrides: str) -> str:
 
 
 def test_an_unknown_key_at_the_top_is_named_with_the_closest_and_all_accepted_keys() -> None:
-    expected = "kitchen.yaml: unknown key 'ovn'; did you mean 'oven'? accepted: labelled, name, oven, shelves, spare"
+    expected = (
+        "kitchen.yaml: unknown key 'ovn'; did you mean 'oven'? accepted: labelled, name, oven, "
+        "shelves, spare"
+    )
     assert refusal({"ovn": {}}) == expected
 
 
@@ -68,17 +75,25 @@ def test_an_unknown_key_at_the_top_is_named_with_the_closest_and_all_accepted_ke
 def test_an_unknown_nested_key_is_named_with_its_place_and_the_keys_of_that_place(
     given_settings: dict[str, Any], place: str
 ) -> None:
-    expected = f"kitchen.yaml: unknown key '{place}'; did you mean 'temperature'? accepted: temperature, timer"
+    expected = (
+        f"kitchen.yaml: unknown key '{place}'; did you mean 'temperature'? accepted: temperature, "
+        "timer"
+    )
     assert refusal(given_settings) == expected
 
 
 def test_a_key_like_no_other_gets_no_guess() -> None:
-    assert refusal({"oven": {"zzz": 3}}) == "kitchen.yaml: unknown key 'oven.zzz'; accepted: temperature, timer"
+    assert (
+        refusal({"oven": {"zzz": 3}})
+        == "kitchen.yaml: unknown key 'oven.zzz'; accepted: temperature, timer"
+    )
 
 
 def test_all_mistakes_are_named_at_once() -> None:
     message = refusal({"oven": {"temperature": "hot", "zzz": 1}, "nam": "x"})
-    assert all(part in message for part in ("oven.temperature", "'hot'", "'oven.zzz'", "'nam'", "'name'"))
+    assert all(
+        part in message for part in ("oven.temperature", "'hot'", "'oven.zzz'", "'nam'", "'name'")
+    )
 
 
 @pytest.mark.parametrize("override", ["oven", "temperature 3", "--oven.temperature=3", "-x=3"])
@@ -87,7 +102,12 @@ def test_a_malformed_override_is_shown(override: str) -> None:
 
 
 def test_overrides_reach_nested_keys_and_leave_their_neighbours() -> None:
-    found = validate(Kitchen, {"oven": {"temperature": 10, "timer": 2.5}}, ["oven.temperature=99", "spare.timer=1"], "here")
+    found = validate(
+        Kitchen,
+        {"oven": {"temperature": 10, "timer": 2.5}},
+        ["oven.temperature=99", "spare.timer=1"],
+        "here",
+    )
     assert (found.oven, found.spare) == (Oven(temperature=99, timer=2.5), Oven(timer=1.0))
 
 
@@ -124,7 +144,10 @@ def test_a_run_names_the_bad_nested_key_and_all_accepted_ones(tmp_path: Path) ->
         ("data.rows=", ("data.rows", "None")),
         ("seed=-1", ("seed", "-1")),
         ("mode=mixd", ("mode", "'mixd'", "'mixed'", "'one_task'")),
-        ("training.trackers=[tensorboard,wandbb]", ("training.trackers", "'wandbb'", "mlflow", "tensorboard", "wandb")),
+        (
+            "training.trackers=[tensorboard,wandbb]",
+            ("training.trackers", "'wandbb'", "mlflow", "tensorboard", "wandb"),
+        ),
         ("training.precision=fp8", ("training.precision", "'fp8'", "'bf16'")),
         ("optimizer.learning_rate=0", ("optimizer.learning_rate", "0")),
         ("encoder=3", ("encoder", "3")),
@@ -132,7 +155,9 @@ def test_a_run_names_the_bad_nested_key_and_all_accepted_ones(tmp_path: Path) ->
         ("encoder.attention_heads=7", ("hidden_size 768", "attention_heads 7")),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_shown_with_its_key(tmp_path: Path, override: str, parts: tuple[str, ...]) -> None:
+def test_a_value_of_the_wrong_kind_is_shown_with_its_key(
+    tmp_path: Path, override: str, parts: tuple[str, ...]
+) -> None:
     message = message_of(write(tmp_path), override)
     assert all(part in message for part in parts), message
 
@@ -163,7 +188,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         pytest.param(b"run: !!python/object/apply:os.getcwd []", id="python object"),
     ],
 )
-def test_a_file_that_holds_no_mapping_of_settings_is_an_error_of_the_user(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_holds_no_mapping_of_settings_is_an_error_of_the_user(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
     assert str(path) in message_of(path)
@@ -177,7 +204,10 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, twice: str) -> None:
 
 
 def test_stages_of_the_same_name_are_refused(tmp_path: Path) -> None:
-    stages = [{"name": name, "budgets": {"capitalization": 1}} for name in ("first", "again", "other", "again")]
+    stages = [
+        {"name": name, "budgets": {"capitalization": 1}}
+        for name in ("first", "again", "other", "again")
+    ]
     message = message_of(write(tmp_path, stages=stages))
     assert "again" in message
     assert "first" not in message
@@ -192,12 +222,18 @@ def test_a_task_without_a_budget_is_refused_with_those_that_have_one(tmp_path: P
 @pytest.mark.parametrize("name", ["has space", "a.b", "1st", ""])
 def test_an_instance_name_that_could_not_be_a_prefix_is_refused(tmp_path: Path, name: str) -> None:
     stages = [{"name": "only", "budgets": {name: 1}}]
-    assert repr(name) in message_of(write(tmp_path, stages=stages, tasks={name: {"type": "capitalization"}}))
+    assert repr(name) in message_of(
+        write(tmp_path, stages=stages, tasks={name: {"type": "capitalization"}})
+    )
 
 
-@pytest.mark.parametrize("budgets", [{}, {"capitalization": 0}, {"capitalization": -2}, {"capitalization": 1.5}])
+@pytest.mark.parametrize(
+    "budgets", [{}, {"capitalization": 0}, {"capitalization": -2}, {"capitalization": 1.5}]
+)
 def test_a_budget_is_a_positive_whole_number(tmp_path: Path, budgets: dict[str, Any]) -> None:
-    assert "stages.0.budgets" in message_of(write(tmp_path, stages=[{"name": "only", "budgets": budgets}]))
+    assert "stages.0.budgets" in message_of(
+        write(tmp_path, stages=[{"name": "only", "budgets": budgets}])
+    )
 
 
 def test_samples_may_not_be_longer_than_the_encoder_has_positions(tmp_path: Path) -> None:
@@ -207,7 +243,12 @@ def test_samples_may_not_be_longer_than_the_encoder_has_positions(tmp_path: Path
     assert "maximum_positions 128" in message
     assert load_run_config(write(tmp_path), ["data.row_length=128", *few]).data.longest == 128
     # A row may hold several.
-    assert load_run_config(write(tmp_path), ["data.row_length=1024", "data.maximum_length=128", *few]).data.longest == 128
+    assert (
+        load_run_config(
+            write(tmp_path), ["data.row_length=1024", "data.maximum_length=128", *few]
+        ).data.longest
+        == 128
+    )
 
 
 def test_a_sample_may_not_be_longer_than_a_row(tmp_path: Path) -> None:
@@ -227,7 +268,9 @@ def test_a_sample_may_not_be_longer_than_a_row(tmp_path: Path) -> None:
         ({"row_lenght": 64}, ("'stages.1.row_lenght'", "row_length")),
     ],
 )
-def test_a_stage_whose_rows_do_not_fit_is_named(tmp_path: Path, shape: dict[str, int], parts: tuple[str, ...]) -> None:
+def test_a_stage_whose_rows_do_not_fit_is_named(
+    tmp_path: Path, shape: dict[str, int], parts: tuple[str, ...]
+) -> None:
     stages = [{"name": name, "budgets": {"capitalization": 1}} for name in ("first", "later")]
     message = message_of(write(tmp_path, stages=[stages[0], stages[1] | shape]))
     assert all(part in message for part in parts), message
@@ -236,25 +279,47 @@ def test_a_stage_whose_rows_do_not_fit_is_named(tmp_path: Path, shape: dict[str,
 def test_a_stage_says_its_rows_or_has_those_of_the_run(tmp_path: Path) -> None:
     stages = [{"name": name, "budgets": {"capitalization": 1}} for name in ("first", "later")]
     stages[1] |= {"row_length": 512, "rows": 8, "rows_per_group": 4}
-    first, later = load_run_config(write(tmp_path, stages=stages), ["data.loader_workers=3"]).stage_data
-    assert (first.row_length, first.rows, first.rows_per_group, first.loader_workers) == (128, 32, 32, 3)
-    assert (later.row_length, later.rows, later.rows_per_group, later.loader_workers) == (512, 8, 4, 3)
+    first, later = load_run_config(
+        write(tmp_path, stages=stages), ["data.loader_workers=3"]
+    ).stage_data
+    assert (first.row_length, first.rows, first.rows_per_group, first.loader_workers) == (
+        128,
+        32,
+        32,
+        3,
+    )
+    assert (later.row_length, later.rows, later.rows_per_group, later.loader_workers) == (
+        512,
+        8,
+        4,
+        3,
+    )
 
 
 def test_overrides_of_a_run_reach_task_options(tmp_path: Path) -> None:
-    found = load_run_config(write(tmp_path, tasks={"capitalization": {"maximum_length": 32}}), ["tasks.capitalization.rate=0.5"])
+    found = load_run_config(
+        write(tmp_path, tasks={"capitalization": {"maximum_length": 32}}),
+        ["tasks.capitalization.rate=0.5"],
+    )
     assert found.tasks["capitalization"].options == {"maximum_length": 32, "rate": 0.5}
 
 
 def test_a_dumped_run_config_loads_back_equal(tmp_path: Path) -> None:
     changes = {
-        "tasks": {"caps": {"type": "capitalization", "maximum_length": 64}, "知识": {"type": "knowledge_masking", "rate": 0.2}},
-        "stages": [{"name": "a", "budgets": {"caps": 3}}, {"name": "b", "budgets": {"知识": 2, "caps": 7}}],
+        "tasks": {
+            "caps": {"type": "capitalization", "maximum_length": 64},
+            "知识": {"type": "knowledge_masking", "rate": 0.2},
+        },
+        "stages": [
+            {"name": "a", "budgets": {"caps": 3}},
+            {"name": "b", "budgets": {"知识": 2, "caps": 7}},
+        ],
         "mode": "one_task",
         "encoder": {"init_from": "models/бert"},
     }
     first = load_run_config(
-        write(tmp_path, **changes), ["optimizer.learning_rate=3e-05", "training.trackers=[tensorboard,wandb]"]
+        write(tmp_path, **changes),
+        ["optimizer.learning_rate=3e-05", "training.trackers=[tensorboard,wandb]"],
     )
     again = tmp_path / "again.yaml"
     again.write_text(dump(first), encoding="utf-8")
@@ -264,9 +329,28 @@ def test_a_dumped_run_config_loads_back_equal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["null", "true", "on", "~", "12", "1e5", "0x1f", "1_0", "12:30:45", "2026-01-02", "007", "nan", "a: b", "# c", "- d", " e "],
+    [
+        "null",
+        "true",
+        "on",
+        "~",
+        "12",
+        "1e5",
+        "0x1f",
+        "1_0",
+        "12:30:45",
+        "2026-01-02",
+        "007",
+        "nan",
+        "a: b",
+        "# c",
+        "- d",
+        " e ",
+    ],
 )
-def test_a_folder_whose_name_looks_like_something_else_survives_the_dump(tmp_path: Path, word: str) -> None:
+def test_a_folder_whose_name_looks_like_something_else_survives_the_dump(
+    tmp_path: Path, word: str
+) -> None:
     first = RunConfig.model_validate(MINIMAL | {"run": word})
     again = tmp_path / "again.yaml"
     again.write_text(dump(first), encoding="utf-8")
@@ -277,14 +361,24 @@ def test_a_folder_whose_name_looks_like_something_else_survives_the_dump(tmp_pat
     rate=st.floats(min_value=1e-12, max_value=1e6, exclude_min=True),
     decay=st.floats(min_value=0, max_value=1),
     seed=st.integers(min_value=0, max_value=1 << 70),
-    budgets=st.dictionaries(st.sampled_from(["a", "b_2", "Ç"]), st.integers(min_value=1, max_value=1 << 40), min_size=1),
+    budgets=st.dictionaries(
+        st.sampled_from(["a", "b_2", "Ç"]), st.integers(min_value=1, max_value=1 << 40), min_size=1
+    ),
 )
 @settings(max_examples=40, deadline=None)
 def test_numbers_survive_the_dump_exactly(
-    tmp_path_factory: pytest.TempPathFactory, rate: float, decay: float, seed: int, budgets: dict[str, int]
+    tmp_path_factory: pytest.TempPathFactory,
+    rate: float,
+    decay: float,
+    seed: int,
+    budgets: dict[str, int],
 ) -> None:
     optimizer = {"learning_rate": rate, "weight_decay": decay}
-    changes = {"seed": seed, "optimizer": optimizer, "stages": [{"name": "only", "budgets": budgets}]}
+    changes = {
+        "seed": seed,
+        "optimizer": optimizer,
+        "stages": [{"name": "only", "budgets": budgets}],
+    }
     first = RunConfig.model_validate(MINIMAL | changes)
     path = tmp_path_factory.mktemp("dump") / "run.yaml"
     path.write_text(dump(first), encoding="utf-8")
@@ -295,5 +389,10 @@ def test_differences_name_each_key_with_both_values() -> None:
     before = {"a": 1, "b": {"c": [1, {"d": 2}], "same": None}, "gone": False}
     after = {"a": 1, "b": {"c": [1, {"d": 3}, 4], "same": None}, "new": {"e": 5}}
     assert differences(before, before) == {}
-    assert differences(before, after) == {"b.c.1.d": (2, 3), "b.c.2": (None, 4), "gone": (False, None), "new": (None, {"e": 5})}
+    assert differences(before, after) == {
+        "b.c.1.d": (2, 3),
+        "b.c.2": (None, 4),
+        "gone": (False, None),
+        "new": (None, {"e": 5}),
+    }
     assert differences({"a": {"b": 1}}, {"a": [1]}) == {"a": ({"b": 1}, [1])}

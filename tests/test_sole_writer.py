@@ -29,7 +29,9 @@ def hold(folder: Path, ready: Connection) -> None:
 def holder(tmp_path: Path) -> Iterator[multiprocessing.Process]:
     """Another process that writes in tmp_path/run."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path / "run", sender))
+    process = multiprocessing.get_context("fork").Process(
+        target=hold, args=(tmp_path / "run", sender)
+    )
     process.start()
     receiver.recv()
     yield process
@@ -46,19 +48,26 @@ def take(folder: Path, seconds: float = 30.0) -> float:
     return taken
 
 
-def test_the_second_is_refused_soon_and_told_host_process_and_start(holder: multiprocessing.Process, tmp_path: Path) -> None:
+def test_the_second_is_refused_soon_and_told_host_process_and_start(
+    holder: multiprocessing.Process, tmp_path: Path
+) -> None:
     start = time.monotonic()
     with pytest.raises(UserError) as refused:
         take(tmp_path / "run")
     assert time.monotonic() - start < 10
     since = json.loads((tmp_path / "run" / HOLDER).read_text())["since"]
-    name = f"process {holder.pid} on {socket.gethostname()}, since {since}, writes in {tmp_path / 'run'};"
+    name = (
+        f"process {holder.pid} on {socket.gethostname()}, since {since}, writes in "
+        f"{tmp_path / 'run'};"
+    )
     assert str(refused.value).startswith(name)
     assert str(tmp_path / "run" / LOCK) in str(refused.value)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_dead_process_of_this_machine_stops_nobody(holder: multiprocessing.Process, tmp_path: Path, number: int) -> None:
+def test_a_dead_process_of_this_machine_stops_nobody(
+    holder: multiprocessing.Process, tmp_path: Path, number: int
+) -> None:
     os.kill(holder.pid or 0, number)
     holder.join()
     assert (tmp_path / "run" / LOCK).exists()
@@ -66,14 +75,22 @@ def test_a_dead_process_of_this_machine_stops_nobody(holder: multiprocessing.Pro
 
 
 def elsewhere(folder: Path) -> None:
-    """Let the lock be one of another machine, of which nothing can be said but whether the lock is touched."""
+    """Let the lock be one of another machine, of which nothing can be said but whether the lock is
+    touched.
+    """
     path = folder / LOCK
-    lines = ["host=elsewhere" if line.startswith("host=") else line for line in path.read_text().splitlines()]
+    lines = [
+        "host=elsewhere" if line.startswith("host=") else line
+        for line in path.read_text().splitlines()
+    ]
     path.write_text("\n".join([*lines, ""]))
 
 
 def test_a_dead_process_of_another_machine_stops_nobody_for_long(
-    holder: multiprocessing.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    holder: multiprocessing.Process,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     holder.kill()
     holder.join()
@@ -106,7 +123,9 @@ def test_one_that_was_stopped_and_taken_over_learns_of_it_and_leaves_the_lock_al
         other = path.read_text().replace(f"pid={os.getpid()}", "pid=1")
         path.unlink()
         path.write_text(other)
-        (tmp_path / "run" / HOLDER).write_text(json.dumps({"host": "there", "process": 1, "since": "noon"}))
+        (tmp_path / "run" / HOLDER).write_text(
+            json.dumps({"host": "there", "process": 1, "since": "noon"})
+        )
         time.sleep(2)
         with pytest.raises(UserError, match=r"^process 1 on there, since noon, writes in"):
             writer.check()
@@ -114,7 +133,9 @@ def test_one_that_was_stopped_and_taken_over_learns_of_it_and_leaves_the_lock_al
     assert (tmp_path / "run" / HOLDER).exists()
 
 
-def test_a_folder_that_was_made_and_stayed_empty_goes_and_one_that_was_there_stays(tmp_path: Path) -> None:
+def test_a_folder_that_was_made_and_stayed_empty_goes_and_one_that_was_there_stays(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "there").mkdir()
     for name in ("there", "new"):
         with sole_writer(tmp_path / name, ()):
@@ -138,19 +159,26 @@ PLANTED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-@pytest.mark.parametrize("place", ["part", "part.partial", "folder/part", "folder/below/part", "foreign"])
+@pytest.mark.parametrize(
+    "place", ["part", "part.partial", "folder/part", "folder/below/part", "foreign"]
+)
 def test_a_part_that_is_a_link_is_refused_by_name(tmp_path: Path, kind: str, place: str) -> None:
     if place == "foreign" and kind == "a pipe":
         pytest.skip("what others fill is theirs")
     (tmp_path / "folder" / "below").mkdir(parents=True)
     PLANTED[kind](tmp_path / place)
     message = "is neither a file" if kind == "a pipe" else "is a symbolic link to /"
-    with pytest.raises(UserError, match=f"{tmp_path / place} {message}"), sole_writer(tmp_path, ("part", "folder"), ("foreign",)):
+    with (
+        pytest.raises(UserError, match=f"{tmp_path / place} {message}"),
+        sole_writer(tmp_path, ("part", "folder"), ("foreign",)),
+    ):
         pass
     assert not (tmp_path / LOCK).exists()
 
 
-def test_links_of_a_persons_own_and_below_what_others_fill_are_none_of_our_business(tmp_path: Path) -> None:
+def test_links_of_a_persons_own_and_below_what_others_fill_are_none_of_our_business(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "wandb").mkdir()
     for link in (tmp_path / "best", tmp_path / "wandb" / "latest-run"):
         link.symlink_to("/etc")
@@ -172,7 +200,10 @@ def test_a_folder_or_lock_that_is_a_link_is_refused(tmp_path: Path, name: str) -
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written: .*MB are free"), sole_writer(tmp_path / "file" / "run", ()):
+    with (
+        pytest.raises(UserError, match=r"cannot be written: .*MB are free"),
+        sole_writer(tmp_path / "file" / "run", ()),
+    ):
         pass
 
 
@@ -187,7 +218,9 @@ with sole_writer(Path({str(tmp_path / "run")!r}), ()):
         print(os.getpid(), flush=True)
     time.sleep(600)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         child = int(process.stdout.readline())
         process.kill()

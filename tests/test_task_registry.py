@@ -12,7 +12,10 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.task import PretrainTask
 from ernie_cmtl.task_registry import add_task_module, describe_task, find_task, task_names
 
-HEADER = "from pretrain_tasks.capitalization import Capitalization\nfrom ernie_cmtl.task import PretrainTask\n"
+HEADER = (
+    "from pretrain_tasks.capitalization import Capitalization\nfrom ernie_cmtl.task import "
+    "PretrainTask\n"
+)
 A_TASK = "class {}(Capitalization):\n    pass\n"
 
 
@@ -31,7 +34,9 @@ def added_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 def test_names_are_the_files_of_the_tasks():
     folder = Path(pretrain_tasks.__file__).parent
-    assert task_names() == sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    assert task_names() == sorted(
+        path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")
+    )
     assert {"knowledge_masking", "capitalization", "sentence_reordering"} <= set(task_names())
 
 
@@ -42,7 +47,9 @@ def test_each_name_leads_to_the_class_of_its_file():
         assert task.__module__ == f"pretrain_tasks.{name}"
 
 
-@pytest.mark.parametrize("name", ["capitalisation", "", "../capitalization", "capitalization.Capitalization", "__init__"])
+@pytest.mark.parametrize(
+    "name", ["capitalisation", "", "../capitalization", "capitalization.Capitalization", "__init__"]
+)
 def test_unknown_task_is_refused_with_those_that_exist(name):
     with pytest.raises(UserError) as caught:
         find_task(name)
@@ -60,8 +67,12 @@ def test_a_new_file_is_a_new_task(added_tasks):
 def test_file_without_exactly_one_task_is_refused(added_tasks, classes, count):
     name = f"holds_{count}"
     # What a file imports is not its own.
-    (added_tasks / f"{name}.py").write_text(HEADER + "".join(A_TASK.format(written) for written in classes))
-    with pytest.raises(UserError, match=rf"{name}\.py must hold exactly one PretrainTask, found {count}"):
+    (added_tasks / f"{name}.py").write_text(
+        HEADER + "".join(A_TASK.format(written) for written in classes)
+    )
+    with pytest.raises(
+        UserError, match=rf"{name}\.py must hold exactly one PretrainTask, found {count}"
+    ):
         find_task(name)
 
 
@@ -84,6 +95,8 @@ def test_description_tells_heads_and_languages():
         "languages": ["en"],
         "source": "ERNIE 2.0, section 4.2.1",
     }
-    assert describe_task("sentence_reordering")["heads"] == [{"name": "order", "kind": "sequence_class", "classes": 9}]
+    assert describe_task("sentence_reordering")["heads"] == [
+        {"name": "order", "kind": "sequence_class", "classes": 9}
+    ]
     assert describe_task("knowledge_masking")["languages"] == ["en", "zh"]
     assert describe_task("ir_relevance")["layers"] == ["retrieved"]

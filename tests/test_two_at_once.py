@@ -1,4 +1,6 @@
-"""Two processes that want to write in one folder at once: one of them is refused by name, or both are right; nothing is lost."""
+"""Two processes that want to write in one folder at once: one of them is refused by name, or both
+are right; nothing is lost.
+"""
 
 import json
 import multiprocessing
@@ -49,7 +51,9 @@ def _attempt(work: Callable[[], object], start: Barrier, sender: Connection) -> 
 
 
 def both(*works: Callable[[], object]) -> list[str]:
-    """Do things at once, each in a process of its own; return why each was refused, or nothing where it was done."""
+    """Do things at once, each in a process of its own; return why each was refused, or nothing
+    where it was done.
+    """
     start = FORK.Barrier(len(works))
     ends: list[tuple[Any, Connection]] = []
     for work in works:
@@ -69,7 +73,12 @@ def check(said: list[str], processes: list[str]) -> None:
     """At least one has succeeded, and whoever has not was told who writes there."""
     assert "" in said
     for refusal, other in zip(said, reversed(processes), strict=True):
-        assert not refusal or f"process {other} on" in refusal or REFUSED[1] in refusal or "holds a corpus already" in refusal
+        assert (
+            not refusal
+            or f"process {other} on" in refusal
+            or REFUSED[1] in refusal
+            or "holds a corpus already" in refusal
+        )
 
 
 @times
@@ -98,12 +107,19 @@ def test_two_additions_to_one_corpus(base: Path, tmp_path: Path, kind: str, time
     def add(name: str, own: list[str]) -> object:
         if kind == "text":
             file = write_jsonl(tmp_path / f"{name}.jsonl", own)
-            request = added_to([f"{name}={file}"], tmp_path / "corpus", small_config("en", layers={}))
+            request = added_to(
+                [f"{name}={file}"], tmp_path / "corpus", small_config("en", layers={})
+            )
         else:
             rows = tmp_path / f"{name}.tsv"
-            rows.write_text("text\tlabel\n" + "".join(f"{name} text {chr(97 + n)}\t{n % 2}\n" for n in range(20)))
+            rows.write_text(
+                "text\tlabel\n"
+                + "".join(f"{name} text {chr(97 + n)}\t{n % 2}\n" for n in range(20))
+            )
             labelled = {name: {"file": str(rows), "columns": {"text": "text", "label": "class"}}}
-            request = added_to([], tmp_path / "corpus", small_config("en", layers={}, labelled=labelled))
+            request = added_to(
+                [], tmp_path / "corpus", small_config("en", layers={}, labelled=labelled)
+            )
         return build(request, 1, slow)
 
     said = both(lambda: add("one", texts[:4]), lambda: add("two", texts[4:]))
@@ -117,7 +133,9 @@ def test_two_additions_to_one_corpus(base: Path, tmp_path: Path, kind: str, time
     for name, own, refusal in zip(("one", "two"), (texts[:4], texts[4:]), said, strict=True):
         if refusal:
             add(name, own)
-    assert Corpus(tmp_path / "corpus").manifest.documents["used"] == 12 + (8 if kind == "text" else 0)
+    assert Corpus(tmp_path / "corpus").manifest.documents["used"] == 12 + (
+        8 if kind == "text" else 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +157,9 @@ def ends(processes: list[Worker], folders: list[Path]) -> None:
 
 @times
 @pytest.mark.parametrize("begun", [False, True])
-def test_two_trainings_in_one_folder(unbroken: Path, english: Corpus, tmp_path: Path, begun: bool, time_: int) -> None:
+def test_two_trainings_in_one_folder(
+    unbroken: Path, english: Corpus, tmp_path: Path, begun: bool, time_: int
+) -> None:
     config = RunConfig.model_validate(tiny_settings(english, tmp_path / "run"))
     if begun:
         pretrain(config, Watcher(interrupt_at=5))
@@ -149,7 +169,9 @@ def test_two_trainings_in_one_folder(unbroken: Path, english: Corpus, tmp_path: 
     ends([started(config, folder, 1)[0] for folder in folders], folders)
     assert [row[:2] for row in trace(config.run)] == [row[:2] for row in trace(unbroken)]
     assert same_tensors(final_tensors(config.run), final_tensors(unbroken))
-    assert not [path for path in config.run.rglob("*") if "partial" in path.name or "damaged" in path.name]
+    assert not [
+        path for path in config.run.rglob("*") if "partial" in path.name or "damaged" in path.name
+    ]
     assert pretrain(config, Watcher())["finished"]
 
 
@@ -161,25 +183,44 @@ def test_two_exports_to_one_folder(unbroken: Path, tmp_path: Path, time_: int) -
     steps = ("8", "12")
     words = ["launch.py", "export", str(unbroken), "--output", str(tmp_path / "model"), "--step"]
     ends(
-        [Worker([*words, step], {"RANK": "0"}, folder / "worker-0.out") for step, folder in zip(steps, folders, strict=True)],
+        [
+            Worker([*words, step], {"RANK": "0"}, folder / "worker-0.out")
+            for step, folder in zip(steps, folders, strict=True)
+        ],
         folders,
     )
-    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "model", check=True)
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "model", check=True
+    )
     there = set(tree(tmp_path / "model"))
-    assert there == {line.split()[1] for line in (tmp_path / "model" / "SHA256SUMS").read_text().splitlines()} | {"SHA256SUMS"}
+    assert there == {
+        line.split()[1] for line in (tmp_path / "model" / "SHA256SUMS").read_text().splitlines()
+    } | {"SHA256SUMS"}
     assert json.loads((tmp_path / "model" / "pretraining.json").read_text())["steps"] in (8, 12)
 
 
 @times
-def test_two_comparisons_in_one_folder(english: Corpus, tmp_path: Path, time_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_comparisons_in_one_folder(
+    english: Corpus, tmp_path: Path, time_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def verb(threads: int | None, *words: Any) -> Any:
         time.sleep(0.05)
         return {"consumed": {"knowledge_masking": 1}, "heldout": {}}
 
     monkeypatch.setattr(compare, "verb", verb)
-    words = [str(small_suite(tmp_path)), "--corpus", str(english.folder), "--steps", "5", "--output", str(tmp_path / "suite")]
+    words = [
+        str(small_suite(tmp_path)),
+        "--corpus",
+        str(english.folder),
+        "--steps",
+        "5",
+        "--output",
+        str(tmp_path / "suite"),
+    ]
     run_suite = lambda: compare.compare(compare.read_arguments(words))  # noqa: E731
     both(run_suite, run_suite)
     results = sorted(path.name for path in (tmp_path / "suite" / "results").iterdir())
     assert results == ["both-seed1.json", "plain-seed1.json"]
-    assert (tmp_path / "suite" / "table.md").read_text() == compare.compare(compare.read_arguments(words))
+    assert (tmp_path / "suite" / "table.md").read_text() == compare.compare(
+        compare.read_arguments(words)
+    )

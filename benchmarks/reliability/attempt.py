@@ -35,12 +35,22 @@ class Attempt:
     dies_after: int = 0
     """Kill it once so many steps are done; 0: do not."""
     fault: tuple[str, int, int] | None = None
-    """What fails in its first save: (function, number of the call, error), or ("size", bytes of a file, 0)."""
+    """What fails in its first save: (function, number of the call, error), or ("size", bytes of a
+    file, 0).
+    """
 
     def took(self, step: int, loss: float, rows: list[Any], inputs: Tensor) -> None:
         """Write down a step."""
-        digests = [hashlib.blake2b(row.numpy().tobytes(), digest_size=8).hexdigest() for row in inputs]
-        line = {"step": step, "workers": self.workers, "loss": loss, "rows": rows or digests, "inputs": digests}
+        digests = [
+            hashlib.blake2b(row.numpy().tobytes(), digest_size=8).hexdigest() for row in inputs
+        ]
+        line = {
+            "step": step,
+            "workers": self.workers,
+            "loss": loss,
+            "rows": rows or digests,
+            "inputs": digests,
+        }
         with (self.folder / f"log-{self.rank}.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")
         if step == self.dies_after:
@@ -49,7 +59,10 @@ class Attempt:
     def ended(self, weights: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
         """Write down what a run has come to."""
         if self.rank == 0:
-            tensors = {name: value.detach().clone().contiguous() for name, value in (weights | moments).items()}
+            tensors = {
+                name: value.detach().clone().contiguous()
+                for name, value in (weights | moments).items()
+            }
             save_file(tensors, self.folder / "end.safetensors")
 
     @contextmanager
@@ -105,6 +118,8 @@ def failing(fault: tuple[str, int, int] | None, folder: Path) -> Iterator[None]:
 
     with ExitStack() as stack:
         for module, attribute in FUNCTIONS[name]:
-            stack.enter_context(patch.object(module, attribute, replaced(getattr(module, attribute))))
+            stack.enter_context(
+                patch.object(module, attribute, replaced(getattr(module, attribute)))
+            )
         yield
     (folder / "calls.txt").write_text(str(calls))

@@ -1,4 +1,6 @@
-"""Attempts in processes of their own, forked from one that has imported everything and trained nothing; and what they leave."""
+"""Attempts in processes of their own, forked from one that has imported everything and trained
+nothing; and what they leave.
+"""
 
 import gc
 import importlib
@@ -45,7 +47,9 @@ def import_what_runs_import(attempt: Attempt) -> None:
     for number, (side, train) in enumerate(SIDES.items()):
         listed = attempt.folder / f"{number}.txt"
 
-        def child(train: Callable[[Attempt], None] = train, number: int = number, listed: Path = listed) -> None:
+        def child(
+            train: Callable[[Attempt], None] = train, number: int = number, listed: Path = listed
+        ) -> None:
             train(replace(attempt, folder=attempt.folder / str(number)))
             listed.write_text("\n".join(sys.modules))
 
@@ -74,10 +78,18 @@ def run(side: str, attempt: Attempt) -> bool:
         return succeeds(started(side, attempt))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(attempt.workers)}
+        shared = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free.getsockname()[1]),
+            "WORLD_SIZE": str(attempt.workers),
+        }
     processes = []
     for rank in range(attempt.workers):
-        os.environ |= shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(attempt.workers)}
+        os.environ |= shared | {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(attempt.workers),
+        }
         processes.append(started(side, replace(attempt, rank=rank)))
     for name in (*shared, "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         del os.environ[name]
@@ -86,11 +98,16 @@ def run(side: str, attempt: Attempt) -> bool:
 
 
 def steps(folder: Path) -> dict[int, list[dict[str, Any]]]:
-    """Step -> what each of its workers wrote last; a run that goes on takes steps again, maybe with fewer workers."""
+    """Step -> what each of its workers wrote last; a run that goes on takes steps again, maybe with
+    fewer workers.
+    """
     found: dict[int, list[dict[str, Any]]] = {}
     for rank, path in enumerate(sorted(folder.glob("log-*.jsonl"))):
         text = path.read_text()
-        lines = {line["step"]: line for line in map(json.loads, text[: text.rfind("\n") + 1].splitlines())}
+        lines = {
+            line["step"]: line
+            for line in map(json.loads, text[: text.rfind("\n") + 1].splitlines())
+        }
         for step, line in lines.items():
             if rank == 0 or found[step][0]["workers"] > rank:
                 found.setdefault(step, []).append(line)
@@ -109,7 +126,11 @@ def end(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return bool(first) and first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return (
+        bool(first)
+        and first.keys() == second.keys()
+        and all(torch.equal(first[name], second[name]) for name in first)
+    )
 
 
 def wait_until(true: Callable[[], bool], process: Any) -> None:

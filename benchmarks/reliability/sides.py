@@ -1,7 +1,9 @@
-"""The runs that `reliability_peers.py` breaks: ours, `transformers.Trainer` and a loop with accelerate, each as documented.
+"""The runs that `reliability_peers.py` breaks: ours, `transformers.Trainer` and a loop with
+accelerate, each as documented.
 
-All train an encoder of 2x32 with eight rows of 32 tokens a step, save every fifth step and keep two checkpoints. The peers mask
-15 % of the tokens with `DataCollatorForLanguageModeling`, as the stock scripts do. Each writes down rows and loss of every step.
+All train an encoder of 2x32 with eight rows of 32 tokens a step, save every fifth step and keep two
+checkpoints. The peers mask 15 % of the tokens with `DataCollatorForLanguageModeling`, as the stock
+scripts do. Each writes down rows and loss of every step.
 """
 
 from collections.abc import Callable
@@ -46,9 +48,22 @@ def ours(attempt: Attempt) -> None:
         {
             "run": attempt.folder,
             "corpus": attempt.corpus,
-            "stages": [{"name": "first", "budgets": {"knowledge_masking": half}}, {"name": "second", "budgets": budgets}],
-            "data": {"row_length": LENGTH, "rows": ROWS, "rows_per_group": ROWS // 2, "loader_workers": attempt.loaders},
-            "encoder": {"layers": 2, "hidden_size": 32, "attention_heads": 2, "maximum_positions": LENGTH},
+            "stages": [
+                {"name": "first", "budgets": {"knowledge_masking": half}},
+                {"name": "second", "budgets": budgets},
+            ],
+            "data": {
+                "row_length": LENGTH,
+                "rows": ROWS,
+                "rows_per_group": ROWS // 2,
+                "loader_workers": attempt.loaders,
+            },
+            "encoder": {
+                "layers": 2,
+                "hidden_size": 32,
+                "attention_heads": 2,
+                "maximum_positions": LENGTH,
+            },
             "optimizer": {"learning_rate": RATE, "warmup_steps": WARMUP},
             "training": {
                 "precision": "fp32",
@@ -105,17 +120,30 @@ class Collator:
 
 
 def bert(corpus: Corpus) -> BertForMaskedLM:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-    return BertForMaskedLM(BertConfig(vocab_size=corpus.vocabulary.size, max_position_embeddings=LENGTH, **sizes))
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+    }
+    return BertForMaskedLM(
+        BertConfig(vocab_size=corpus.vocabulary.size, max_position_embeddings=LENGTH, **sizes)
+    )
 
 
 def moments_of(optimizer: Any) -> dict[str, Tensor]:
     states = optimizer.state_dict()["state"].items()
-    return {f"{number}|{name}": torch.as_tensor(value) for number, state in states for name, value in state.items()}
+    return {
+        f"{number}|{name}": torch.as_tensor(value)
+        for number, state in states
+        for name, value in state.items()
+    }
 
 
 def huggingface(attempt: Attempt) -> None:
-    """`Trainer`, with what `run_mlm.py` does to go on: the last checkpoint of the folder, if it has one."""
+    """`Trainer`, with what `run_mlm.py` does to go on: the last checkpoint of the folder, if it has
+    one.
+    """
     corpus = Corpus(attempt.corpus)
     output = attempt.folder / "checkpoints"
 
@@ -148,7 +176,9 @@ def huggingface(attempt: Attempt) -> None:
         seed=1,
     )
     set_seed(1)
-    trainer = Watched(bert(corpus), settings, data_collator=Collator(corpus), train_dataset=Rows(corpus))
+    trainer = Watched(
+        bert(corpus), settings, data_collator=Collator(corpus), train_dataset=Rows(corpus)
+    )
     trainer.train(resume_from_checkpoint=bool(output.is_dir() and get_last_checkpoint(str(output))))
     attempt.ended(trainer.model.state_dict(), moments_of(trainer.optimizer))
 
@@ -166,23 +196,33 @@ class Progress:
 
 
 def plain_accelerate(attempt: Attempt, seedable: bool = False) -> None:
-    """A loop as in accelerate's example of checkpoints, with its automatic names; seedable: its sampler that knows the epoch."""
+    """A loop as in accelerate's example of checkpoints, with its automatic names; seedable: its
+    sampler that knows the epoch.
+    """
     corpus = Corpus(attempt.corpus)
-    naming = ProjectConfiguration(str(attempt.folder), automatic_checkpoint_naming=True, total_limit=2)
+    naming = ProjectConfiguration(
+        str(attempt.folder), automatic_checkpoint_naming=True, total_limit=2
+    )
     loading = DataLoaderConfiguration(use_seedable_sampler=seedable)
     accelerator = Accelerator(cpu=True, project_config=naming, dataloader_config=loading)
     set_seed(1)
     model = bert(corpus)
     optimizer = torch.optim.AdamW(model.parameters(), RATE)
     rows = DataLoader(
-        Rows(corpus), ROWS // attempt.workers, shuffle=True, collate_fn=Collator(corpus), num_workers=attempt.loaders
+        Rows(corpus),
+        ROWS // attempt.workers,
+        shuffle=True,
+        collate_fn=Collator(corpus),
+        num_workers=attempt.loaders,
     )
     schedule = get_linear_schedule_with_warmup(optimizer, WARMUP, attempt.steps)
     model, optimizer, rows, schedule = accelerator.prepare(model, optimizer, rows, schedule)
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
     saved = attempt.folder / "checkpoints"
-    if saved.is_dir() and (numbers := [int(path.name.removeprefix("checkpoint_")) for path in saved.iterdir()]):
+    if saved.is_dir() and (
+        numbers := [int(path.name.removeprefix("checkpoint_")) for path in saved.iterdir()]
+    ):
         accelerator.load_state()
         accelerator.project_configuration.iteration = max(numbers) + 1
     while progress.step < attempt.steps:

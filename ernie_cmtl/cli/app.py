@@ -1,6 +1,7 @@
 """The command line: each verb is a file here, and a file of the same name in `verbs`.
 
-A verb exits with 0, with 2 on a mistake of the user's, with 1 on a fault, with 130 when a run was stopped.
+A verb exits with 0, with 2 on a mistake of the user's, with 1 on a fault, with 130 when a run was
+stopped.
 """
 
 import typer
@@ -20,7 +21,12 @@ from ernie_cmtl.cli import (
 )
 from ernie_cmtl.cli.shared import one_message
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
 
 tasks_app = typer.Typer()
 tasks_app.callback(invoke_without_command=True, epilog=tasks.EXAMPLE)(one_message(tasks.tasks))

@@ -6,7 +6,16 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from ernie_cmtl.cli.shared import ConfigFile, CorpusFolder, Json, Overrides, TaskModules, add_tasks, print_result, with_corpus
+from ernie_cmtl.cli.shared import (
+    ConfigFile,
+    CorpusFolder,
+    Json,
+    Overrides,
+    TaskModules,
+    add_tasks,
+    print_result,
+    with_corpus,
+)
 
 EXAMPLE = "Example: ernie-cmtl bench configs/quickstart.yaml --steps 20"
 
@@ -27,7 +36,13 @@ def bench(
     from ernie_cmtl.verbs.bench import bench as measure
 
     add_tasks(task_module)
-    result = measure(load_run_config(config, with_corpus(overrides, corpus)), steps, warmup, peak_tflops, data_only)
+    result = measure(
+        load_run_config(config, with_corpus(overrides, corpus)),
+        steps,
+        warmup,
+        peak_tflops,
+        data_only,
+    )
 
     def show() -> RenderableType:
         table = Table("measure", "value")

@@ -16,25 +16,42 @@ EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart --minimal-pairs blimp/ -
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder of a run, or a model of transformers.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="Folder of a run, or a model of transformers.", show_default=False)
+    ],
     settings: Annotated[
-        list[str] | None, typer.Argument(help="Of held-out examples, as tasks.NAME.OPTION=value.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Of held-out examples, as tasks.NAME.OPTION=value.", show_default=False
+        ),
     ] = None,
     step: Annotated[int | None, typer.Option(help="A checkpoint's step.")] = None,
     corpus: CorpusFolder = None,
-    minimal_pairs: Annotated[Path | None, typer.Option(help="JSONL of good and bad sentences, or a folder of such.")] = None,
-    rest_of_word: Annotated[bool, typer.Option("--rest-of-word", help="Mask a token with the rest of its word.")] = False,
-    sts: Annotated[Path | None, typer.Option(help="TSV or JSONL of sentence1, sentence2, score.")] = None,
-    sources: Annotated[bool, typer.Option("--sources/--no-sources", help="Held-out tasks by source too.")] = True,
+    minimal_pairs: Annotated[
+        Path | None, typer.Option(help="JSONL of good and bad sentences, or a folder of such.")
+    ] = None,
+    rest_of_word: Annotated[
+        bool, typer.Option("--rest-of-word", help="Mask a token with the rest of its word.")
+    ] = False,
+    sts: Annotated[
+        Path | None, typer.Option(help="TSV or JSONL of sentence1, sentence2, score.")
+    ] = None,
+    sources: Annotated[
+        bool, typer.Option("--sources/--no-sources", help="Held-out tasks by source too.")
+    ] = True,
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the held-out tasks of a run; judge it, or any model, on minimal pairs and on similarity without training."""
+    """Measure the held-out tasks of a run; judge it, or any model, on minimal pairs and on
+    similarity without training.
+    """
     from ernie_cmtl.verbs.evaluate import Measures
     from ernie_cmtl.verbs.evaluate import evaluate as measure
 
     add_tasks(task_module)
-    result = measure(model, step, corpus, settings or [], Measures(minimal_pairs, rest_of_word, sts, sources))
+    result = measure(
+        model, step, corpus, settings or [], Measures(minimal_pairs, rest_of_word, sts, sources)
+    )
     print_result(result, as_json, lambda: Group(*judged_tables(result)))
 
 
@@ -53,16 +70,34 @@ def judged_tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _pairs_table(found: Mapping[str, Any]) -> Table:
-    table = Table("group", "accuracy (95 %)", "pairs", title=f"minimal pairs, {found['pairs_per_second']:,.0f} a second")
+    table = Table(
+        "group",
+        "accuracy (95 %)",
+        "pairs",
+        title=f"minimal pairs, {found['pairs_per_second']:,.0f} a second",
+    )
     for name, score in (*found["groups"].items(), ("all", found)):
-        table.add_row(escape(name), f"{score['accuracy']:.2%} {interval_text(score['interval'])}", f"{score['pairs']:,}")
+        table.add_row(
+            escape(name),
+            f"{score['accuracy']:.2%} {interval_text(score['interval'])}",
+            f"{score['pairs']:,}",
+        )
     return table
 
 
 def _similarity_table(found: Mapping[str, Any]) -> Table:
-    table = Table("embedding", "Pearson (95 %)", "Spearman", title=f"similarity, {found['pairs']:,} pairs, no training")
+    table = Table(
+        "embedding",
+        "Pearson (95 %)",
+        "Spearman",
+        title=f"similarity, {found['pairs']:,} pairs, no training",
+    )
     for name in ("mean", "cls"):
         score = found[name]
         low, high = score["interval"] or (float("nan"), float("nan"))
-        table.add_row(name, f"{score['pearson']:.4f} [dim]({low:.3f} to {high:.3f})[/]", f"{score['spearman']:.4f}")
+        table.add_row(
+            name,
+            f"{score['pearson']:.4f} [dim]({low:.3f} to {high:.3f})[/]",
+            f"{score['spearman']:.4f}",
+        )
     return table

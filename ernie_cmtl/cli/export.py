@@ -15,7 +15,9 @@ def export(
     run: RunFolder,
     output: Annotated[Path, typer.Option("--output", help="Folder for the model.")],
     format: Annotated[str, typer.Option("--format", help="hf: transformers.")] = "hf",
-    step: Annotated[int | None, typer.Option(help="A checkpoint's step; default: the newest.")] = None,
+    step: Annotated[
+        int | None, typer.Option(help="A checkpoint's step; default: the newest.")
+    ] = None,
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
@@ -26,5 +28,8 @@ def export(
         raise UserError(f"unknown format {format!r}; accepted: hf")
     add_tasks(task_module)
     result = export_run(run, output, step)
-    line = f"exported to {result['path']}; reloaded, largest logit difference {result['max_abs_logit_difference']:g}"
+    line = (
+        f"exported to {result['path']}; reloaded, largest logit difference "
+        f"{result['max_abs_logit_difference']:g}"
+    )
     print_result(result, as_json, lambda: line)

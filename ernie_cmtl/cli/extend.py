@@ -15,15 +15,28 @@ def extend(
     task: Annotated[str, typer.Option("--task", help="Name of the new task in the run.")],
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="Options of the task as key=value, settings as key.sub=value.", show_default=False),
+        typer.Argument(
+            help="Options of the task as key=value, settings as key.sub=value.", show_default=False
+        ),
     ] = None,
-    type: Annotated[str | None, typer.Option("--type", help="Which task it is; default: its name.")] = None,
-    budget: Annotated[int | None, typer.Option(help="Its iterations; default: the most that an old task has.")] = None,
+    type: Annotated[
+        str | None, typer.Option("--type", help="Which task it is; default: its name.")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Its iterations; default: the most that an old task has.")
+    ] = None,
     review: Annotated[
-        float | None, typer.Option(help="Part of its iterations that each old task does again; default: 1/(old tasks + 2).")
+        float | None,
+        typer.Option(
+            help="Part of its iterations that each old task does again; default: 1/(old tasks + 2)."
+        ),
     ] = None,
-    stage_name: Annotated[str | None, typer.Option(help="Name of the new stage; default: that of the task.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the table of stages.")] = False,
+    stage_name: Annotated[
+        str | None, typer.Option(help="Name of the new stage; default: that of the task.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the table of stages.")
+    ] = False,
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:

@@ -11,23 +11,38 @@ from rich.table import Column, Table
 
 from ernie_cmtl.cli.shared import Json, Overrides, TaskModules, add_tasks, console, print_result
 
-EXAMPLE = "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data sets train.max_steps=100"
+EXAMPLE = (
+    "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data "
+    "sets train.max_steps=100"
+)
 _SPLITS = ("dev", "test")
 
 
 def finetune(
-    model: Annotated[str, typer.Argument(help="A run, an export, or a model of transformers.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(help="A run, an export, or a model of transformers.", show_default=False),
+    ],
     task: Annotated[Path, typer.Option("--task", help="YAML file of a recipe.")],
     overrides: Overrides = None,
-    data: Annotated[Path, typer.Option("--data", help="Folder that the files of the recipe are relative to.")] = Path(),
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder that the files of the recipe are relative to.")
+    ] = Path(),
     random: Annotated[
-        bool, typer.Option("--random", help="Begin with an encoder of the same size that learned nothing.")
+        bool,
+        typer.Option(
+            "--random", help="Begin with an encoder of the same size that learned nothing."
+        ),
     ] = False,
-    step: Annotated[int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")] = None,
+    step: Annotated[
+        int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")
+    ] = None,
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune an encoder on a labelled set with several seeds, and report mean and spread of its scores."""
+    """Fine-tune an encoder on a labelled set with several seeds, and report mean and spread of its
+    scores.
+    """
     from ernie_cmtl.finetuning.sets.recipe import Recipe
     from ernie_cmtl.settings import load
     from ernie_cmtl.verbs.finetune import finetune as finetune_model
@@ -42,7 +57,10 @@ def finetune(
 def show_model(console: Console, run: dict[str, Any]) -> None:
     """Say how one model did."""
     scores = "  ".join(f"{split} {_listed(run[split])}" for split in _SPLITS if split in run)
-    where = f"learning rate {run['learning_rate']:g}, seed {run['seed']}: {run['steps']} steps, {run['seconds']:.0f} s"
+    where = (
+        f"learning rate {run['learning_rate']:g}, seed {run['seed']}: {run['steps']} steps, "
+        f"{run['seconds']:.0f} s"
+    )
     console.print(f"{where}, loss {run['loss']:.4f}  {scores}", highlight=False, soft_wrap=True)
 
 
@@ -54,10 +72,18 @@ def result_table(title: str, result: dict[str, Any]) -> Table:
     """Return mean and spread of every score for each learning rate; the chosen one is marked."""
     rates = list(dict.fromkeys(run["learning_rate"] for run in result["runs"]))
     of = {rate: [run for run in result["runs"] if run["learning_rate"] == rate] for rate in rates}
-    columns = [Column("split"), Column("score"), *(Column(_marked(rate, result), justify="right") for rate in rates)]
+    columns = [
+        Column("split"),
+        Column("score"),
+        *(Column(_marked(rate, result), justify="right") for rate in rates),
+    ]
     seeds = len(of[rates[0]])
     row = "none" if result["task_row"] is None else result["task_row"]
-    table = Table(*columns, title=f"{title}: {result['init']}, task row {row}, {seeds} seed(s)", box=SIMPLE_HEAD)
+    table = Table(
+        *columns,
+        title=f"{title}: {result['init']}, task row {row}, {seeds} seed(s)",
+        box=SIMPLE_HEAD,
+    )
     for split in _SPLITS:
         for name in result["runs"][0].get(split, {}):
             values = [[run[split][name] for run in of[rate]] for rate in rates]

@@ -36,16 +36,26 @@ def inspect(
 
     add_tasks(task_module)
     drawn = draw(corpus, task, validate(TaskConfig, {}, options or [], task), samples, length, seed)
-    print_result([sample.as_json() for sample in drawn], as_json, lambda: Group(*map(sample_view, drawn)))
+    print_result(
+        [sample.as_json() for sample in drawn], as_json, lambda: Group(*map(sample_view, drawn))
+    )
 
 
 def sample_view(sample: "InspectedSample") -> RenderableType:
-    """Return the sentences of a sample, its units and spans, the input with its labelled places, and the labels."""
-    lines: list[RenderableType] = [Rule(f"sample {sample.number}: tokens {sample.place[0]}-{sample.place[1]}")]
+    """Return the sentences of a sample, its units and spans, the input with its labelled places,
+    and the labels.
+    """
+    lines: list[RenderableType] = [
+        Rule(f"sample {sample.number}: tokens {sample.place[0]}-{sample.place[1]}")
+    ]
     lines += [Text(sentence, style="dim") for sentence in sample.sentences]
     lines.append(_units(sample))
     for number, (name, found) in enumerate(sample.spans.items()):
-        lines.append(Text(f"  {name}: ", style=f"bold {_colour(number)}").append(" | ".join(found) or "-", style="none"))
+        lines.append(
+            Text(f"  {name}: ", style=f"bold {_colour(number)}").append(
+                " | ".join(found) or "-", style="none"
+            )
+        )
     if not sample.input:
         return Group(*lines, "[yellow]nothing to predict here[/]")
     labelled = {position for rows in sample.targets.values() for position, _ in rows}
@@ -54,7 +64,9 @@ def sample_view(sample: "InspectedSample") -> RenderableType:
         line.append(token + " ", style="bold green" if position in labelled else "white")
     lines.append(line)
     for head, rows in sample.targets.items():
-        cells = (f"{escape(sample.input[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows)
+        cells = (
+            f"{escape(sample.input[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows
+        )
         lines.append(f"[bold]{head}[/] " + "  ".join(cells))
     return Group(*lines)
 

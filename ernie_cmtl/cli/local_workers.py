@@ -1,4 +1,6 @@
-"""The option --workers: worker processes of a run on this machine, started by torch's elastic launcher."""
+"""The option --workers: worker processes of a run on this machine, started by torch's elastic
+launcher.
+"""
 
 import logging
 import os
@@ -27,11 +29,15 @@ def count_workers(workers: str) -> int:
     if workers != "auto" and not (workers.isascii() and workers.isdigit() and int(workers) > 0):
         raise UserError(f"--workers {workers!r} is neither a number from 1 on nor auto")
     if "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ:
-        raise UserError("--workers starts workers of its own; this process is one that a launcher started")
+        raise UserError(
+            "--workers starts workers of its own; this process is one that a launcher started"
+        )
     return max(1, torch.cuda.device_count()) if workers == "auto" else int(workers)
 
 
-def train_with_workers(count: int, settings: RunConfig, as_json: bool, task_modules: list[str] | None) -> None:
+def train_with_workers(
+    count: int, settings: RunConfig, as_json: bool, task_modules: list[str] | None
+) -> None:
     """Train a run with several workers; the main one prints what it reports.
 
     Raises:
@@ -57,8 +63,13 @@ def train_with_workers(count: int, settings: RunConfig, as_json: bool, task_modu
     except ChildFailedError as error:
         if any(Path(failure.error_file).is_file() for failure in error.failures.values()):
             raise
-        ended = ", ".join(f"worker {rank} ({_end(failure.exitcode)})" for rank, failure in sorted(error.failures.items()))
-        raise LostWorkerError(f"ended: {ended}; the same command goes on from the newest checkpoint") from None
+        ended = ", ".join(
+            f"worker {rank} ({_end(failure.exitcode)})"
+            for rank, failure in sorted(error.failures.items())
+        )
+        raise LostWorkerError(
+            f"ended: {ended}; the same command goes on from the newest checkpoint"
+        ) from None
     if mistakes := [answer for answer in answers if isinstance(answer, str)]:
         raise UserError(mistakes[0])
     if code := max(answers):
@@ -66,7 +77,9 @@ def train_with_workers(count: int, settings: RunConfig, as_json: bool, task_modu
 
 
 def _work(settings: RunConfig, as_json: bool, task_modules: list[str] | None) -> int | str:
-    """Be one worker; returns the exit code, or the message of a mistake, which one process prints for all."""
+    """Be one worker; returns the exit code, or the message of a mistake, which one process prints
+    for all.
+    """
     add_tasks(task_modules)
     try:
         train(settings, as_json)

@@ -6,19 +6,38 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from ernie_cmtl.cli.shared import ConfigFile, CorpusFolder, Json, Overrides, TaskModules, add_tasks, print_result, with_corpus
+from ernie_cmtl.cli.shared import (
+    ConfigFile,
+    CorpusFolder,
+    Json,
+    Overrides,
+    TaskModules,
+    add_tasks,
+    print_result,
+    with_corpus,
+)
 
-EXAMPLE = "Example: ernie-cmtl plan configs/paper/continual_multitask.yaml --gpus 8 --peak-tflops 989 --mfu 0.35"
+EXAMPLE = (
+    "Example: ernie-cmtl plan configs/paper/continual_multitask.yaml --gpus 8 --peak-tflops 989 "
+    "--mfu 0.35"
+)
 
 
 def plan(
     config: ConfigFile,
     overrides: Overrides = None,
     corpus: CorpusFolder = None,
-    workers: Annotated[int, typer.Option(min=1, help="Show what each of so many workers gets.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Show what each of so many workers gets.")
+    ] = 1,
     gpus: Annotated[int, typer.Option(min=1, help="Devices, for the hours.")] = 1,
-    peak_tflops: Annotated[float | None, typer.Option(min=1e-6, help="Peak of one device, for the hours.")] = None,
-    mfu: Annotated[float | None, typer.Option(min=1e-6, max=1, help="Part of the peak that is reached, for the hours.")] = None,
+    peak_tflops: Annotated[
+        float | None, typer.Option(min=1e-6, help="Peak of one device, for the hours.")
+    ] = None,
+    mfu: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=1, help="Part of the peak that is reached, for the hours."),
+    ] = None,
     task_module: TaskModules = None,
     as_json: Json = False,
 ) -> None:
@@ -33,8 +52,12 @@ def plan(
 
 
 def plan_table(plan: dict[str, Any]) -> RenderableType:
-    """Return the stage table as the paper prints it, a row a task and a column a stage, and below it what the run costs."""
-    return Group(_budgets(plan), _costs(plan), *(f"[yellow]{warning}[/]" for warning in plan["warnings"]))
+    """Return the stage table as the paper prints it, a row a task and a column a stage, and below
+    it what the run costs.
+    """
+    return Group(
+        _budgets(plan), _costs(plan), *(f"[yellow]{warning}[/]" for warning in plan["warnings"])
+    )
 
 
 def _budgets(plan: dict[str, Any]) -> Table:
@@ -47,7 +70,9 @@ def _budgets(plan: dict[str, Any]) -> Table:
     if plan["epochs"]:
         table.add_column("epochs", justify="right", no_wrap=True)
     for task, total in plan["totals"].items():
-        cells = [f"{stage['budgets'][task]:,}" if task in stage["budgets"] else "-" for stage in stages]
+        cells = [
+            f"{stage['budgets'][task]:,}" if task in stage["budgets"] else "-" for stage in stages
+        ]
         epochs = [f"{plan['epochs'][task]:,}"] if plan["epochs"] else []
         table.add_row(task, *cells, f"{total:,}", *epochs)
     return table
@@ -56,8 +81,16 @@ def _budgets(plan: dict[str, Any]) -> Table:
 def _costs(plan: dict[str, Any]) -> Table:
     table = Table("", "", show_header=False)
     for number, stage in enumerate(plan["stages"], 1):
-        samples = f", samples of up to {stage['maximum_length']}" if stage["maximum_length"] < stage["row_length"] else ""
-        table.add_row(f"S{number}", f"{stage['name']}, {stage['rows']:,} rows of {stage['row_length']} tokens a step{samples}")
+        samples = (
+            f", samples of up to {stage['maximum_length']}"
+            if stage["maximum_length"] < stage["row_length"]
+            else ""
+        )
+        table.add_row(
+            f"S{number}",
+            f"{stage['name']}, {stage['rows']:,} rows of {stage['row_length']} tokens a "
+            f"step{samples}",
+        )
         if plan["workers"] > 1:
             share = stage["each_worker"]
             tokens = ", ".join(f"{task} {_short(count)}" for task, count in share["tokens"].items())
@@ -65,7 +98,11 @@ def _costs(plan: dict[str, Any]) -> Table:
             table.add_row(f"  each of {plan['workers']} workers", f"{rows}; tokens: {tokens}")
     by_task = ", ".join(f"{task} {_short(count)}" for task, count in plan["tokens_by_task"].items())
     table.add_row("tokens", f"{_short(plan['tokens'])}: {by_task}")
-    flops = "not known: the sizes of encoder.init_from cannot be read here" if plan["flops"] is None else f"{plan['flops']:.4g}"
+    flops = (
+        "not known: the sizes of encoder.init_from cannot be read here"
+        if plan["flops"] is None
+        else f"{plan['flops']:.4g}"
+    )
     table.add_row("operations", f"{flops} (vocabulary {plan['vocabulary_size']:,})")
     hours = "needs --peak-tflops and --mfu" if plan["hours"] is None else f"{plan['hours']:,}"
     table.add_row("hours", hours)

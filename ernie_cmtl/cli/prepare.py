@@ -13,32 +13,61 @@ from rich.text import Text
 from ernie_cmtl.cli.shared import Json, console, print_result, progress_bar
 from ernie_cmtl.corpus.build.progress import Progress as BuildProgress
 
-EXAMPLE = "Example: ernie-cmtl prepare --input wiki=articles.parquet books=novels/ --output corpus --language en"
+EXAMPLE = (
+    "Example: ernie-cmtl prepare --input wiki=articles.parquet books=novels/ --output corpus "
+    "--language en"
+)
 LEAST_SHARE = 0.001
 """Scripts of fewer letters of a source are left out."""
 
 
 def prepare(
-    output: Annotated[Path | None, typer.Option("--output", help="Folder for a new corpus.")] = None,
-    corpus: Annotated[Path | None, typer.Option("--corpus", help="Add to this corpus: text, layers, labelled rows.")] = None,
-    language: Annotated[str | None, typer.Option("--language", help="en or zh; of a new corpus.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for a new corpus.")
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option("--corpus", help="Add to this corpus: text, layers, labelled rows."),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="en or zh; of a new corpus.")
+    ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="PATH or SOURCE=PATH: a file, folder, glob or datasets:NAME.")
+        list[str] | None,
+        typer.Option("--input", help="PATH or SOURCE=PATH: a file, folder, glob or datasets:NAME."),
     ] = None,
     more: Annotated[
-        list[str] | None, typer.Argument(help="More inputs, and settings as key.sub=value.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="More inputs, and settings as key.sub=value.", show_default=False),
     ] = None,
-    layers: Annotated[list[str] | None, typer.Option("--layers", help="Layers, in place of the language's own.")] = None,
-    labelled: Annotated[list[str] | None, typer.Option("--labelled", help="NAME=FILE: labelled rows beside the text.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="A fast tokenizer of transformers; default: train one.")] = None,
-    vocabulary_size: Annotated[int | None, typer.Option(help="Size of the trained vocabulary; default 30,522.")] = None,
-    documents: Annotated[str | None, typer.Option(help="In .txt: file (default) or blank_line separates documents.")] = None,
-    layer_module: Annotated[list[str] | None, typer.Option(help="Python module of a layer of your own.")] = None,
+    layers: Annotated[
+        list[str] | None, typer.Option("--layers", help="Layers, in place of the language's own.")
+    ] = None,
+    labelled: Annotated[
+        list[str] | None,
+        typer.Option("--labelled", help="NAME=FILE: labelled rows beside the text."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A fast tokenizer of transformers; default: train one.")
+    ] = None,
+    vocabulary_size: Annotated[
+        int | None, typer.Option(help="Size of the trained vocabulary; default 30,522.")
+    ] = None,
+    documents: Annotated[
+        str | None, typer.Option(help="In .txt: file (default) or blank_line separates documents.")
+    ] = None,
+    layer_module: Annotated[
+        list[str] | None, typer.Option(help="Python module of a layer of your own.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one a core.")] = 0,
-    restart: Annotated[bool, typer.Option("--restart", help="Give up an unfinished build in the folder.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Give up an unfinished build in the folder.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make an annotated corpus out of raw text, add to one, or go on with a build that was broken off."""
+    """Make an annotated corpus out of raw text, add to one, or go on with a build that was broken
+    off.
+    """
     from ernie_cmtl.corpus.layers import add_layer_module
     from ernie_cmtl.verbs.prepare import PrepareArguments
     from ernie_cmtl.verbs.prepare import prepare as build
@@ -51,7 +80,9 @@ def prepare(
         "reader.text_documents": documents,
     }
     words = [*(inputs or []), *(more or [])]
-    arguments = PrepareArguments(output, corpus, language, words, layers or [], labelled or [], flags)
+    arguments = PrepareArguments(
+        output, corpus, language, words, layers or [], labelled or [], flags
+    )
     with progress_bar(console) as progress:
         result = build(arguments, processes or os.cpu_count() or 1, BuildBar(progress), restart)
     print_result(result, as_json, lambda: corpus_table(result))
@@ -72,7 +103,9 @@ class BuildBar:
             self._bar = self._progress.add_task(news.stage, total=news.total or None, rate="")
         seconds = self._progress.tasks[self._bar].elapsed or 0
         if news.done and seconds:
-            rate = f"{news.documents / seconds:,.0f} documents/s  {news.done / seconds / 1e6:.1f} MB/s"
+            rate = (
+                f"{news.documents / seconds:,.0f} documents/s  {news.done / seconds / 1e6:.1f} MB/s"
+            )
             self._progress.update(self._bar, completed=news.done, total=news.total, rate=rate)
 
     def _finish(self) -> None:
@@ -87,13 +120,22 @@ def corpus_table(result: dict[str, Any]) -> RenderableType:
     documents = result["documents"]
     table.add_row("documents", ", ".join(f"{name} {count:,}" for name, count in documents.items()))
     if result["rejections"]:
-        table.add_row("rejected", ", ".join(f"{reason} {count:,}" for reason, count in result["rejections"].items()))
+        table.add_row(
+            "rejected",
+            ", ".join(f"{reason} {count:,}" for reason, count in result["rejections"].items()),
+        )
     for name in ("sentences", "tokens", "bytes", "vocabulary_size"):
         table.add_row(name.replace("_", " "), f"{result[name]:,}")
     for name, source in result["sources"].items():
         mixture = "" if source["mixture"] is None else f", mixture {source['mixture']:.2%}"
-        written = "".join(f", {script} {share:.1%}" for script, share in source["scripts"].items() if share >= LEAST_SHARE)
-        unknown = "" if source["unknown_rate"] is None else f", unknown {source['unknown_rate']:.2%}"
+        written = "".join(
+            f", {script} {share:.1%}"
+            for script, share in source["scripts"].items()
+            if share >= LEAST_SHARE
+        )
+        unknown = (
+            "" if source["unknown_rate"] is None else f", unknown {source['unknown_rate']:.2%}"
+        )
         counts = f"documents {source['documents']:,}, tokens {source['tokens']:,}"
         table.add_row(f"source {name}", f"{counts}{unknown}{written}{mixture}")
     table.add_row("layers", ", ".join(result["layers"]))
@@ -101,6 +143,9 @@ def corpus_table(result: dict[str, Any]) -> RenderableType:
         counts = ", ".join(f"{key} {count:,}" for key, count in labelled["rows"].items())
         columns = ", ".join(f"{key} {kind}" for key, kind in labelled["columns"].items())
         table.add_row(f"labelled {name}", f"{counts}; {columns}")
-    table.add_row("seconds", ", ".join(f"{name} {value:.1f}" for name, value in result["seconds_by_stage"].items()))
+    table.add_row(
+        "seconds",
+        ", ".join(f"{name} {value:.1f}" for name, value in result["seconds_by_stage"].items()),
+    )
     table.add_row("fingerprint", result["fingerprint"])
     return Group(table, *(Text(warning, style="yellow") for warning in result["warnings"]))

@@ -4,7 +4,15 @@ from typing import Annotated
 
 import typer
 
-from ernie_cmtl.cli.shared import ConfigFile, CorpusFolder, Json, Overrides, TaskModules, add_tasks, with_corpus
+from ernie_cmtl.cli.shared import (
+    ConfigFile,
+    CorpusFolder,
+    Json,
+    Overrides,
+    TaskModules,
+    add_tasks,
+    with_corpus,
+)
 
 EXAMPLE = "Example: ernie-cmtl pretrain configs/quickstart.yaml optimizer.learning_rate=3e-4"
 
@@ -14,7 +22,11 @@ def pretrain(
     overrides: Overrides = None,
     corpus: CorpusFolder = None,
     workers: Annotated[
-        str, typer.Option("--workers", help="Processes that share the work on this machine: a number; auto: one a GPU.")
+        str,
+        typer.Option(
+            "--workers",
+            help="Processes that share the work on this machine: a number; auto: one a GPU.",
+        ),
     ] = "1",
     task_module: TaskModules = None,
     as_json: Json = False,

@@ -1,4 +1,6 @@
-"""What the verbs share on the command line: common arguments, one message for a mistake, one result, one progress bar."""
+"""What the verbs share on the command line: common arguments, one message for a mistake, one
+result, one progress bar.
+"""
 
 import json
 import os
@@ -13,33 +15,50 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ernie_cmtl.errors import LostWorkerError, UserError
 
-# What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays without torch.
+# What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays
+# without torch.
 
 console = Console(stderr=True)
 """Progress and messages; what a verb was asked for goes to standard output."""
 Parameters = ParamSpec("Parameters")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable result on standard output.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one machine-readable result on standard output.")
+]
 TaskModules = Annotated[
     list[str] | None,
-    typer.Option("--task-module", help="Python module of a task of your own, that can be imported.", show_default=False),
+    typer.Option(
+        "--task-module",
+        help="Python module of a task of your own, that can be imported.",
+        show_default=False,
+    ),
 ]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.sub=value.", show_default=False)]
-TaskOptions = Annotated[list[str] | None, typer.Argument(help="Options of the task as key=value.", show_default=False)]
-CorpusFolder = Annotated[Path | None, typer.Option("--corpus", help="Use this corpus in place of the config's.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings as key.sub=value.", show_default=False)
+]
+TaskOptions = Annotated[
+    list[str] | None, typer.Argument(help="Options of the task as key=value.", show_default=False)
+]
+CorpusFolder = Annotated[
+    Path | None, typer.Option("--corpus", help="Use this corpus in place of the config's.")
+]
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file of a run.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
 
 
 def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Turn a mistake of the user's into one message and exit code 2, a lost worker into one and exit code 1."""
+    """Turn a mistake of the user's into one message and exit code 2, a lost worker into one and
+    exit code 1.
+    """
 
     @wraps(function)
     def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
         try:
             function(*arguments, **options)
         except UserError as error:
-            console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
             raise typer.Exit(2) from None
         except LostWorkerError as error:
             console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
@@ -73,5 +92,10 @@ def with_corpus(overrides: list[str] | None, corpus: Path | None) -> list[str]:
 
 def progress_bar(console: Console) -> Progress:
     """Return a progress bar that says what it counts."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, TimeRemainingColumn(), console=console)

@@ -26,7 +26,14 @@ def tasks(context: typer.Context, task_module: TaskModules = None, as_json: Json
                 table.add_row(row["name"], f"[red]{escape(row['error'])}[/]")
                 continue
             heads = ", ".join(f"{head['name']} ({head['kind']})" for head in row["heads"])
-            table.add_row(row["name"], row["family"], ", ".join(row["layers"]), heads, ", ".join(row["languages"]), row["source"])
+            table.add_row(
+                row["name"],
+                row["family"],
+                ", ".join(row["layers"]),
+                heads,
+                ", ".join(row["languages"]),
+                row["source"],
+            )
         return table
 
     print_result(rows, as_json, show)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FAILED = 1
 EXAMPLE = (
-    "Example: ernie-cmtl tasks check sentence_reordering --corpus corpus --length 128 segments=4. Exit code 0: passed; 1: failed."
+    "Example: ernie-cmtl tasks check sentence_reordering --corpus corpus --length 128 segments=4. "
+    "Exit code 0: passed; 1: failed."
 )
 
 
@@ -26,7 +27,9 @@ def tasks_check(
     corpus: Annotated[Path, typer.Option(help="Folder of a corpus.")],
     options: TaskOptions = None,
     length: Annotated[int, typer.Option(min=16, help="Row length.")] = 512,
-    samples: Annotated[int, typer.Option(min=2, help="Training samples; half as many are held out.")] = 4000,
+    samples: Annotated[
+        int, typer.Option(min=2, help="Training samples; half as many are held out.")
+    ] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 1,
     task_module: TaskModules = None,
     as_json: Json = False,
@@ -65,7 +68,10 @@ def failures(result: "TaskCheck") -> Iterator[str]:
             yield f"{rule['name']}: {rule['detail']}"
     for leak in result["leaks"]:
         if leak["leaks"] and leak["allowed"] is None:
-            yield f"{leak['baseline']} solves {leak['head']}: {_value(leak)} against {leak['chance']:.1%}"
+            yield (
+                f"{leak['baseline']} solves {leak['head']}: {_value(leak)} against "
+                f"{leak['chance']:.1%}"
+            )
 
 
 def _value(leak: "Leak") -> str:
@@ -77,7 +83,11 @@ def _leaks(result: "TaskCheck") -> Table:
     for leak in result["leaks"]:
         style, word = None, ""
         if leak["leaks"]:
-            style, word = ("red", "leaks") if leak["allowed"] is None else ("yellow", f"by nature: {leak['allowed']}")
+            style, word = (
+                ("red", "leaks")
+                if leak["allowed"] is None
+                else ("yellow", f"by nature: {leak['allowed']}")
+            )
         numbers = (_value(leak), f"{leak['chance']:.1%}", f"{leak['samples']:,}")
         table.add_row(leak["head"], leak["baseline"], *numbers, escape(word), style=style)
     return table
@@ -95,8 +105,12 @@ def spread(found: dict[str, Any]) -> str:
     if "classes" in found:
         return ", ".join(f"{name} {share:.1%}" for name, share in found["classes"].items())
     if "mean" in found:
-        quantiles = ", ".join(f"{quantile}: {value:.3g}" for quantile, value in found["quantiles"].items())
-        return f"mean {found['mean']:.3g}, deviation {found['deviation']:.3g}, quantiles {quantiles}"
+        quantiles = ", ".join(
+            f"{quantile}: {value:.3g}" for quantile, value in found["quantiles"].items()
+        )
+        return (
+            f"mean {found['mean']:.3g}, deviation {found['deviation']:.3g}, quantiles {quantiles}"
+        )
     if "distinct" in found:
         return f"{found['distinct']:,} distinct, {found['labels_per_sample']:.1f} a sample"
     return "-"

@@ -35,16 +35,27 @@ class RunView(Observer):
         """Move the bar and say how each task does."""
         scores = "  ".join(f"{name} {_score(score)}" for name, score in line["tasks"].items())
         rate = f"{line['real_tokens_per_second']:,.0f} tokens/s"
-        self._progress.update(self._bar, completed=line["step"], description=f"[bold]{stage}[/] {line['step']}", rate=rate)
+        self._progress.update(
+            self._bar,
+            completed=line["step"],
+            description=f"[bold]{stage}[/] {line['step']}",
+            rate=rate,
+        )
         self._progress.console.print(
-            f"[dim]{line['step']:>7}[/] loss {line['loss']:.4f}  {scores}  [dim]{rate}[/]", highlight=False, soft_wrap=True
+            f"[dim]{line['step']:>7}[/] loss {line['loss']:.4f}  {scores}  [dim]{rate}[/]",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def skipped(self, line: dict[str, Any]) -> None:
         """Name a step that changed nothing."""
         tasks = ", ".join(line["tasks"])
         where = f", groups {line['groups']}" if line["groups"] else ""
-        self._console.print(f"step {line['step']} skipped for {tasks}{where}, gradient norm {line['gradient_norm']}", style="red")
+        self._console.print(
+            f"step {line['step']} skipped for {tasks}{where}, gradient norm "
+            f"{line['gradient_norm']}",
+            style="red",
+        )
 
     def unwritten(self, problem: str) -> None:
         """Say what is not written."""
@@ -57,24 +68,36 @@ class RunView(Observer):
     def reallocated(self, before: int, line: dict[str, Any]) -> None:
         """Say what each worker takes over."""
         left = ", ".join(f"{task} {iterations:,.1f}" for task, iterations in line["left"].items())
-        now = f"{line['workers']} worker(s) in place of {before}, {line['rows_of_each_worker']} rows each"
+        now = (
+            f"{line['workers']} worker(s) in place of {before}, {line['rows_of_each_worker']} rows "
+            "each"
+        )
         self._console.print(f"{now}; left: {left}")
 
     def fell_back(self, step: int, damaged: list[str]) -> None:
         """Name each damaged checkpoint."""
         for problem in damaged:
             self._console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
-        self._console.print(f"the run falls back to step {step}; what is damaged is kept as damaged-step-N")
+        self._console.print(
+            f"the run falls back to step {step}; what is damaged is kept as damaged-step-N"
+        )
 
     def changed(self, settings: dict[str, tuple[Any, Any]]) -> None:
         """List the settings that are not those of the checkpoint."""
         listed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in settings.items())
-        self._console.print(f"settings changed since the checkpoint: {listed}", markup=False, soft_wrap=True)
+        self._console.print(
+            f"settings changed since the checkpoint: {listed}", markup=False, soft_wrap=True
+        )
 
     def decided(self, stage: str, decision: Decision) -> None:
         """Say what each task gets now."""
-        moved = (f"{task} {decision.left[task]:,.1f} -> {now:,}" for task, now in decision.revision.budgets.items())
-        self._console.print(f"feedback, step {decision.revision.step}, stage {stage}: {', '.join(moved)}")
+        moved = (
+            f"{task} {decision.left[task]:,.1f} -> {now:,}"
+            for task, now in decision.revision.budgets.items()
+        )
+        self._console.print(
+            f"feedback, step {decision.revision.step}, stage {stage}: {', '.join(moved)}"
+        )
 
     def stopped(self, step: int) -> None:
         """Say how to go on."""
@@ -87,7 +110,9 @@ def _score(score: HeadScore) -> str:
 
 
 def train(settings: RunConfig, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
-    """Train a run before people's eyes and print what it reports, with more; exit with 130 if it was interrupted."""
+    """Train a run before people's eyes and print what it reports, with more; exit with 130 if it
+    was interrupted.
+    """
     with progress_bar(console) as progress:
         result = pretrain(settings, RunView(console, progress))
     title = f"{result['run']}: {result['steps']} steps"

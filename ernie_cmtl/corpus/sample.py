@@ -1,4 +1,6 @@
-"""The embedded sample text: documentation that comes with the Python interpreter, and Chinese prose written for the project."""
+"""The embedded sample text: documentation that comes with the Python interpreter, and Chinese prose
+written for the project.
+"""
 
 import argparse
 import json

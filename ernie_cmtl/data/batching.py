@@ -19,9 +19,13 @@ def make_batch(
     heads: Mapping[str, HeadSpec],
     pad_id: int,
 ) -> Batch:
-    """Lay examples out in rows of fixed length; every head of the run gets targets, an idle one a dummy that counts nothing."""
+    """Lay examples out in rows of fixed length; every head of the run gets targets, an idle one a
+    dummy that counts nothing.
+    """
     token_ids = np.full(len(rows) * length, pad_id, dtype=np.int64)
-    token_types, task_types, positions = (np.zeros(len(rows) * length, dtype=np.int64) for _ in range(3))
+    token_types, task_types, positions = (
+        np.zeros(len(rows) * length, dtype=np.int64) for _ in range(3)
+    )
     counted = np.arange(length)
     starts: list[int] = []
     lengths: list[int] = []
@@ -59,7 +63,9 @@ def _join(parts: Sequence[tuple[int, Array, Array]], spec: HeadSpec) -> BatchTar
         return _idle(spec)
     tasks = np.repeat([number for number, _, _ in parts], [len(labels) for _, _, labels in parts])
     return BatchTargets(
-        np.concatenate([places for _, places, _ in parts]), np.concatenate([labels for _, _, labels in parts]), tasks
+        np.concatenate([places for _, places, _ in parts]),
+        np.concatenate([labels for _, _, labels in parts]),
+        tasks,
     )
 
 

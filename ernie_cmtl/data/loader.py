@@ -48,32 +48,55 @@ class StepSource(IterableDataset[StepData]):
         for step in range(first, self.last):
             stage = self.stages[self.stage_of(step)]
             plan = stage.plan(self.shares(step), ledger)
-            served = [after - before for after, before in zip(plan.ledger.tokens, ledger.tokens, strict=True)]
+            served = [
+                after - before
+                for after, before in zip(plan.ledger.tokens, ledger.tokens, strict=True)
+            ]
             ledger = plan.ledger
             # Loader processes take steps in turn, which is the order the loader asks them in.
             if (step - first) % count == number:
-                # A task that comes once in ten steps weighs ten times its share in that step, so that the mean is its share.
+                # A task that comes once in ten steps weighs ten times its share in that step, so
+                # that the mean is its share.
                 yield self._make(stage, tuple(tokens / sum(served) for tokens in served), plan)
 
     def _make(self, stage: StageData, shares: tuple[float, ...], plan: StepPlan) -> StepData:
         size = stage.config.rows_per_group
         own = range(self.rank, stage.config.groups, self.workers)
-        groups = tuple(self._batch(stage, plan.rows[group * size : (group + 1) * size]) for group in own)
+        groups = tuple(
+            self._batch(stage, plan.rows[group * size : (group + 1) * size]) for group in own
+        )
         real = sum(int(group.sequence_lengths.sum()) for group in groups)
-        return StepData(plan.ledger.step - 1, shares, groups, plan.ledger, real, len(own) * size * stage.config.row_length)
+        return StepData(
+            plan.ledger.step - 1,
+            shares,
+            groups,
+            plan.ledger,
+            real,
+            len(own) * size * stage.config.row_length,
+        )
 
     def _batch(self, stage: StageData, rows: Sequence[Row]) -> Batch:
-        made = [_examples((task, stage.streams[task], number) for task, number in row) for row in rows]
+        made = [
+            _examples((task, stage.streams[task], number) for task, number in row) for row in rows
+        ]
         return make_batch(made, stage.config.row_length, self.instances, self.heads, self.pad_id)
 
 
 def _examples(samples: Iterable[tuple[int, SampleStream, int]]) -> list[PlacedExample]:
-    """Make the examples of samples (task, stream, number), without those that hold nothing to predict."""
-    return [(task, stream.task_row(number), example) for task, stream, number in samples if (example := stream.example(number))]
+    """Make the examples of samples (task, stream, number), without those that hold nothing to
+    predict.
+    """
+    return [
+        (task, stream.task_row(number), example)
+        for task, stream, number in samples
+        if (example := stream.example(number))
+    ]
 
 
 def load_steps(source: StepSource) -> DataLoader[StepData]:
-    """Return a loader that yields the steps in order, prepared ahead by worker processes if there are any."""
+    """Return a loader that yields the steps in order, prepared ahead by worker processes if there
+    are any.
+    """
     workers = source.loader_workers
     return DataLoader(
         source,
@@ -81,13 +104,16 @@ def load_steps(source: StepSource) -> DataLoader[StepData]:
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=_live_as_long_as_the_trainer,
-        # Workers share the opened corpus with this process; pickling it would copy the mapped files.
+        # Workers share the opened corpus with this process; pickling it would copy the mapped
+        # files.
         multiprocessing_context="fork" if workers else None,
     )
 
 
 def _live_as_long_as_the_trainer(_: int) -> None:
-    """Make a loader process outlive what is sent to stop a run, and no kill of the process that trains."""
+    """Make a loader process outlive what is sent to stop a run, and no kill of the process that
+    trains.
+    """
     # Signals go to groups of processes, and the step under way still needs its data.
     os.setpgrp()
     # The library's own watch does not end a process whose data nobody takes any more.
@@ -100,8 +126,12 @@ def _end_without(parent: int) -> None:
     os._exit(1)
 
 
-def fixed_batches(stream: SampleStream, samples: int, config: DataConfig, pad_id: int) -> Iterator[tuple[int, Batch]]:
-    """Yield (number, batch) over the first samples of one epoch, packed; the same ones for every model and worker count."""
+def fixed_batches(
+    stream: SampleStream, samples: int, config: DataConfig, pad_id: int
+) -> Iterator[tuple[int, Batch]]:
+    """Yield (number, batch) over the first samples of one epoch, packed; the same ones for every
+    model and worker count.
+    """
     space = RowSpace(0, config.row_length)
     rows: list[Row] = []
     for number in range(min(samples, len(stream))):
@@ -115,5 +145,8 @@ def fixed_batches(stream: SampleStream, samples: int, config: DataConfig, pad_id
     heads = run_heads([stream.instance])
     size = config.rows_per_group
     for first in range(0, len(rows), size):
-        made = [_examples((task, stream, number) for task, number in row) for row in rows[first : first + size]]
+        made = [
+            _examples((task, stream, number) for task, number in row)
+            for row in rows[first : first + size]
+        ]
         yield first // size, make_batch(made, config.row_length, [stream.instance], heads, pad_id)

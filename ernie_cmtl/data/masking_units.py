@@ -12,9 +12,11 @@ WORD = 1
 
 
 def knowledge_units(text: AnnotatedText, spans: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Mark where each unit of a text starts, and its kind: 1 a word, 2 + n a span of the n-th layer; uint8 [T].
+    """Mark where each unit of a text starts, and its kind: 1 a word, 2 + n a span of the n-th
+    layer; uint8 [T].
 
-    spans: layers of knowledge spans. Where spans overlap, the one of the first layer stands and the others fall to words.
+    spans: layers of knowledge spans. Where spans overlap, the one of the first layer stands and the
+    others fall to words.
     """
     units = (text.layers["word_starts"] > 0).astype(np.uint8)
     units[text.sentence_offsets[:-1]] = WORD
@@ -46,7 +48,9 @@ def _ranges(starts: IntArray, stops: IntArray) -> IntArray:
 
 
 def span_places(layer: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
-    """Return first token and one past the last of each span of a layer; a span that a window cut off begins with the window."""
+    """Return first token and one past the last of each span of a layer; a span that a window cut
+    off begins with the window.
+    """
     begins, ends = layer == 1, layer > 0
     # The last token of a span is the one that the span does not go on after.
     ends[:-1] &= layer[1:] != 2

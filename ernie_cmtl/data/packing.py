@@ -1,9 +1,10 @@
 """Which samples stand in which row of a step.
 
-Tasks take turns by weighted fair queueing (WF2Q, Bennett & Zhang 1996): a task never runs ahead of its granted tokens by one of
-its longest samples, nor falls behind by the longest sample that any task of the stage has. The samples of a step are then put
-into its rows longest first, each into the fullest row that has room, and what they leave free is filled up. All of it sees only
-the slots of the samples, so a step is planned without making an example.
+Tasks take turns by weighted fair queueing (WF2Q, Bennett & Zhang 1996): a task never runs ahead of
+its granted tokens by one of its longest samples, nor falls behind by the longest sample that any
+task of the stage has. The samples of a step are then put into its rows longest first, each into the
+fullest row that has room, and what they leave free is filled up. All of it sees only the slots of
+the samples, so a step is planned without making an example.
 """
 
 from bisect import bisect_left, insort
@@ -14,7 +15,9 @@ from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.records import Ledger
 
 _ROOM_BEHIND = 0.75
-"""Part of the longest sample that a task may fall behind while the last places of a step are filled; the rest is for turns."""
+"""Part of the longest sample that a task may fall behind while the last places of a step are
+filled; the rest is for turns.
+"""
 
 Row = list[tuple[int, int]]
 """The samples of a row: (number of the task instance, sample number)."""
@@ -62,10 +65,13 @@ class StepPlan:
 class _Turns:
     """Whose turn it is: what each task was granted and took.
 
-    What a task has taken is its share of the step's first `_begins` tokens, and with its next sample that of the first `_ends`.
+    What a task has taken is its share of the step's first `_begins` tokens, and with its next
+    sample that of the first `_ends`.
     """
 
-    def __init__(self, streams: Mapping[int, SampleStream], shares: Sequence[float], ledger: Ledger) -> None:
+    def __init__(
+        self, streams: Mapping[int, SampleStream], shares: Sequence[float], ledger: Ledger
+    ) -> None:
         self.streams, self.shares = streams, shares
         self.tasks = [task for task, share in enumerate(shares) if share > 0]
         self.numbers = list(ledger.samples)
@@ -73,7 +79,9 @@ class _Turns:
         self.total = 0
         self.slots = {task: streams[task].slot(self.numbers[task]) for task in self.tasks}
         """Of the next sample of each task."""
-        self._ahead = [tokens - planned for tokens, planned in zip(ledger.tokens, ledger.planned, strict=True)]
+        self._ahead = [
+            tokens - planned for tokens, planned in zip(ledger.tokens, ledger.planned, strict=True)
+        ]
         self._behind = _ROOM_BEHIND * max(streams[task].longest for task in self.tasks)
         self._begins: dict[int, float] = {}
         self._ends: dict[int, float] = {}
@@ -81,7 +89,9 @@ class _Turns:
             self._move(task, 0, 0)
 
     def next(self) -> int:
-        """Return the task whose turn it is: of those not ahead, the one that would be done first."""
+        """Return the task whose turn it is: of those not ahead, the one that would be done
+        first.
+        """
         due = [task for task in self.tasks if self._begins[task] <= self.total] or self.tasks
         return min(due, key=self._ends.__getitem__)
 
@@ -104,7 +114,9 @@ class _Turns:
         self._ends[task] = self._begins[task] + slot / self.shares[task]
 
     def stays_fair(self, task: int) -> bool:
-        """Tell whether, with its next sample, no task gets ahead by one of its longest, nor falls too far behind."""
+        """Tell whether, with its next sample, no task gets ahead by one of its longest, nor falls
+        too far behind.
+        """
         slot = self.slots[task]
         for other in self.tasks:
             before = self.shares[other] * (self._begins[other] - self.total)
@@ -116,11 +128,18 @@ class _Turns:
         return True
 
 
-def plan_step(streams: Mapping[int, SampleStream], shares: Sequence[float], ledger: Ledger, rows: int, length: int) -> StepPlan:
+def plan_step(
+    streams: Mapping[int, SampleStream],
+    shares: Sequence[float],
+    ledger: Ledger,
+    rows: int,
+    length: int,
+) -> StepPlan:
     """Fill the rows of a step with samples of the tasks in their shares.
 
-    streams: number of each task with a share -> its samples; shares: one a task instance, summing to 1; ledger: before the
-    step, its `samples` those of the streams, one a task instance. The same arguments give the same plan on every worker.
+    streams: number of each task with a share -> its samples; shares: one a task instance, summing
+    to 1; ledger: before the step, its `samples` those of the streams, one a task instance. The same
+    arguments give the same plan on every worker.
     """
     turns = _Turns(streams, shares, ledger)
     drawn: list[_Sample] = []
@@ -136,8 +155,14 @@ def plan_step(streams: Mapping[int, SampleStream], shares: Sequence[float], ledg
         step=ledger.step + 1,
         samples=tuple(turns.numbers),
         tokens=tuple(before + now for before, now in zip(ledger.tokens, turns.taken, strict=True)),
-        planned=tuple(before + share * turns.total for before, share in zip(ledger.planned, shares, strict=True)),
-        iterations=tuple(before + now / turns.total for before, now in zip(ledger.iterations, turns.taken, strict=True)),
+        planned=tuple(
+            before + share * turns.total
+            for before, share in zip(ledger.planned, shares, strict=True)
+        ),
+        iterations=tuple(
+            before + now / turns.total
+            for before, now in zip(ledger.iterations, turns.taken, strict=True)
+        ),
     )
     return StepPlan(placed, after)
 
@@ -158,7 +183,11 @@ def _place(samples: Sequence[_Sample], rows: int, length: int) -> tuple[RowSpace
 
 def _fill_up(space: RowSpace, placed: list[Row], turns: _Turns) -> None:
     """Take what still fits somewhere, while every task stays near its grant."""
-    while fitting := [task for task in turns.tasks if turns.slots[task] <= space.largest and turns.stays_fair(task)]:
+    while fitting := [
+        task
+        for task in turns.tasks
+        if turns.slots[task] <= space.largest and turns.stays_fair(task)
+    ]:
         task = max(fitting, key=lambda one: turns.slots[one])
         row = space.place(turns.slots[task])
         assert row is not None

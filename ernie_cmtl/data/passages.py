@@ -1,7 +1,8 @@
 """Text beyond a sample: other places of its document and of other documents, all drawn by one rule.
 
-A place is the sentence of a random token. Windows share a document's tokens out evenly, so that the place of a random
-token in a random sample, in its document or in another one comes from the same distribution.
+A place is the sentence of a random token. Windows share a document's tokens out evenly, so that the
+place of a random token in a random sample, in its document or in another one comes from the same
+distribution.
 """
 
 import numpy as np
@@ -18,8 +19,12 @@ _PROBES = 256
 _TOLERANCE = 8
 
 
-def random_sentences(text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus) -> tuple[IntArray, IntArray, IntArray]:
-    """Draw sentences of random tokens: of a sample, of its document and of all other documents; numbers, int64 [32] each."""
+def random_sentences(
+    text: AnnotatedText, rng: np.random.Generator, corpus: TaskCorpus
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Draw sentences of random tokens: of a sample, of its document and of all other documents;
+    numbers, int64 [32] each.
+    """
     first, end = _document_of(corpus, text)
     total = int(corpus.document_tokens[-1])
     starts = np.array([[text.start], [first], [0]])
@@ -39,7 +44,8 @@ def _document_of(corpus: TaskCorpus, text: AnnotatedText) -> Span:
 def borders_beside(
     corpus: TaskCorpus, sentences: IntArray, after: npt.NDArray[np.bool_] | bool
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the border after (or before) each sentence, the tokens of its document beyond it, and the tokens on this side.
+    """Return the border after (or before) each sentence, the tokens of its document beyond it, and
+    the tokens on this side.
 
     sentences: numbers, int64 of any shape; after: of a shape that goes with it.
     """
@@ -59,13 +65,22 @@ def text_beside(corpus: TaskCorpus, sentence: int, after: bool) -> Span:
     return int(offsets[bounds[document]]), int(offsets[sentence])
 
 
-def run_like(run: AnnotatedText, before: bool, rng: np.random.Generator, corpus: TaskCorpus) -> Span | None:
-    """Find a run of another document that could stand for one of this: as many sentences, and nearly as many tokens.
+def run_like(
+    run: AnnotatedText, before: bool, rng: np.random.Generator, corpus: TaskCorpus
+) -> Span | None:
+    """Find a run of another document that could stand for one of this: as many sentences, and
+    nearly as many tokens.
 
-    A run that begins (`before`) or else ends its document is replaced by one that does so too, where one is found; its
-    other side is never the edge of its document. At most an eighth of the tokens is lacking, mostly none. None: none is found.
+    A run that begins (`before`) or else ends its document is replaced by one that does so too,
+    where one is found; its other side is never the edge of its document. At most an eighth of the
+    tokens is lacking, mostly none. None: none is found.
     """
-    offsets, bounds, count, size = corpus.sentence_offsets, corpus.document_offsets, run.sentences, len(run.token_ids)
+    offsets, bounds, count, size = (
+        corpus.sentence_offsets,
+        corpus.document_offsets,
+        run.sentences,
+        len(run.token_ids),
+    )
     own_start, own_stop = _document_of(corpus, run)
     tokens = rng.integers(0, int(offsets[-1]) - (own_stop - own_start), _PROBES)
     tokens[tokens >= own_start] += own_stop - own_start

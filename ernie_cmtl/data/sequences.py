@@ -10,8 +10,11 @@ from ernie_cmtl.records import AnnotatedText, Example, Targets
 from ernie_cmtl.task import PretrainTask
 
 
-def assemble(task: PretrainTask, segments: Sequence[AnnotatedText], targets: Mapping[str, Targets]) -> Example:
-    """Join segments with special tokens, the number of the segment as token type; targets: places in the joined sequence.
+def assemble(
+    task: PretrainTask, segments: Sequence[AnnotatedText], targets: Mapping[str, Targets]
+) -> Example:
+    """Join segments with special tokens, the number of the segment as token type; targets: places
+    in the joined sequence.
 
     Where the task's options ask for masked tokens, the example knows its units.
     """
@@ -35,11 +38,15 @@ def assemble(task: PretrainTask, segments: Sequence[AnnotatedText], targets: Map
 
 def _units(task: PretrainTask, segment: AnnotatedText) -> npt.NDArray[np.uint8] | int:
     """Return where units start in a segment; uint8 [T], or one number for all places."""
-    return 1 if task.options.masking.units == "token" else knowledge_units(segment, task.masked_spans)
+    return (
+        1 if task.options.masking.units == "token" else knowledge_units(segment, task.masked_spans)
+    )
 
 
 def join(examples: Sequence[Example], targets: Mapping[str, Targets]) -> Example:
-    """Put sequences into one example, so that they stand in one row; targets: places in all of it together."""
+    """Put sequences into one example, so that they stand in one row; targets: places in all of it
+    together.
+    """
     lengths = tuple(len(example.token_ids) for example in examples)
     units = [example.unit_starts for example in examples if example.unit_starts is not None]
     return Example(

@@ -11,7 +11,9 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.task_instance import TaskInstance
 
 Cut = tuple[int, int]
-"""Number of a task instance and the length that its samples are cut to: one stream, counted as one in a ledger."""
+"""Number of a task instance and the length that its samples are cut to: one stream, counted as one
+in a ledger.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class StageData:
 
 @dataclass(frozen=True)
 class StageStreams:
-    """The streams of a run, each opened when a stage first asks for it, and the ledger's bookkeeping."""
+    """The streams of a run, each opened when a stage first asks for it, and the ledger's
+    bookkeeping.
+    """
 
     instances: Sequence[TaskInstance]
     shapes: Sequence[DataConfig]
@@ -52,7 +56,9 @@ class StageStreams:
     def _places(self) -> dict[Cut, int]:
         """Place of each stream in the ledger's `samples`."""
         lengths = [shape.longest for shape in self.shapes]
-        cuts = dict.fromkeys(_cut(instance, length) for length in lengths for instance in self.instances)
+        cuts = dict.fromkeys(
+            _cut(instance, length) for length in lengths for instance in self.instances
+        )
         return {cut: place for place, cut in enumerate(cuts)}
 
     @cached_property
@@ -63,7 +69,9 @@ class StageStreams:
     def of_steps(self, first: int, last: int) -> dict[int, StageData]:
         """Return what the stages of the steps first..last-1 are made of, by their number."""
         found: dict[int, StageData] = {}
-        for number, (shape, served, end) in enumerate(zip(self.shapes, self.served, self.ends, strict=True)):
+        for number, (shape, served, end) in enumerate(
+            zip(self.shapes, self.served, self.ends, strict=True)
+        ):
             begin = self.ends[number - 1] if number else 0
             if end <= first or begin >= last:
                 continue
@@ -71,7 +79,9 @@ class StageStreams:
             for instance, cut in zip(self.instances, cuts, strict=True):
                 if instance.name in served and cut not in self._opened:
                     self._opened[cut] = self.open_stream(instance, shape.longest)
-            streams = {task: self._opened[cut] for task, cut in enumerate(cuts) if cut in self._opened}
+            streams = {
+                task: self._opened[cut] for task, cut in enumerate(cuts) if cut in self._opened
+            }
             found[number] = StageData(shape, streams, [self._places[cut] for cut in cuts])
         return found
 
@@ -81,14 +91,17 @@ class StageStreams:
         return Ledger(0, (0,) * len(self._places), (0,) * tasks, (0.0,) * tasks, (0.0,) * tasks)
 
     def longer_ledger(self, ledger: Ledger, before: "StageStreams") -> Ledger:
-        """Return the ledger of a run to which stages were added; nothing was taken of what came with them.
+        """Return the ledger of a run to which stages were added; nothing was taken of what came
+        with them.
 
         before: the streams that the ledger counts.
         """
         taken = dict(zip(before._places, ledger.samples, strict=True))
         samples = tuple(taken.get(cut, 0) for cut in self._places)
         added = len(self.instances) - len(before.instances)
-        planned, iterations = (numbers + (0.0,) * added for numbers in (ledger.planned, ledger.iterations))
+        planned, iterations = (
+            numbers + (0.0,) * added for numbers in (ledger.planned, ledger.iterations)
+        )
         return Ledger(ledger.step, samples, ledger.tokens + (0,) * added, planned, iterations)
 
     def samples_by_task(self, ledger: Ledger) -> dict[str, int]:
@@ -100,5 +113,6 @@ class StageStreams:
 
 
 def _cut(instance: TaskInstance, longest: int) -> Cut:
-    # A task whose samples are shorter than what two stages have room for goes on in the second where it was.
+    # A task whose samples are shorter than what two stages have room for goes on in the second
+    # where it was.
     return instance.row, min(longest, instance.task.options.maximum_length or longest)

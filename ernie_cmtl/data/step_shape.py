@@ -13,7 +13,9 @@ class DataConfig(BaseModel):
     row_length: int = Field(128, ge=16)
     """Tokens of a row."""
     maximum_length: int | None = Field(None, ge=8)
-    """Tokens of the longest sample; None: as many as a row has. Rows of several times that length have few places left over."""
+    """Tokens of the longest sample; None: as many as a row has. Rows of several times that length
+    have few places left over.
+    """
     rows: int = Field(32, ge=1)
     """Rows of a step, over all workers."""
     rows_per_group: int = Field(32, ge=1)
@@ -25,9 +27,14 @@ class DataConfig(BaseModel):
     def _shapes_fit(self) -> "DataConfig":
         if self.rows % self.rows_per_group:
             accepted = [n for n in range(1, self.rows + 1) if self.rows % n == 0]
-            raise ValueError(f"rows_per_group {self.rows_per_group} does not divide rows {self.rows}; accepted: {accepted}")
+            raise ValueError(
+                f"rows_per_group {self.rows_per_group} does not divide rows {self.rows}; "
+                f"accepted: {accepted}"
+            )
         if self.longest > self.row_length:
-            raise ValueError(f"maximum_length {self.maximum_length} is more than row_length {self.row_length}")
+            raise ValueError(
+                f"maximum_length {self.maximum_length} is more than row_length {self.row_length}"
+            )
         return self
 
     @property
@@ -44,4 +51,7 @@ class DataConfig(BaseModel):
         """Refuse a number of workers that cannot share the groups evenly."""
         if self.groups % workers:
             accepted = [n for n in range(1, self.groups + 1) if self.groups % n == 0]
-            raise UserError(f"{workers} workers cannot share {self.groups} groups of rows evenly; accepted: {accepted}")
+            raise UserError(
+                f"{workers} workers cannot share {self.groups} groups of rows evenly; accepted: "
+                f"{accepted}"
+            )

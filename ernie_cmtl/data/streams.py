@@ -1,4 +1,6 @@
-"""The samples of a task as an endless order: each epoch a new permutation, any place of it computed at once."""
+"""The samples of a task as an endless order: each epoch a new permutation, any place of it computed
+at once.
+"""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -18,7 +20,9 @@ _CHUNK, _CHUNKS_KEPT = 1024, 8
 _log = logging.getLogger(__name__)
 
 MixturePart = tuple[Collection[str], float]
-"""Sources that are drawn from together, in proportion to what there is of them, and their part of the tokens."""
+"""Sources that are drawn from together, in proportion to what there is of them, and their part of
+the tokens.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,27 @@ class _Part:
 
 
 class SampleStream:
-    """Sample number n of a task instance, for n = 0, 1, 2, ...; a pure function of (seed, corpus, options, mixture, n)."""
+    """Sample number n of a task instance, for n = 0, 1, 2, ...; a pure function of (seed, corpus,
+    options, mixture, n).
+    """
 
     def __init__(
-        self, instance: TaskInstance, corpus: TaskCorpus, maximum_length: int, seed: int, mixture: Sequence[MixturePart] = ()
+        self,
+        instance: TaskInstance,
+        corpus: TaskCorpus,
+        maximum_length: int,
+        seed: int,
+        mixture: Sequence[MixturePart] = (),
     ) -> None:
-        """mixture: parts of the text with the share of tokens that each gives; none: all of it, as much as there is."""
+        """mixture: parts of the text with the share of tokens that each gives; none: all of it, as
+        much as there is.
+        """
         length = min(maximum_length, instance.task.options.maximum_length or maximum_length)
         if corpus.documents < (needed := instance.task.minimum_documents):
-            raise UserError(f"task {instance.name!r} needs text of {needed} documents; there is {corpus.documents}")
+            raise UserError(
+                f"task {instance.name!r} needs text of {needed} documents; there is "
+                f"{corpus.documents}"
+            )
         self.instance = instance
         self.corpus = corpus
         self.index: SampleIndex = instance.task.index(corpus, length)
@@ -50,7 +66,8 @@ class SampleStream:
         if not self._parts:
             needed = instance.task.minimum_sentences
             raise UserError(
-                f"task {instance.name!r} finds no sample: no document has {needed} sentence(s) in a row within {length} tokens"
+                f"task {instance.name!r} finds no sample: no document has {needed} sentence(s) in "
+                f"a row within {length} tokens"
             )
         self.longest = max(int(self.index.slots[part.places].max()) for part in self._parts)
         self._task_row_key = derive_key(seed, "task row", instance.name)
@@ -58,13 +75,23 @@ class SampleStream:
         self._chunks: dict[int, list[tuple[int, int, int]]] = {}
 
     def _divide(self, mixture: Sequence[MixturePart]) -> list[_Part]:
-        """Divide the index by the parts of the mixture, and each chunk of samples so that tokens come in their shares."""
+        """Divide the index by the parts of the mixture, and each chunk of samples so that tokens
+        come in their shares.
+        """
         if not mixture:
             return [_Part(np.arange(len(self.index)), _CHUNK, self._key)] if len(self.index) else []
         sources = self.corpus.sources(self.index.starts)
-        found = [(names, weight, np.flatnonzero(np.isin(sources, sorted(names)))) for names, weight in mixture if weight > 0]
+        found = [
+            (names, weight, np.flatnonzero(np.isin(sources, sorted(names))))
+            for names, weight in mixture
+            if weight > 0
+        ]
         if missing := [name for names, _, places in found if not len(places) for name in names]:
-            _log.warning("task %s finds no sample in %s; the other sources give its part", self.instance.name, ", ".join(missing))
+            _log.warning(
+                "task %s finds no sample in %s; the other sources give its part",
+                self.instance.name,
+                ", ".join(missing),
+            )
         found = [row for row in found if len(row[2])]
         # A source of short samples gives more of them for the same tokens.
         wanted = np.array([weight / self.index.slots[places].mean() for _, weight, places in found])
@@ -79,18 +106,24 @@ class SampleStream:
         return sum(len(part.places) for part in self._parts)
 
     def _find(self, number: int) -> tuple[int, int, int]:
-        """Return start, stop and slot of sample `number`; computed for a chunk of neighbours at once."""
+        """Return start, stop and slot of sample `number`; computed for a chunk of neighbours at
+        once.
+        """
         chunk, place = divmod(number, _CHUNK)
         if chunk not in self._chunks:
             if len(self._chunks) == _CHUNKS_KEPT:
                 del self._chunks[next(iter(self._chunks))]
             places, index = self._places(chunk), self.index
-            columns = (column[places].tolist() for column in (index.starts, index.stops, index.slots))
+            columns = (
+                column[places].tolist() for column in (index.starts, index.stops, index.slots)
+            )
             self._chunks[chunk] = list(zip(*columns, strict=True))
         return self._chunks[chunk][place]
 
     def _places(self, chunk: int) -> IntArray:
-        """Return which samples of the index a chunk holds: each part's next ones, spread among those of the others."""
+        """Return which samples of the index a chunk holds: each part's next ones, spread among
+        those of the others.
+        """
         found = np.empty(_CHUNK, dtype=np.int64)
         order = np.arange(_CHUNK)
         if len(self._parts) > 1:
@@ -114,21 +147,29 @@ class SampleStream:
     def task_row(self, number: int) -> int:
         """Return the row of the task embedding that sample `number` gets."""
         rows = self.instance.rows
-        return rows[derive_key(self._task_row_key, number) % len(rows)] if len(rows) > 1 else rows[0]
+        return (
+            rows[derive_key(self._task_row_key, number) % len(rows)] if len(rows) > 1 else rows[0]
+        )
 
     def example(self, number: int) -> Example | None:
         """Make the example of sample `number`; None when it holds nothing to predict."""
         task, rng = self.instance.task, self._generator.at(number)
-        example = task.example(self.corpus.passage(*self.place(number), self.instance.layers), rng, self.corpus)
+        example = task.example(
+            self.corpus.passage(*self.place(number), self.instance.layers), rng, self.corpus
+        )
         if example is None or not task.options.masked_tokens:
             return example
         masking = task.options.masking
-        example = add_masked_tokens(example, task.vocabulary, masking.rate_at(number), rng, masking.single_tokens)
+        example = add_masked_tokens(
+            example, task.vocabulary, masking.rate_at(number), rng, masking.single_tokens
+        )
         return example if example.targets else None
 
 
 def _next_of(part: _Part, first: int, last: int) -> IntArray:
-    """Return the samples first..last-1 of a part: epoch after epoch, each in an order of its own."""
+    """Return the samples first..last-1 of a part: epoch after epoch, each in an order of its
+    own.
+    """
     found = []
     while first < last:
         epoch, start = divmod(first, len(part.places))
@@ -140,7 +181,9 @@ def _next_of(part: _Part, first: int, last: int) -> IntArray:
 
 
 def _apportion(wanted: npt.NDArray[np.float64], total: int) -> list[int]:
-    """Divide a total in proportion to what is wanted: whole numbers, at least 1, by largest remainder."""
+    """Divide a total in proportion to what is wanted: whole numbers, at least 1, by largest
+    remainder.
+    """
     if not len(wanted):
         return []
     exact = np.maximum(wanted / wanted.sum() * (total - len(wanted)), 0)

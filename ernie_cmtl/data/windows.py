@@ -13,7 +13,9 @@ FEWEST_TOKENS = 4
 
 
 def token_windows(layout: TextLayout, tokens: int, specials: int) -> SampleIndex:
-    """Cut each document into windows of exactly `tokens` tokens, the last one shorter; sentences and words may be cut."""
+    """Cut each document into windows of exactly `tokens` tokens, the last one shorter; sentences
+    and words may be cut.
+    """
     bounds = layout.document_tokens
     lengths = np.diff(bounds)
     counts = -(-lengths // tokens)
@@ -24,8 +26,12 @@ def token_windows(layout: TextLayout, tokens: int, specials: int) -> SampleIndex
     return SampleIndex(starts, stops, stops - starts + specials)
 
 
-def sentence_windows(layout: TextLayout, tokens: int, specials: int, minimum_sentences: int) -> SampleIndex:
-    """Cut each document into runs of whole sentences of at most `tokens` tokens; runs of too few sentences are left out."""
+def sentence_windows(
+    layout: TextLayout, tokens: int, specials: int, minimum_sentences: int
+) -> SampleIndex:
+    """Cut each document into runs of whole sentences of at most `tokens` tokens; runs of too few
+    sentences are left out.
+    """
     sentences = layout.sentence_offsets
     first_of_document = layout.document_offsets
     count = len(sentences) - 1
@@ -46,10 +52,16 @@ def sentence_windows(layout: TextLayout, tokens: int, specials: int, minimum_sen
     return SampleIndex(starts, stops, stops - starts + specials)
 
 
-def even_windows(layout: TextLayout, tokens: int, specials: int, minimum_sentences: int) -> SampleIndex:
-    """Cut each document of enough sentences into windows of equal size, at most `tokens` tokens; sentences may be cut."""
+def even_windows(
+    layout: TextLayout, tokens: int, specials: int, minimum_sentences: int
+) -> SampleIndex:
+    """Cut each document of enough sentences into windows of equal size, at most `tokens` tokens;
+    sentences may be cut.
+    """
     bounds = layout.document_tokens
-    enough = (np.diff(layout.document_offsets) >= minimum_sentences) & (np.diff(bounds) >= FEWEST_TOKENS)
+    enough = (np.diff(layout.document_offsets) >= minimum_sentences) & (
+        np.diff(bounds) >= FEWEST_TOKENS
+    )
     documents = np.flatnonzero(enough) if tokens >= FEWEST_TOKENS else np.zeros(0, dtype=np.int64)
     lengths = bounds[documents + 1] - bounds[documents]
     counts = -(-lengths // max(tokens, 1))
@@ -60,11 +72,15 @@ def even_windows(layout: TextLayout, tokens: int, specials: int, minimum_sentenc
     return SampleIndex(starts, stops, stops - starts + specials)
 
 
-def balanced_windows(layout: TextLayout, tokens: int, specials: int, minimum_sentences: int) -> SampleIndex:
-    """Cut documents into runs of whole sentences, half of the documents from their beginning and half from their end.
+def balanced_windows(
+    layout: TextLayout, tokens: int, specials: int, minimum_sentences: int
+) -> SampleIndex:
+    """Cut documents into runs of whole sentences, half of the documents from their beginning and
+    half from their end.
 
-    A run ends before a sentence that is too long for it, so that its far side has the shorter sentences; cut from both
-    ends alike, which of two parts of a run is the earlier one does not show in their lengths.
+    A run ends before a sentence that is too long for it, so that its far side has the shorter
+    sentences; cut from both ends alike, which of two parts of a run is the earlier one does not
+    show in their lengths.
     """
     ahead = sentence_windows(layout, tokens, specials, minimum_sentences)
     back = sentence_windows(_Mirrored(layout), tokens, specials, minimum_sentences)

@@ -47,8 +47,12 @@ class HeadScore(Score):
     """Group that the input shows (`HeadSpec.shown_groups`) -> score within it."""
 
 
-def scores_by_head(statistics: Tensor, heads: Iterable[str], instances: Iterable[TaskInstance]) -> dict[str, HeadScore]:
-    """Turn summed statistics [heads, tasks, 3] into `<instance>/<head>` -> score; heads without a label are left out."""
+def scores_by_head(
+    statistics: Tensor, heads: Iterable[str], instances: Iterable[TaskInstance]
+) -> dict[str, HeadScore]:
+    """Turn summed statistics [heads, tasks, 3] into `<instance>/<head>` -> score; heads without a
+    label are left out.
+    """
     rows = {name: row for row, name in enumerate(heads)}
     found: dict[str, HeadScore] = {}
     for number, instance in enumerate(instances):
@@ -68,7 +72,12 @@ def _score(sums: Tensor, spec: HeadSpec) -> HeadScore | None:
 
 @torch.no_grad()
 def heldout_scores(
-    model: MultiTaskModel, streams: Sequence[SampleStream], samples: int, config: DataConfig, pad_id: int, workers: Workers
+    model: MultiTaskModel,
+    streams: Sequence[SampleStream],
+    samples: int,
+    config: DataConfig,
+    pad_id: int,
+    workers: Workers,
 ) -> dict[str, HeadScore]:
     """Score a model on the first held-out samples of each task; workers share the batches."""
     training = model.training
@@ -83,10 +92,18 @@ def heldout_scores(
 
 
 def _stream_scores(
-    model: MultiTaskModel, stream: SampleStream, samples: int, config: DataConfig, pad_id: int, workers: Workers
+    model: MultiTaskModel,
+    stream: SampleStream,
+    samples: int,
+    config: DataConfig,
+    pad_id: int,
+    workers: Workers,
 ) -> dict[str, HeadScore]:
     heads = stream.instance.heads
-    sums = {name: torch.zeros(1 + len(set(spec.shown_groups)), _COLUMNS, dtype=torch.float64) for name, spec in heads.items()}
+    sums = {
+        name: torch.zeros(1 + len(set(spec.shown_groups)), _COLUMNS, dtype=torch.float64)
+        for name, spec in heads.items()
+    }
     for number, batch in fixed_batches(stream, samples, config, pad_id):
         if number % workers.count == workers.rank:
             moved = TensorBatch.of(batch, workers.device)
@@ -94,7 +111,9 @@ def _stream_scores(
                 if batch.targets[name].tasks[0] >= 0:
                     with workers.autocast():
                         scores = model.head_scores(moved, name)
-                    sums[name] += _sums(spec, scores, moved.targets[name].labels, _sequences(batch, name))
+                    sums[name] += _sums(
+                        spec, scores, moved.targets[name].labels, _sequences(batch, name)
+                    )
     found: dict[str, HeadScore] = {}
     for name, spec in heads.items():
         total = workers.sum(sums[name].to(workers.device)).cpu()
@@ -119,11 +138,15 @@ def _sequences(batch: Batch, head: str) -> Tensor:
 
 
 def _sums(spec: HeadSpec, scores: Tensor, labels: Tensor, sequences: Tensor) -> Tensor:
-    """Return the sums of `_sum` over all labels and within each shown group; [1 + groups, columns]."""
+    """Return the sums of `_sum` over all labels and within each shown group; [1 + groups,
+    columns].
+    """
     names = list(dict.fromkeys(spec.shown_groups))
     rows = [_sum(*losses_and_hits(spec, scores, labels), sequences)]
     if names:
-        group_of_class = torch.tensor([names.index(name) for name in spec.shown_groups], device=labels.device)
+        group_of_class = torch.tensor(
+            [names.index(name) for name in spec.shown_groups], device=labels.device
+        )
         other = group_of_class[labels][:, None] != group_of_class[None, :]
         losses, hits = losses_and_hits(spec, scores.float().masked_fill(other, -torch.inf), labels)
         for group in range(len(names)):
@@ -133,7 +156,9 @@ def _sums(spec: HeadSpec, scores: Tensor, labels: Tensor, sequences: Tensor) -> 
 
 
 def _sum(losses: Tensor, hits: Tensor, sequences: Tensor) -> Tensor:
-    """Return loss, hits and labels, and the sums over sequences of hits², hits x labels and labels²; [columns]."""
+    """Return loss, hits and labels, and the sums over sequences of hits², hits x labels and
+    labels²; [columns].
+    """
     losses, hits = losses.cpu().double(), hits.cpu().double()
     labels_of = torch.bincount(sequences).double()
     hits_of = torch.bincount(sequences, weights=hits)

@@ -43,10 +43,17 @@ class MaskedLanguageModel:
         Raises:
             UserError: The tokenizer has none, or the head of the model is random.
         """
-        if headless := [name for name in self.missing if not name.startswith(f"{self.model.base_model_prefix}.")]:
-            raise UserError(f"model {self.name!r} has no masked-language-model head: it lacks {headless[0]}")
+        if headless := [
+            name for name in self.missing if not name.startswith(f"{self.model.base_model_prefix}.")
+        ]:
+            raise UserError(
+                f"model {self.name!r} has no masked-language-model head: it lacks {headless[0]}"
+            )
         if self.tokenizer.mask_token_id is None:
-            raise UserError(f"the tokenizer of {self.name!r} has no mask token; masked tokens cannot be predicted")
+            raise UserError(
+                f"the tokenizer of {self.name!r} has no mask token; masked tokens cannot be "
+                "predicted"
+            )
         return int(cast(int, self.tokenizer.mask_token_id))
 
     def encode(self, sentences: Sequence[str], places: Sequence[str]) -> BatchEncoding:
@@ -55,12 +62,24 @@ class MaskedLanguageModel:
         Raises:
             UserError: A sentence has no token, or more than the model takes.
         """
-        longest = min(self.tokenizer.model_max_length, getattr(self.model.config, "max_position_embeddings", 1 << 30))
-        options: dict[str, Any] = {"return_special_tokens_mask": True, "return_attention_mask": False, "verbose": False}
+        longest = min(
+            self.tokenizer.model_max_length,
+            getattr(self.model.config, "max_position_embeddings", 1 << 30),
+        )
+        options: dict[str, Any] = {
+            "return_special_tokens_mask": True,
+            "return_attention_mask": False,
+            "verbose": False,
+        }
         encoded: BatchEncoding = self.tokenizer(list(sentences), **options)
-        for place, tokens, special in zip(places, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
+        for place, tokens, special in zip(
+            places, encoded["input_ids"], encoded["special_tokens_mask"], strict=True
+        ):
             if len(tokens) > longest:
-                raise UserError(f"{place}: a sentence of {len(tokens)} tokens; {self.name!r} takes at most {longest}")
+                raise UserError(
+                    f"{place}: a sentence of {len(tokens)} tokens; {self.name!r} takes at most "
+                    f"{longest}"
+                )
             if all(special):
                 raise UserError(f"{place}: a sentence without any token for {self.name!r}")
         return encoded
@@ -70,7 +89,8 @@ def load_masked_lm(name: str) -> MaskedLanguageModel:
     """Load a model of transformers by its name or folder; nothing in it can run code.
 
     Raises:
-        UserError: It cannot be loaded, is of a kind without masked-language-model head, or has no tokenizer.
+        UserError: It cannot be loaded, is of a kind without masked-language-model head, or has no
+            tokenizer.
     """
     # What the library raises about a checkpoint that is none has no common type.
     try:
@@ -78,7 +98,10 @@ def load_masked_lm(name: str) -> MaskedLanguageModel:
     except Exception as error:
         raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise UserError(f"model {name!r} is a {config.model_type!r}, a kind that has no masked-language-model head")
+        raise UserError(
+            f"model {name!r} is a {config.model_type!r}, a kind that has no masked-language-model "
+            "head"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:
@@ -89,15 +112,26 @@ def load_masked_lm(name: str) -> MaskedLanguageModel:
     try:
         check_index(name)
         model, report = AutoModelForMaskedLM.from_pretrained(
-            name, use_safetensors=True, trust_remote_code=False, attn_implementation="eager", output_loading_info=True
+            name,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="eager",
+            output_loading_info=True,
         )
     except Exception as error:
-        raise UserError(f"model {name!r} holds no safetensors weights that fit: {first_line(error)}") from error
+        raise UserError(
+            f"model {name!r} holds no safetensors weights that fit: {first_line(error)}"
+        ) from error
     missing = sorted(report["missing_keys"])
-    if random := [key for key in missing if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key]:
+    if random := [
+        key
+        for key in missing
+        if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key
+    ]:
         raise UserError(f"model {name!r} lacks weights of its encoder: {random[0]}")
     if len(tokenizer) > (rows := model.get_input_embeddings().num_embeddings):
         raise UserError(
-            f"model {name!r} has {rows} rows for tokens and its tokenizer {len(tokenizer)}: they do not belong together"
+            f"model {name!r} has {rows} rows for tokens and its tokenizer {len(tokenizer)}: they "
+            "do not belong together"
         )
     return MaskedLanguageModel(name, model.train(False).to(DEVICE), tokenizer, tuple(missing))

@@ -1,4 +1,6 @@
-"""Minimal pairs: does a model find the good sentence likelier than the bad one, which differs in one point of grammar?"""
+"""Minimal pairs: does a model find the good sentence likelier than the bad one, which differs in
+one point of grammar?
+"""
 
 import json
 import time
@@ -31,7 +33,8 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Read the pairs of a JSONL file, or of every such file of a folder; a pair without group has that of its file's name.
+    """Read the pairs of a JSONL file, or of every such file of a folder; a pair without group has
+    that of its file's name.
 
     Raises:
         UserError: There is no pair, or a line is not one.
@@ -59,7 +62,9 @@ def _read_pair(line: str, group: str, place: str) -> Pair:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place} is no JSON: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{place} is no JSON object with the keys {GOOD[0]!r}, {BAD[0]!r} and {GROUP[0]!r}")
+        raise UserError(
+            f"{place} is no JSON object with the keys {GOOD[0]!r}, {BAD[0]!r} and {GROUP[0]!r}"
+        )
     good, bad = _sentence(values, GOOD, place), _sentence(values, BAD, place)
     if good == bad:
         raise UserError(f"{place}: both sentences are {good!r}")
@@ -76,10 +81,14 @@ def _sentence(values: Mapping[str, Any], keys: Sequence[str], place: str) -> str
     return str(values[key])
 
 
-def judge_pairs(judged: MaskedLanguageModel, pairs: Sequence[Pair], rest_of_word: bool = False) -> dict[str, Any]:
-    """Return the share of pairs whose good sentence has the higher pseudo-log-likelihood, over all and in each group.
+def judge_pairs(
+    judged: MaskedLanguageModel, pairs: Sequence[Pair], rest_of_word: bool = False
+) -> dict[str, Any]:
+    """Return the share of pairs whose good sentence has the higher pseudo-log-likelihood, over all
+    and in each group.
 
-    Keys: `accuracy`, `interval` (Wilson, 95 %), `pairs`, `groups` (name -> the same three), `pairs_per_second`.
+    Keys: `accuracy`, `interval` (Wilson, 95 %), `pairs`, `groups` (name -> the same three),
+    `pairs_per_second`.
 
     Raises:
         UserError: The model has no head for masked tokens, or a sentence is too long for it.

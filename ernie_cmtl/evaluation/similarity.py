@@ -1,4 +1,6 @@
-"""Do the embeddings of two sentences say how similar people find them? No training: cosine against the given score."""
+"""Do the embeddings of two sentences say how similar people find them? No training: cosine against
+the given score.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,13 +39,19 @@ def scored_pairs(rows: Iterable[tuple[int, Mapping[str, Any]]], path: Path) -> l
     """
     pairs = [_scored_pair(row, f"{path}, line {number}") for number, row in rows]
     if len({pair.score for pair in pairs}) < 2 or len(pairs) < 3:
-        raise UserError(f"{path}: a correlation needs three rows and different scores; there are {len(pairs)} rows")
+        raise UserError(
+            f"{path}: a correlation needs three rows and different scores; there are {len(pairs)} "
+            "rows"
+        )
     return pairs
 
 
 def _scored_pair(row: Mapping[str, Any], place: str) -> ScoredPair:
     if missing := [name for name in COLUMNS if name not in row]:
-        raise UserError(f"{place} has no {missing[0]!r}; needed are {', '.join(COLUMNS)}, it has {', '.join(row) or 'none'}")
+        raise UserError(
+            f"{place} has no {missing[0]!r}; needed are {', '.join(COLUMNS)}, it has "
+            f"{', '.join(row) or 'none'}"
+        )
     first, second, score = (row[name] for name in COLUMNS)
     for name, sentence in zip(COLUMNS, (first, second), strict=False):
         if not isinstance(sentence, str) or not sentence.strip():
@@ -60,8 +68,8 @@ def _scored_pair(row: Mapping[str, Any], place: str) -> ScoredPair:
 def judge_similarity(judged: MaskedLanguageModel, pairs: Sequence[ScoredPair]) -> dict[str, Any]:
     """Correlate the cosine of two embeddings with the score of each pair.
 
-    Keys: `pairs`; `mean` (of all tokens) and `cls` (the first token), each with `pearson`, its `interval` (by Fisher's z, 95 %)
-    and `spearman`.
+    Keys: `pairs`; `mean` (of all tokens) and `cls` (the first token), each with `pearson`, its
+    `interval` (by Fisher's z, 95 %) and `spearman`.
 
     Raises:
         UserError: SciPy is not installed, or a sentence is too long for the model.
@@ -77,7 +85,9 @@ def judge_similarity(judged: MaskedLanguageModel, pairs: Sequence[ScoredPair]) -
     for name, embeddings in _embeddings(judged, sentences, places).items():
         cosines = cosine_similarity(embeddings[0::2], embeddings[1::2]).double().numpy()
         pearson = pearsonr(cosines, scores)
-        interval = [float(end) for end in pearson.confidence_interval(0.95)] if len(pairs) > 3 else None
+        interval = (
+            [float(end) for end in pearson.confidence_interval(0.95)] if len(pairs) > 3 else None
+        )
         found[name] = {
             "pearson": float(pearson.statistic),
             "interval": interval,
@@ -87,18 +97,25 @@ def judge_similarity(judged: MaskedLanguageModel, pairs: Sequence[ScoredPair]) -
 
 
 @torch.inference_mode()
-def _embeddings(judged: MaskedLanguageModel, sentences: Sequence[str], places: Sequence[str]) -> dict[str, Tensor]:
+def _embeddings(
+    judged: MaskedLanguageModel, sentences: Sequence[str], places: Sequence[str]
+) -> dict[str, Tensor]:
     """Return the embeddings of sentences by each way of pooling; [sentences, hidden]."""
     encoded = judged.encode(sentences, places)["input_ids"]
     by_length: dict[int, list[int]] = {}
     for number, tokens in enumerate(encoded):
         by_length.setdefault(len(tokens), []).append(number)
-    found: dict[str, list[Tensor]] = {"mean": [torch.empty(0)] * len(encoded), "cls": [torch.empty(0)] * len(encoded)}
+    found: dict[str, list[Tensor]] = {
+        "mean": [torch.empty(0)] * len(encoded),
+        "cls": [torch.empty(0)] * len(encoded),
+    }
     for length, members in by_length.items():
         size = max(1, _TOKENS // length)
         for first in range(0, len(members), size):
             chosen = members[first : first + size]
-            inputs = torch.tensor([encoded[number] for number in chosen], device=judged.model.device)
+            inputs = torch.tensor(
+                [encoded[number] for number in chosen], device=judged.model.device
+            )
             states = judged.encoder(input_ids=inputs).last_hidden_state.float().cpu()
             for row, number in enumerate(chosen):
                 found["mean"][number], found["cls"][number] = states[row].mean(0), states[row, 0]

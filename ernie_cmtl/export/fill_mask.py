@@ -11,12 +11,21 @@ SENTENCES = {"en": "The {} of the function is a string.", "zh": "今天的天{}�
 
 def fill_mask(path: str, sentence: str, count: int = 5) -> list[tuple[str, float]]:
     """Return the likeliest tokens for the `{}` of a sentence, with their probabilities."""
-    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModelForMaskedLM.from_pretrained(path)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(path),
+        AutoModelForMaskedLM.from_pretrained(path),
+    )
     inputs = tokenizer(sentence.format(tokenizer.mask_token), return_tensors="pt")
     place = int((inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()[0])
     with torch.no_grad():
         best = model(**inputs).logits[0, place].softmax(-1).topk(count)
-    return list(zip(tokenizer.convert_ids_to_tokens(best.indices.tolist()), best.values.tolist(), strict=True))
+    return list(
+        zip(
+            tokenizer.convert_ids_to_tokens(best.indices.tolist()),
+            best.values.tolist(),
+            strict=True,
+        )
+    )
 
 
 def main() -> None:
@@ -30,7 +39,10 @@ def main() -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     sentence = arguments.sentence or SENTENCES[arguments.language]
     best = fill_mask(arguments.model, sentence)
-    print(f"{sentence.format('____')}  ->  " + ", ".join(f"{token} {probability:.1%}" for token, probability in best))
+    print(
+        f"{sentence.format('____')}  ->  "
+        + ", ".join(f"{token} {probability:.1%}" for token, probability in best)
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The folder of an export: files that an earlier export wrote are replaced, all else in it stays as it is."""
+"""The folder of an export: files that an earlier export wrote are replaced, all else in it stays as
+it is.
+"""
 
 import os
 import re
@@ -19,11 +21,13 @@ _LAST = "config.json"
 
 @contextmanager
 def export_folder(output: Path) -> Iterator[Path]:
-    """Yield a folder to fill; once the block has ended without an error, its files stand in `output`.
+    """Yield a folder to fill; once the block has ended without an error, its files stand in
+    `output`.
 
     Raises:
-        UserError: The output is a file or a link, or holds what no export wrote: other files alone, a file of the name of a new
-            one, or a file that was changed since; or another process writes there.
+        UserError: The output is a file or a link, or holds what no export wrote: other files alone,
+            a file of the name of a new one, or a file that was changed since; or another process
+            writes there.
     """
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file; name a folder")
@@ -35,11 +39,20 @@ def export_folder(output: Path) -> Iterator[Path]:
             remove_folder(partial)
             partial.mkdir()
             yield partial
-            names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
+            names = sorted(
+                path.relative_to(partial).as_posix()
+                for path in partial.rglob("*")
+                if path.is_file()
+            )
             # Filling it took a while.
             _check(output, before)
-            if taken := [name for name in names if name not in before and os.path.lexists(output / name)]:
-                raise UserError(f"{output / taken[0]} was not written by an export; move it, or choose another --output")
+            if taken := [
+                name for name in names if name not in before and os.path.lexists(output / name)
+            ]:
+                raise UserError(
+                    f"{output / taken[0]} was not written by an export; move it, or choose "
+                    "another --output"
+                )
             writer.check()
             _replace(output, partial, before, names)
         finally:
@@ -55,7 +68,10 @@ def _written(output: Path) -> dict[str, str]:
     path = output / SUMS
     if not path.is_file():
         if contents(output) - {PARTIAL}:
-            raise UserError(f"{output} is not empty and no earlier export: it has no {SUMS}; choose another --output")
+            raise UserError(
+                f"{output} is not empty and no earlier export: it has no {SUMS}; choose another "
+                "--output"
+            )
         return {}
     found: dict[str, str] = {}
     for line in path.read_bytes().decode(errors="replace").splitlines():
@@ -73,11 +89,15 @@ def _check(output: Path, written: Mapping[str, str]) -> None:
     for name, expected in written.items():
         path = output / name
         if path.exists() and (not path.is_file() or file_hash(path) != expected):
-            raise UserError(f"{path} was changed since it was exported; move it, or choose another --output")
+            raise UserError(
+                f"{path} was changed since it was exported; move it, or choose another --output"
+            )
 
 
 def _replace(output: Path, partial: Path, before: Mapping[str, str], names: list[str]) -> None:
-    """Put files into the place of older ones; broken off, it leaves nothing that the next export would not replace."""
+    """Put files into the place of older ones; broken off, it leaves nothing that the next export
+    would not replace.
+    """
     sums = "".join(f"{file_hash(partial / name)}  {name}\n" for name in names)
     for name in names:
         sync(partial / name)

@@ -1,4 +1,6 @@
-"""Export to transformers: stock Ernie classes load it, with the pooler, and it is checked by doing so."""
+"""Export to transformers: stock Ernie classes load it, with the pooler, and it is checked by doing
+so.
+"""
 
 import json
 from pathlib import Path
@@ -7,7 +9,13 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM, ErnieConfig, ErnieForMaskedLM, PreTrainedTokenizerBase
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    ErnieConfig,
+    ErnieForMaskedLM,
+    PreTrainedTokenizerBase,
+)
 
 from ernie_cmtl.export.folder import export_folder
 from ernie_cmtl.model.encoder import task_rows
@@ -22,8 +30,9 @@ tags: [ernie, fill-mask, continual-multi-task-pretraining]
 
 # {name}
 
-An encoder of {layers} layers x {hidden}, pretrained by continual multi-task learning with `ernie_cmtl`: {steps} steps over the
-stages {stages}. It loads with the stock classes of transformers.
+An encoder of {layers} layers x {hidden}, pretrained by continual multi-task learning with
+`ernie_cmtl`: {steps} steps over the stages {stages}. It loads with the stock classes of
+transformers.
 
 ```python
 from transformers import AutoModel, AutoTokenizer
@@ -44,8 +53,14 @@ outputs = model(**inputs, task_type_ids=torch.full_like(inputs["input_ids"], tas
 
 
 def stock_state(model: MultiTaskModel) -> dict[str, Tensor]:
-    """Return the weights under the names of ErnieForMaskedLM, with the pooler that AutoModel looks for."""
-    state = {f"ernie.{name}": value for name, value in model.encoder.state_dict().items() if "task_type_embeddings" not in name}
+    """Return the weights under the names of ErnieForMaskedLM, with the pooler that AutoModel looks
+    for.
+    """
+    state = {
+        f"ernie.{name}": value
+        for name, value in model.encoder.state_dict().items()
+        if "task_type_embeddings" not in name
+    }
     if rows := task_rows(model.encoder):
         state["ernie.embeddings.task_type_embeddings.weight"] = torch.stack(rows)
     for name, value in model.heads[MASKED_TOKEN].state_dict().items():
@@ -67,8 +82,9 @@ def export_huggingface(
 ) -> dict[str, Any]:
     """Write model, tokenizer, heads and card, reload them with the stock classes and compare.
 
-    about: `steps`, `stages`, `tasks` (name -> embedding row) and `losses` (`<instance>/<head>` -> held-out loss) for the card.
-    Returns the path and the largest difference of a logit between the stock model in memory and the one that loads.
+    about: `steps`, `stages`, `tasks` (name -> embedding row) and `losses` (`<instance>/<head>` ->
+    held-out loss) for the card. Returns the path and the largest difference of a logit between the
+    stock model in memory and the one that loads.
 
     Raises:
         UserError: The output folder holds what no export wrote, or another process writes there.
@@ -98,10 +114,16 @@ def _head_weights(model: MultiTaskModel) -> dict[str, Tensor]:
 
 
 def _write_card(folder: Path, name: str, config: ErnieConfig, about: dict[str, Any]) -> None:
-    (folder / "pretraining.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / "pretraining.json").write_text(
+        json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8"
+    )
     rows = []
     for task, row in about["tasks"].items():
-        losses = ", ".join(f"{key}: {loss:.3f}" for key, loss in about["losses"].items() if key.startswith(f"{task}/"))
+        losses = ", ".join(
+            f"{key}: {loss:.3f}"
+            for key, loss in about["losses"].items()
+            if key.startswith(f"{task}/")
+        )
         rows.append(f"| {row} | {task} | {losses or '-'} |")
     card = _CARD.format(
         name=name,
@@ -116,8 +138,12 @@ def _write_card(folder: Path, name: str, config: ErnieConfig, about: dict[str, A
 
 
 @torch.no_grad()
-def _verify(folder: Path, config: ErnieConfig, state: dict[str, Tensor], tokenizer: PreTrainedTokenizerBase) -> float:
-    """Load the export with both Auto classes; return the largest logit difference to the weights that were written."""
+def _verify(
+    folder: Path, config: ErnieConfig, state: dict[str, Tensor], tokenizer: PreTrainedTokenizerBase
+) -> float:
+    """Load the export with both Auto classes; return the largest logit difference to the weights
+    that were written.
+    """
     reference = ErnieForMaskedLM(config)
     reference.train(False)
     reference.load_state_dict(state, strict=False)
@@ -135,8 +161,12 @@ def _verify(folder: Path, config: ErnieConfig, state: dict[str, Tensor], tokeniz
     difference = 0.0
     for row in range(config.task_type_vocab_size):
         task_ids = torch.full_like(token_ids, row)
-        scores = [m(input_ids=token_ids, task_type_ids=task_ids).logits for m in (reference, loaded)]
+        scores = [
+            m(input_ids=token_ids, task_type_ids=task_ids).logits for m in (reference, loaded)
+        ]
         difference = max(difference, float((scores[0] - scores[1]).abs().max()))
     if difference > 1e-5:
-        raise RuntimeError(f"the reloaded export computes other logits: they differ by up to {difference}")
+        raise RuntimeError(
+            f"the reloaded export computes other logits: they differ by up to {difference}"
+        )
     return difference

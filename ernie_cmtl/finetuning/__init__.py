@@ -1,1 +1,3 @@
-"""Fine-tuning on labelled sets: one encoder, one recipe, several seeds and learning rates, scores with their spread."""
+"""Fine-tuning on labelled sets: one encoder, one recipe, several seeds and learning rates, scores
+with their spread.
+"""

@@ -1,4 +1,6 @@
-"""A recipe carried out: every learning rate with every seed, the best rate chosen on dev, scores with their spread."""
+"""A recipe carried out: every learning rate with every seed, the best rate chosen on dev, scores
+with their spread.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +43,8 @@ class Prepared:
 def finetune(model: str, recipe: Recipe, folder: Path, report: Report) -> dict[str, Any]:
     """Fine-tune a model by a recipe and return its scores.
 
-    model: folder or name of a model of transformers; folder: what names of files in the recipe are relative to.
+    model: folder or name of a model of transformers; folder: what names of files in the recipe are
+    relative to.
 
     Raises:
         UserError: The model, a row or a setting is not accepted.
@@ -83,10 +86,16 @@ def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
     """
     rows = read_splits(recipe.data, recipe.columns, folder)
     kind = KINDS[recipe.kind](recipe, rows["train"])
-    examples = {name: _at_even_distances(kind.examples(found), recipe.data.limit) for name, found in rows.items()}
+    examples = {
+        name: _at_even_distances(kind.examples(found), recipe.data.limit)
+        for name, found in rows.items()
+    }
     tokenizer = load_tokenizer(model)
     length = _longest(recipe, tokenizer, load_config(model, kind))
-    encoded = {name: kind.encode(found, tokenizer, length, name == "train") for name, found in examples.items()}
+    encoded = {
+        name: kind.encode(found, tokenizer, length, name == "train")
+        for name, found in examples.items()
+    }
     return Prepared(model, recipe, kind, tokenizer, length, examples, encoded)
 
 
@@ -94,10 +103,14 @@ def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
     """Train one model and return its scores on every split but that of training."""
     made = new_model(task.model, task.kind, task.recipe, seed)
     row = task.recipe.task_row if task_table(made) is not None else None
-    trained = train(made, task.tokenizer, task.kind, task.encoded["train"].inputs, task.recipe.train, rate, seed)
+    trained = train(
+        made, task.tokenizer, task.kind, task.encoded["train"].inputs, task.recipe.train, rate, seed
+    )
     collate = task.kind.collator(task.tokenizer)
     judged = {
-        name: task.kind.scores(found, task.encoded[name], predict(made, collate, task.encoded[name].inputs))
+        name: task.kind.scores(
+            found, task.encoded[name], predict(made, collate, task.encoded[name].inputs)
+        )
         for name, found in task.examples.items()
         if name != "train"
     }
@@ -105,11 +118,16 @@ def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
 
 
 def best_rate(runs: Sequence[dict[str, Any]], metric: str) -> float:
-    """Return the learning rate with the highest mean on dev, the earlier one of two that are equal; a single one needs no dev."""
+    """Return the learning rate with the highest mean on dev, the earlier one of two that are equal;
+    a single one needs no dev.
+    """
     rates = list(dict.fromkeys(float(run["learning_rate"]) for run in runs))
     if len(rates) == 1:
         return rates[0]
-    return max(rates, key=lambda rate: mean(run["dev"][metric] for run in runs if run["learning_rate"] == rate))
+    return max(
+        rates,
+        key=lambda rate: mean(run["dev"][metric] for run in runs if run["learning_rate"] == rate),
+    )
 
 
 def spread(scores: Sequence[float]) -> float | None:

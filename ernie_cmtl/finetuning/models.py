@@ -1,4 +1,6 @@
-"""Encoder and tokenizer that a fine-tuning starts from, with a new head, and the task embedding that it sees."""
+"""Encoder and tokenizer that a fine-tuning starts from, with a new head, and the task embedding
+that it sees.
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Kind
@@ -18,18 +27,28 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """Open the tokenizer of a model.
 
     Raises:
-        UserError: There is none, or it is of a kind that does not say where its tokens stand in the text.
+        UserError: There is none, or it is of a kind that does not say where its tokens stand in the
+            text.
     """
     # What the library raises about a folder or name without tokenizer has no common type.
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model, trust_remote_code=False
+        )
     except Exception as error:
-        raise UserError(f"model {model!r} has no tokenizer that can be loaded: {_first_line(error)}") from error
+        raise UserError(
+            f"model {model!r} has no tokenizer that can be loaded: {_first_line(error)}"
+        ) from error
     # The library makes up one without a vocabulary for a folder that has a model only.
     if len(tokenizer) <= len(tokenizer.all_special_ids) + 1:
-        raise UserError(f"model {model!r} has no tokenizer: its vocabulary holds {len(tokenizer)} tokens")
+        raise UserError(
+            f"model {model!r} has no tokenizer: its vocabulary holds {len(tokenizer)} tokens"
+        )
     if not tokenizer.is_fast:
-        raise UserError(f"model {model!r} has a slow tokenizer, which does not tell where tokens stand; a fast one is needed")
+        raise UserError(
+            f"model {model!r} has a slow tokenizer, which does not tell where tokens stand; a "
+            "fast one is needed"
+        )
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer
 
@@ -57,7 +76,8 @@ def load_config(model: str, kind: Kind) -> PretrainedConfig:
 
 
 def new_model(model: str, kind: Kind, recipe: Recipe, seed: int) -> PreTrainedModel:
-    """Load an encoder, or make a random one of its size, with a head and a task embedding that follow from the seed.
+    """Load an encoder, or make a random one of its size, with a head and a task embedding that
+    follow from the seed.
 
     Raises:
         UserError: It has no safetensors weights, or no model of this kind.
@@ -66,16 +86,22 @@ def new_model(model: str, kind: Kind, recipe: Recipe, seed: int) -> PreTrainedMo
     set_seed(seed)
     try:
         if recipe.init == "random":
-            made: PreTrainedModel = kind.head.from_config(config, trust_remote_code=False, dtype=torch.float32)
+            made: PreTrainedModel = kind.head.from_config(
+                config, trust_remote_code=False, dtype=torch.float32
+            )
         else:
             options = {"config": config, "use_safetensors": True, "dtype": torch.float32}
             made = kind.head.from_pretrained(model, trust_remote_code=False, **options)
     except Exception as error:
-        raise UserError(f"model {model!r} cannot be fine-tuned for {recipe.kind}: {_first_line(error)}") from error
+        raise UserError(
+            f"model {model!r} cannot be fine-tuned for {recipe.kind}: {_first_line(error)}"
+        ) from error
     if (table := task_table(made)) is not None:
         with torch.no_grad():
             # Inputs that name no task get the first row, in every class of the library.
-            table[0] = task_vector(table, recipe.task_row, filled_rows(model), config.initializer_range)
+            table[0] = task_vector(
+                table, recipe.task_row, filled_rows(model), config.initializer_range
+            )
     return made
 
 
@@ -86,13 +112,20 @@ def task_table(model: PreTrainedModel) -> torch.nn.Parameter | None:
 
 
 def filled_rows(model: str) -> list[int]:
-    """Return the rows of the task embedding that pretraining gave to tasks, as an export of ours lists them; else none."""
+    """Return the rows of the task embedding that pretraining gave to tasks, as an export of ours
+    lists them; else none.
+    """
     about = Path(model) / "pretraining.json"
-    return sorted(json.loads(about.read_text(encoding="utf-8"))["tasks"].values()) if about.is_file() else []
+    return (
+        sorted(json.loads(about.read_text(encoding="utf-8"))["tasks"].values())
+        if about.is_file()
+        else []
+    )
 
 
 def task_vector(table: Tensor, choice: int | str, filled: list[int], deviation: float) -> Tensor:
-    """Return the row that all inputs get: one of the table, the mean of those that were filled (else of all), or a random one.
+    """Return the row that all inputs get: one of the table, the mean of those that were filled
+    (else of all), or a random one.
 
     Raises:
         UserError: There is no such row.
@@ -102,7 +135,10 @@ def task_vector(table: Tensor, choice: int | str, filled: list[int], deviation: 
     if choice == "mean":
         return table[filled].mean(0) if filled else table.mean(0)
     if int(choice) >= len(table):
-        raise UserError(f"task_row {choice}: the task embedding has rows 0 to {len(table) - 1}; accepted too: mean, fresh")
+        raise UserError(
+            f"task_row {choice}: the task embedding has rows 0 to {len(table) - 1}; accepted too: "
+            "mean, fresh"
+        )
     return table[int(choice)].clone()
 
 

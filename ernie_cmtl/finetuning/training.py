@@ -9,7 +9,13 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Collate, Inputs, Kind
@@ -86,8 +92,15 @@ def train(
         )
         done = trainer.train()
     if not math.isfinite(done.training_loss):
-        raise UserError(f"learning rate {rate:g}, seed {seed}: the loss is {done.training_loss}; try a lower learning rate")
-    return {"steps": done.global_step, "loss": done.training_loss, "seconds": done.metrics["train_runtime"]}
+        raise UserError(
+            f"learning rate {rate:g}, seed {seed}: the loss is {done.training_loss}; try a lower "
+            "learning rate"
+        )
+    return {
+        "steps": done.global_step,
+        "loss": done.training_loss,
+        "seconds": done.metrics["train_runtime"],
+    }
 
 
 def _most_steps(inputs: int, config: TrainConfig) -> int:
@@ -100,17 +113,26 @@ def _most_steps(inputs: int, config: TrainConfig) -> int:
 def predict(model: PreTrainedModel, collate: Collate, inputs: Sequence[Inputs]) -> list[Array]:
     """Return what the head gives for each input: float [outputs], or [tokens, outputs].
 
-    Inputs of similar length share a batch: the trainer's own prediction, when it groups by length, gives them in another order.
+    Inputs of similar length share a batch: the trainer's own prediction, when it groups by length,
+    gives them in another order.
     """
     model.train(False)
     order = np.argsort([-len(one["input_ids"]) for one in inputs], kind="stable").tolist()
     found: dict[int, Array] = {}
     for start in range(0, len(order), _JUDGED_AT_ONCE):
         places = order[start : start + _JUDGED_AT_ONCE]
-        batch = {name: value.to(model.device) for name, value in collate([inputs[place] for place in places]).items()}
+        batch = {
+            name: value.to(model.device)
+            for name, value in collate([inputs[place] for place in places]).items()
+        }
         outputs = model(**batch)
-        # The one head without logits has a pair of them, for the first and the last token of a span.
-        logits = outputs["logits"] if "logits" in outputs else torch.stack([outputs["start_logits"], outputs["end_logits"]], -1)
+        # The one head without logits has a pair of them, for the first and the last token of a
+        # span.
+        logits = (
+            outputs["logits"]
+            if "logits" in outputs
+            else torch.stack([outputs["start_logits"], outputs["end_logits"]], -1)
+        )
         for place, values in zip(places, logits.float().cpu().numpy(), strict=True):
             found[place] = values if values.ndim == 1 else values[: len(inputs[place]["input_ids"])]
     return [found[place] for place in range(len(inputs))]

@@ -1,4 +1,6 @@
-"""The encoder: transformers' own ErnieModel with a task embedding whose rows are parameters of their own."""
+"""The encoder: transformers' own ErnieModel with a task embedding whose rows are parameters of
+their own.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal, cast
@@ -29,7 +31,9 @@ SIZES = {
     "maximum_positions": "max_position_embeddings",
     "layer_norm_epsilon": "layer_norm_eps",
 }
-"""Setting that a checkpoint decides where the encoder starts from one -> its name in the config of transformers."""
+"""Setting that a checkpoint decides where the encoder starts from one -> its name in the config of
+transformers.
+"""
 
 TaskEmbeddingUse = Literal["on", "off", "shuffled"]
 
@@ -54,7 +58,9 @@ class EncoderConfig(BaseModel):
     """ERNIE 2.0's own value; BERT has 1e-12."""
     initializer_range: float = Field(0.02, gt=0)
     task_embedding: TaskEmbeddingUse = "on"
-    """off: the encoder has none; shuffled: a control, each sample gets the row of a random task of the run."""
+    """off: the encoder has none; shuffled: a control, each sample gets the row of a random task of
+    the run.
+    """
 
     @field_validator("task_embedding", mode="before")
     @classmethod
@@ -66,22 +72,31 @@ class EncoderConfig(BaseModel):
     @classmethod
     def _known(cls, activation: str) -> str:
         if activation not in ACT2FN:
-            raise ValueError(f"unknown activation {activation!r}; accepted: {', '.join(sorted(ACT2FN))}")
+            raise ValueError(
+                f"unknown activation {activation!r}; accepted: {', '.join(sorted(ACT2FN))}"
+            )
         return activation
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "EncoderConfig":
         if self.hidden_size % self.attention_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of attention_heads {self.attention_heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of attention_heads "
+                f"{self.attention_heads}"
+            )
         return self
 
 
 class TaskEmbedding(nn.Module):
-    """A row a task, each its own parameter: a task without labels in a step gets no gradient, so its row does not move."""
+    """A row a task, each its own parameter: a task without labels in a step gets no gradient, so
+    its row does not move.
+    """
 
     def __init__(self, rows: int, size: int, deviation: float) -> None:
         super().__init__()
-        self.rows = nn.ParameterList([nn.Parameter(torch.randn(size) * deviation) for _ in range(rows)])
+        self.rows = nn.ParameterList(
+            [nn.Parameter(torch.randn(size) * deviation) for _ in range(rows)]
+        )
 
     def table(self) -> Tensor:
         """Return the rows as one table; [rows, size]."""
@@ -93,7 +108,9 @@ class TaskEmbedding(nn.Module):
 
 
 def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> ErnieModel:
-    """Make a freshly initialised encoder for packed batches; the same seed gives the same weights."""
+    """Make a freshly initialised encoder for packed batches; the same seed gives the same
+    weights.
+    """
     sizes: dict[str, Any] = {
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.layers,
@@ -139,28 +156,40 @@ def task_rows(encoder: ErnieModel) -> tuple[nn.Parameter, ...]:
 
 
 def recompute_activations(encoder: ErnieModel) -> None:
-    """Keep only the input of each layer for the backward pass and compute the rest again: less memory, more time."""
-    # The older name is deprecated in newer versions of transformers, the newer one is not there in older ones.
-    enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+    """Keep only the input of each layer for the backward pass and compute the rest again: less
+    memory, more time.
+    """
+    # The older name is deprecated in newer versions of transformers, the newer one is not there in
+    # older ones.
+    enable = (
+        getattr(encoder, "activation_checkpointing_enable", None)
+        or encoder.gradient_checkpointing_enable
+    )
     enable({"use_reentrant": False})
 
 
 def compile_layers(encoder: ErnieModel, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile what the layers do beside attention, once: shapes stay the same, but for the places where the last is read."""
+    """Compile what the layers do beside attention, once: shapes stay the same, but for the places
+    where the last is read.
+    """
     for layer in encoder.encoder.layer:
         layer.compile(backend=backend, dynamic=isinstance(layer, LastLayer))
 
 
 def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:
-    """Return the settings of `EncoderConfig` that give an encoder of the same shape, whatever it started from."""
+    """Return the settings of `EncoderConfig` that give an encoder of the same shape, whatever it
+    started from.
+    """
     return {name: getattr(encoder.config, theirs) for name, theirs in SIZES.items()}
 
 
 def load_encoder_weights(encoder: ErnieModel, weights: dict[str, Tensor]) -> list[str]:
-    """Copy checkpoint weights into an encoder; return the names of the parameters that stay freshly initialised.
+    """Copy checkpoint weights into an encoder; return the names of the parameters that stay freshly
+    initialised.
 
-    Token types beyond the checkpoint's are copies of its last one. A checkpoint without task embedding gets one of zeros, and an
-    encoder without one adds the checkpoint's first row to the token types, so it computes at first what the checkpoint did.
+    Token types beyond the checkpoint's are copies of its last one. A checkpoint without task
+    embedding gets one of zeros, and an encoder without one adds the checkpoint's first row to the
+    token types, so it computes at first what the checkpoint did.
     """
     own = encoder.state_dict()
     filled = {name: value for name, value in weights.items() if name in own}

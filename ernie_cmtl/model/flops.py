@@ -1,4 +1,6 @@
-"""Floating-point operations of a batch, counting only what the result needs: real tokens, labelled places, own sequences."""
+"""Floating-point operations of a batch, counting only what the result needs: real tokens, labelled
+places, own sequences.
+"""
 
 from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead
 from ernie_cmtl.model.multitask import MultiTaskModel
@@ -6,7 +8,8 @@ from ernie_cmtl.records import Batch
 
 
 def encoder_flops(layers: int, hidden: int, intermediate: int, tokens: int, pairs: int) -> int:
-    """Return the operations of forward and backward through the layers; pairs: of places that attend to each other.
+    """Return the operations of forward and backward through the layers; pairs: of places that
+    attend to each other.
 
     6 for each weight and token, 12 for each layer, hidden unit and pair.
     """
@@ -36,5 +39,10 @@ def training_flops(model: MultiTaskModel, batch: Batch) -> int:
         if isinstance(model.heads[name], VocabularyHead):
             total += labels * vocabulary_flops(hidden, config.vocab_size)
         else:
-            total += labels * 6 * hidden * (spec.classes + (hidden if spec.kind in SEQUENCE_KINDS else 0))
+            total += (
+                labels
+                * 6
+                * hidden
+                * (spec.classes + (hidden if spec.kind in SEQUENCE_KINDS else 0))
+            )
     return total

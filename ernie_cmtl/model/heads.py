@@ -19,7 +19,9 @@ SEQUENCE_KINDS = ("sequence_class", "sequence_regression", "choice")
 
 
 class VocabularyHead(nn.Module):
-    """Scores every token of the vocabulary with the word embeddings themselves; the layout of BERT's and Ernie's own head."""
+    """Scores every token of the vocabulary with the word embeddings themselves; the layout of
+    BERT's and Ernie's own head.
+    """
 
     def __init__(self, config: ErnieConfig) -> None:
         super().__init__()
@@ -27,10 +29,11 @@ class VocabularyHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def begin_with(self, frequencies: FloatArray) -> None:
-        """Expect each token as often as it stands in the text (Meister et al. 2022, arXiv 2212.09686); [vocabulary].
+        """Expect each token as often as it stands in the text (Meister et al. 2022, arXiv
+        2212.09686); [vocabulary].
 
-        From zero, the bias would take thousands of steps to get there, and the word embeddings would tell rare tokens from
-        frequent ones in its place.
+        From zero, the bias would take thousands of steps to get there, and the word embeddings
+        would tell rare tokens from frequent ones in its place.
         """
         logs = torch.from_numpy(np.log(frequencies))
         with torch.no_grad():
@@ -41,9 +44,15 @@ class VocabularyHead(nn.Module):
         """states: [N, hidden]; returns scores [N, vocabulary]."""
         return functional.linear(self.transform(states), word_embeddings, self.bias)
 
-    def losses(self, states: Tensor, word_embeddings: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the weighted sum of the losses, and the loss and the hit of each label; [N, hidden] and [N]."""
-        return vocabulary_cross_entropy(self.transform(states), word_embeddings, self.bias, labels, weights)
+    def losses(
+        self, states: Tensor, word_embeddings: Tensor, labels: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weighted sum of the losses, and the loss and the hit of each label; [N,
+        hidden] and [N].
+        """
+        return vocabulary_cross_entropy(
+            self.transform(states), word_embeddings, self.bias, labels, weights
+        )
 
 
 class LinearHead(nn.Module):
@@ -73,7 +82,8 @@ def build_head(name: str, spec: HeadSpec, config: ErnieConfig, seed: int) -> nn.
 
 
 def losses_and_hits(spec: HeadSpec, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss and the hit (1 right, 0 wrong; for regression always 0) of each label, at least in float32; [N] both.
+    """Return the loss and the hit (1 right, 0 wrong; for regression always 0) of each label, at
+    least in float32; [N] both.
 
     scores: [N, classes], [N, candidates] for a choice, [N, 1] for regression.
     """
@@ -82,7 +92,9 @@ def losses_and_hits(spec: HeadSpec, scores: Tensor, labels: Tensor) -> tuple[Ten
         losses = functional.mse_loss(scores.squeeze(-1), labels, reduction="none")
         return losses, torch.zeros_like(losses)
     if spec.multi_label:
-        losses = functional.binary_cross_entropy_with_logits(scores, labels, reduction="none").mean(-1)
+        losses = functional.binary_cross_entropy_with_logits(scores, labels, reduction="none").mean(
+            -1
+        )
         return losses, ((scores > 0) == (labels > 0.5)).to(losses).mean(-1)
     losses = functional.cross_entropy(scores, labels, reduction="none")
     return losses, (scores.detach().argmax(-1) == labels).to(losses)

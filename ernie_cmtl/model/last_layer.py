@@ -12,7 +12,8 @@ from transformers.models.ernie.modeling_ernie import ErnieLayer
 class ReadPlaces:
     """Where the last layer is read."""
 
-    # Not a keyword by itself, for which compiled layers, all of which get it, would be compiled for each number of places.
+    # Not a keyword by itself, for which compiled layers, all of which get it, would be compiled for
+    # each number of places.
     places: Tensor
     """In the flattened batch, the same one possibly more than once; int64 [N]."""
 
@@ -20,8 +21,16 @@ class ReadPlaces:
 class LastLayer(ErnieLayer):  # type: ignore[no-untyped-call]
     """transformers' own layer; of what follows attention, a place needs nothing of the others."""
 
-    def forward(self, hidden_states: Tensor, *arguments: Any, read: ReadPlaces | None = None, **keywords: Any) -> Tensor:
-        """Return the states of all places, [M, L, hidden], or of those that are read, in their order, [1, N, hidden]."""
+    def forward(
+        self,
+        hidden_states: Tensor,
+        *arguments: Any,
+        read: ReadPlaces | None = None,
+        **keywords: Any,
+    ) -> Tensor:
+        """Return the states of all places, [M, L, hidden], or of those that are read, in their
+        order, [1, N, hidden].
+        """
         if read is None or len(read.places) >= hidden_states.shape[:-1].numel():
             states: Tensor = super().forward(hidden_states, *arguments, **keywords)
             return states if read is None else _at(read.places, states)

@@ -1,4 +1,6 @@
-"""Encoder and heads as one module: the only thing that is wrapped for many workers, and it always runs every head."""
+"""Encoder and heads as one module: the only thing that is wrapped for many workers, and it always
+runs every head.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,10 +48,14 @@ class TensorBatch:
         """Move a batch to a device."""
         arrays = (batch.token_ids, batch.token_type_ids, batch.task_type_ids, batch.position_ids)
         rows, length = batch.token_ids.shape
-        layout = PackedLayout(batch.sequence_starts, batch.sequence_lengths, rows * length, length, device)
+        layout = PackedLayout(
+            batch.sequence_starts, batch.sequence_lengths, rows * length, length, device
+        )
         targets = {}
         for name, t in batch.targets.items():
-            positions, labels, tasks = (to_device(a, device) for a in (t.positions, t.labels, t.tasks))
+            positions, labels, tasks = (
+                to_device(a, device) for a in (t.positions, t.labels, t.tasks)
+            )
             targets[name] = TensorTargets(positions, labels, tasks, idle=bool((t.tasks < 0).all()))
         moved = [to_device(a, device) for a in arrays]
         return cls(moved[0], moved[1], moved[2], moved[3], layout, targets)
@@ -58,19 +64,24 @@ class TensorBatch:
 class MultiTaskModel(nn.Module):
     """An encoder and every head of a run, all there from the first step."""
 
-    def __init__(self, encoder: ErnieModel, heads: Mapping[str, HeadSpec], tasks: int, seed: int) -> None:
+    def __init__(
+        self, encoder: ErnieModel, heads: Mapping[str, HeadSpec], tasks: int, seed: int
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.specs = dict(heads)
         self.tasks = tasks
-        self.heads = nn.ModuleDict({name: build_head(name, spec, encoder.config, seed) for name, spec in heads.items()})
+        self.heads = nn.ModuleDict(
+            {name: build_head(name, spec, encoder.config, seed) for name, spec in heads.items()}
+        )
         self._reads_inner_layers = any(spec.layer != -1 for spec in heads.values())
 
     def forward(self, batch: TensorBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the statistics of each head and task.
 
-        coefficients: what one label of (head, task) weighs, float32 [heads, tasks + 1], the last column zero for idle heads.
-        Statistics: float32 [heads, tasks + 1, 3], sums of losses, hits and labels, detached.
+        coefficients: what one label of (head, task) weighs, float32 [heads, tasks + 1], the last
+        column zero for idle heads. Statistics: float32 [heads, tasks + 1, 3], sums of losses, hits
+        and labels, detached.
         """
         states, loss = self._read(batch, self.specs)
         statistics = coefficients.new_zeros((len(self.specs), self.tasks + 1, 3))
@@ -85,7 +96,9 @@ class MultiTaskModel(nn.Module):
 
     def head_scores(self, batch: TensorBatch, name: str) -> Tensor:
         """Return what a head scores at its labelled places; [N, classes]."""
-        return self._scores(name, self._read(batch, [name])[0][name], batch.targets[name].positions.shape)
+        return self._scores(
+            name, self._read(batch, [name])[0][name], batch.targets[name].positions.shape
+        )
 
     def masked_token_scores(self, batch: TensorBatch) -> Tensor:
         """Return the vocabulary scores of every place of a batch; [slots, vocabulary]."""
@@ -93,21 +106,37 @@ class MultiTaskModel(nn.Module):
         return self._scores(MASKED_TOKEN, states, states.shape[:1])
 
     def _read(self, batch: TensorBatch, names: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the states at the labelled places of each head, [N, hidden], and a zero that holds the pooler."""
+        """Return the states at the labelled places of each head, [N, hidden], and a zero that holds
+        the pooler.
+        """
         places = {name: batch.targets[name].positions.flatten() for name in names}
         last = [name for name in names if self.specs[name].layer == -1]
-        # What an idle head scores counts nothing, so it takes what others read: with or without it, the same is computed.
+        # What an idle head scores counts nothing, so it takes what others read: with or without it,
+        # the same is computed.
         read = [name for name in last if not batch.targets[name].idle] or last
-        output = self._encode(batch, ReadPlaces(torch.cat([places[name] for name in read])) if read else None)
+        output = self._encode(
+            batch, ReadPlaces(torch.cat([places[name] for name in read])) if read else None
+        )
         states: dict[str, Tensor] = {}
         if read:
-            states.update(zip(read, output.last_hidden_state[0].split([len(places[name]) for name in read]), strict=True))
+            states.update(
+                zip(
+                    read,
+                    output.last_hidden_state[0].split([len(places[name]) for name in read]),
+                    strict=True,
+                )
+            )
         for name in names:
             if name not in last:
-                states[name] = output.hidden_states[self.specs[name].layer].flatten(0, 1).index_select(0, places[name])
+                states[name] = (
+                    output.hidden_states[self.specs[name].layer]
+                    .flatten(0, 1)
+                    .index_select(0, places[name])
+                )
             elif name not in read:
                 states[name] = output.last_hidden_state[0, :1].expand(len(places[name]), -1)
-        # The pooler stays in the graph when no sequence head has labels, so that workers reduce the same parameters.
+        # The pooler stays in the graph when no sequence head has labels, so that workers reduce the
+        # same parameters.
         return states, 0.0 * output.pooler_output.sum()
 
     def _encode(self, batch: TensorBatch, read: ReadPlaces | None) -> Any:
@@ -132,7 +161,9 @@ class MultiTaskModel(nn.Module):
     def _word_embeddings(self) -> Tensor:
         return self.encoder.embeddings.word_embeddings.weight
 
-    def _losses(self, name: str, states: Tensor, targets: TensorTargets, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(
+        self, name: str, states: Tensor, targets: TensorTargets, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weighted sum of a head's losses, and the loss and the hit of each label."""
         head = self.heads[name]
         if isinstance(head, VocabularyHead):
@@ -142,18 +173,24 @@ class MultiTaskModel(nn.Module):
         return (losses * weights).sum(), losses, hits
 
     def _scores(self, name: str, states: Tensor, shape: torch.Size) -> Tensor:
-        """Return the scores of states that are read, which a choice has in the shape of its candidates."""
+        """Return the scores of states that are read, which a choice has in the shape of its
+        candidates.
+        """
         head, kind = self.heads[name], self.specs[name].kind
         if isinstance(head, VocabularyHead):
             return cast(Tensor, head(states, self._word_embeddings))
-        scores: Tensor = head(self._pooler(states.unsqueeze(1)) if kind in SEQUENCE_KINDS else states)
+        scores: Tensor = head(
+            self._pooler(states.unsqueeze(1)) if kind in SEQUENCE_KINDS else states
+        )
         return scores.view(shape) if kind == "choice" else scores
 
-    def idle_parameters(self, labelled: Tensor, rows: Sequence[Collection[int]]) -> list[nn.Parameter]:
+    def idle_parameters(
+        self, labelled: Tensor, rows: Sequence[Collection[int]]
+    ) -> list[nn.Parameter]:
         """Return the parameters that must not move in a step.
 
-        labelled: does (head, task) have a label in the step on any worker, bool [heads, tasks]; rows: of the task
-        embedding, those that samples of each task may have.
+        labelled: does (head, task) have a label in the step on any worker, bool [heads, tasks];
+        rows: of the task embedding, those that samples of each task may have.
         """
         idle: list[nn.Parameter] = []
         pooled = False
@@ -164,5 +201,11 @@ class MultiTaskModel(nn.Module):
                 idle += self.heads[name].parameters()
         if not pooled:
             idle += self._pooler.parameters()
-        active_rows = {row for task in range(self.tasks) if bool(labelled[:, task].any()) for row in rows[task]}
-        return idle + [parameter for row, parameter in enumerate(task_rows(self.encoder)) if row not in active_rows]
+        active_rows = {
+            row for task in range(self.tasks) if bool(labelled[:, task].any()) for row in rows[task]
+        }
+        return idle + [
+            parameter
+            for row, parameter in enumerate(task_rows(self.encoder))
+            if row not in active_rows
+        ]

@@ -1,4 +1,6 @@
-"""Checkpoints of transformers that an encoder may start from, read so that nothing in them can run or fetch code."""
+"""Checkpoints of transformers that an encoder may start from, read so that nothing in them can run
+or fetch code.
+"""
 
 import json
 import re
@@ -8,17 +10,39 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import BertConfig, BertForPreTraining, ErnieConfig, ErnieForPreTraining, PretrainedConfig
+from transformers import (
+    BertConfig,
+    BertForPreTraining,
+    ErnieConfig,
+    ErnieForPreTraining,
+    PretrainedConfig,
+)
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, logging
 from transformers.utils.hub import cached_file
 
 from ernie_cmtl.errors import UserError
 
-_CONFIGS: dict[str, type[BertConfig] | type[ErnieConfig]] = {"bert": BertConfig, "ernie": ErnieConfig}
+_CONFIGS: dict[str, type[BertConfig] | type[ErnieConfig]] = {
+    "bert": BertConfig,
+    "ernie": ErnieConfig,
+}
 _MODELS: dict[str, Any] = {"bert": BertForPreTraining, "ernie": ErnieForPreTraining}
 _KEPT = (
-    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
-    *("max_position_embeddings", "type_vocab_size", "layer_norm_eps", "pad_token_id", "tie_word_embeddings"),
+    *(
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "hidden_act",
+    ),
+    *(
+        "max_position_embeddings",
+        "type_vocab_size",
+        "layer_norm_eps",
+        "pad_token_id",
+        "tie_word_embeddings",
+    ),
     *("use_task_id", "task_type_vocab_size"),
 )
 """What is taken from a config; others may name code, kernels of the Hub or quantizers."""
@@ -38,28 +62,40 @@ def pretrained_config(init_from: str) -> BertConfig | ErnieConfig:
         found, _ = PretrainedConfig.get_config_dict(init_from)
         kind = found.get("model_type")
         if kind in _CONFIGS and int(found.get("num_hidden_layers", 0)) > _MOST_LAYERS:
-            raise ValueError(f"it has {found['num_hidden_layers']} layers; accepted are up to {_MOST_LAYERS}")
+            raise ValueError(
+                f"it has {found['num_hidden_layers']} layers; accepted are up to {_MOST_LAYERS}"
+            )
         if kind in _CONFIGS:
             return _CONFIGS[kind](**{name: found[name] for name in _KEPT if name in found})
     except Exception as error:
         raise UserError(f"init_from {init_from!r} cannot be loaded: {first_line(error)}") from error
-    raise UserError(f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are {' and '.join(_CONFIGS)}")
+    raise UserError(
+        f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are {' and '.join(_CONFIGS)}"
+    )
 
 
 def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the names that it lacks.
+    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the
+    names that it lacks.
 
     Raises:
-        UserError: It is no such checkpoint, has no safetensors weights, or other ones than its config says.
+        UserError: It is no such checkpoint, has no safetensors weights, or other ones than its
+            config says.
     """
     config = pretrained_config(init_from)
-    options: dict[str, Any] = {"config": config, "use_safetensors": True, "output_loading_info": True}
+    options: dict[str, Any] = {
+        "config": config,
+        "use_safetensors": True,
+        "output_loading_info": True,
+    }
     try:
         check_index(init_from)
         with quiet_loading():
             model, report = _MODELS[config.model_type].from_pretrained(init_from, **options)
     except Exception as error:
-        raise UserError(f"init_from {init_from!r} holds no safetensors weights that fit: {first_line(error)}") from error
+        raise UserError(
+            f"init_from {init_from!r} holds no safetensors weights that fit: {first_line(error)}"
+        ) from error
     missing = set(report["missing_keys"])
     prefix = model.base_model_prefix + "."
     weights = {k.removeprefix(prefix): v for k, v in model.state_dict().items() if k not in missing}
@@ -68,7 +104,9 @@ def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Keep the library from listing the weights that a class without them passes over; what is missing is checked by us."""
+    """Keep the library from listing the weights that a class without them passes over; what is
+    missing is checked by us.
+    """
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -80,7 +118,8 @@ def quiet_loading() -> Iterator[None]:
 
 
 def check_index(init_from: str) -> None:
-    """Refuse an index that names other files than safetensors beside it: the library would unpickle them.
+    """Refuse an index that names other files than safetensors beside it: the library would unpickle
+    them.
 
     Raises:
         ValueError: It does.

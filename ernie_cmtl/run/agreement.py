@@ -1,4 +1,6 @@
-"""What all workers of a run must have in common before its first step: where they differ, they train wrongly without an error."""
+"""What all workers of a run must have in common before its first step: where they differ, they
+train wrongly without an error.
+"""
 
 import hashlib
 import json
@@ -25,22 +27,29 @@ _OF_A_MACHINE = {"run", "corpus"}
 
 
 def state_of_main(run: Run, workers: Workers) -> str:
-    """Return on every worker the state of the checkpoint that the main one resumes from, as it is written; nothing without one.
+    """Return on every worker the state of the checkpoint that the main one resumes from, as it is
+    written; nothing without one.
 
     Raises:
-        UserError: Another worker has a newer checkpoint, so that the main one has lost what was trained.
+        UserError: Another worker has a newer checkpoint, so that the main one has lost what was
+            trained.
     """
     steps = _steps_in(run)
-    own = {"host": socket.gethostname(), "steps": steps, "state": newest_state(run) if workers.is_main else ""}
+    own = {
+        "host": socket.gethostname(),
+        "steps": steps,
+        "state": newest_state(run) if workers.is_main else "",
+    }
     main, *others = [json.loads(text) for text in workers.texts(json.dumps(own))]
     for rank, other in enumerate(others, 1):
         newest = max(other["steps"], default=0)
         # One that the main worker has set aside may still be seen on a disk in the network.
         if newest > max(main["steps"], default=0) and newest not in main["steps"]:
             workers.refuse(
-                f"worker {rank} on {other['host']} has a checkpoint of step {newest} in {RunFolder(run.config.run).checkpoints}, "
-                f"and the main worker on {main['host']} has none of it: use a run folder on a disk that all machines share, "
-                "or make the machine with that checkpoint the first one (torchrun --node-rank 0)"
+                f"worker {rank} on {other['host']} has a checkpoint of step {newest} in "
+                f"{RunFolder(run.config.run).checkpoints}, and the main worker on {main['host']} "
+                "has none of it: use a run folder on a disk that all machines share, or make the "
+                "machine with that checkpoint the first one (torchrun --node-rank 0)"
             )
     return str(main["state"])
 
@@ -65,10 +74,13 @@ def check_agreement(run: Run, workers: Workers, ledger: Ledger, shares: Shares) 
     for rank, other in enumerate(others, 1):
         other_host = other.pop("host")
         if found := differences(main, other):
-            listed = ", ".join(f"{key} ({theirs!r}, on the main worker {ours!r})" for key, (ours, theirs) in found.items())
+            listed = ", ".join(
+                f"{key} ({theirs!r}, on the main worker {ours!r})"
+                for key, (ours, theirs) in found.items()
+            )
             workers.refuse(
-                f"worker {rank} on {other_host} is not set up as the main worker on {host}: {listed}; all workers need "
-                "the same configuration, corpus, versions and precision"
+                f"worker {rank} on {other_host} is not set up as the main worker on {host}: "
+                f"{listed}; all workers need the same configuration, corpus, versions and precision"
             )
 
 

@@ -1,4 +1,6 @@
-"""The checkpoints of a run: room for them, when one is due, what is said in it, and how a damaged one is passed over."""
+"""The checkpoints of a run: room for them, when one is due, what is said in it, and how a damaged
+one is passed over.
+"""
 
 import logging
 from collections.abc import Callable
@@ -53,7 +55,9 @@ class Checkpoints:
         """Steps whose checkpoints are kept for good."""
         config, table = self.run.config, self.run.table
         every = config.training.keep_every or table.steps
-        return pinned_steps(table.steps, config.optimizer, table.restarts) | frozenset(range(every, table.steps, every))
+        return pinned_steps(table.steps, config.optimizer, table.restarts) | frozenset(
+            range(every, table.steps, every)
+        )
 
     def check_space(self, model: MultiTaskModel, done: int) -> None:
         """Refuse a disk without room for what is still to be saved after so many steps.
@@ -62,15 +66,22 @@ class Checkpoints:
             UserError: It names what is needed and what is free.
         """
         ahead = sum(step > done for step in self.pinned)
-        number = self.run.config.training.keep_checkpoints + 1 + ahead - len(checkpoints(self.folder))
+        number = (
+            self.run.config.training.keep_checkpoints + 1 + ahead - len(checkpoints(self.folder))
+        )
         self.workers.on_main(lambda: check_space(self.run.config.run, model, number))
 
     def due(self, done: int) -> bool:
         """Tell whether a run is saved after so many steps."""
-        return done % self.run.config.training.checkpoint_every == 0 or done in self.pinned or done == self.run.table.steps
+        return (
+            done % self.run.config.training.checkpoint_every == 0
+            or done in self.pinned
+            or done == self.run.table.steps
+        )
 
     def save(self, trainer: Trainer, ledger: Ledger, feedback: dict[str, Any]) -> None:
-        """Save a run as it is; asynchronously, once the save before has ended, where the settings say so.
+        """Save a run as it is; asynchronously, once the save before has ended, where the settings
+        say so.
 
         Raises:
             UserError: The main worker could not, this time or the time before; every worker raises.
@@ -120,7 +131,8 @@ class Checkpoints:
 
 
 def pass_over_damaged(folder: Path, workers: Workers) -> list[str]:
-    """Set damaged checkpoints of a folder aside, so that the newest one is intact; return what was wrong, on the main worker.
+    """Set damaged checkpoints of a folder aside, so that the newest one is intact; return what was
+    wrong, on the main worker.
 
     Raises:
         UserError: None is intact; every worker raises.

@@ -33,10 +33,15 @@ class Feedback:
         """Tell whether it needs held-out scores from before a step."""
         if not self.config.feedback:
             return False
-        return step in (0, *self.table.ends[:-1]) or self.known_until(step - 1) == step < self.table.steps
+        return (
+            step in (0, *self.table.ends[:-1])
+            or self.known_until(step - 1) == step < self.table.steps
+        )
 
     def lacks(self, step: int) -> bool:
-        """Tell whether those scores are not there: before the first step, and where a finished run was extended."""
+        """Tell whether those scores are not there: before the first step, and where a finished run
+        was extended.
+        """
         return self.measures(step) and all(measured.step != step for measured in self.history)
 
     def measured(self, step: int, scores: dict[str, HeadScore]) -> Decision | None:
@@ -57,7 +62,10 @@ class Feedback:
 
     def state(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {"history": [asdict(m) for m in self.history], "revisions": [asdict(r) for r in self.revisions]}
+        return {
+            "history": [asdict(m) for m in self.history],
+            "revisions": [asdict(r) for r in self.revisions],
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what a checkpoint holds."""

@@ -65,7 +65,15 @@ class RunFolder:
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of all that a run may write, with the usual place of its export."""
-        ours = (self.config, self.corpus, self.metrics, self.retention, self.tracker_id, self.checkpoints, self.tensorboard)
+        ours = (
+            self.config,
+            self.corpus,
+            self.metrics,
+            self.retention,
+            self.tracker_id,
+            self.checkpoints,
+            self.tensorboard,
+        )
         return (*(path.name for path in ours), "export")
 
     @property
@@ -83,10 +91,12 @@ class RunFolder:
 
     @contextmanager
     def sole_writer(self, workers: Workers) -> Iterator[Callable[[], None]]:
-        """Be the only run in the folder; yields what makes sure of it before something is written, on the main worker.
+        """Be the only run in the folder; yields what makes sure of it before something is written,
+        on the main worker.
 
         Raises:
-            UserError: Another process trains there, or a part of the folder is a symbolic link; every worker raises.
+            UserError: Another process trains there, or a part of the folder is a symbolic link;
+                every worker raises.
         """
         writers: list[SoleWriter] = []
 
@@ -95,12 +105,18 @@ class RunFolder:
                 writer.check()
 
         with ExitStack() as held:
-            workers.on_main(lambda: writers.append(held.enter_context(sole_writer(self.path, self.parts, _FOREIGN))))
+            workers.on_main(
+                lambda: writers.append(
+                    held.enter_context(sole_writer(self.path, self.parts, _FOREIGN))
+                )
+            )
             yield check
 
 
 def resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
-    """Return the configuration with a corpus that is found from any working directory and the encoder's real sizes."""
+    """Return the configuration with a corpus that is found from any working directory and the
+    encoder's real sizes.
+    """
     encoder = config.encoder.model_copy(update=encoder_sizes(model.encoder))
     return config.model_copy(update={"corpus": config.corpus.resolve(), "encoder": encoder})
 
@@ -121,4 +137,9 @@ def write_settings(run: Run, settings: RunConfig) -> None:
 
 
 def _pinned(run: Run) -> dict[str, Any]:
-    return {"fingerprint": run.corpus.manifest.fingerprint, "pin": run.pin, "layers": run.read_layers, "mixture": run.mixture}
+    return {
+        "fingerprint": run.corpus.manifest.fingerprint,
+        "pin": run.pin,
+        "layers": run.read_layers,
+        "mixture": run.mixture,
+    }

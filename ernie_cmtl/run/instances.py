@@ -12,7 +12,9 @@ from ernie_cmtl.task_instance import TaskInstance
 from ernie_cmtl.task_registry import find_task
 
 _WHY_MISSING = {
-    "letter_case": " because its tokenizer keeps letter case, which would show the label; prepare it with an uncased tokenizer"
+    "letter_case": " "
+    "because its tokenizer keeps letter case, which would show the label; prepare it with an "
+    "uncased tokenizer"
 }
 """Layer -> why `prepare` does not always write it."""
 
@@ -21,7 +23,8 @@ def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> Ta
     """Make a task ready for a corpus.
 
     Raises:
-        UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer or language.
+        UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer
+            or language.
     """
     kind = find_task(config.type or name)
     try:
@@ -41,10 +44,15 @@ def _check_fit(instance: TaskInstance) -> None:
     """
     name, task, profile = instance.name, instance.task, instance.task.profile
     if profile.language not in task.languages:
-        raise UserError(f"task {name!r} supports {', '.join(task.languages)}; the corpus is {profile.language!r}")
+        raise UserError(
+            f"task {name!r} supports {', '.join(task.languages)}; the corpus is "
+            f"{profile.language!r}"
+        )
     if task.options.rows is not None and task.options.rows not in profile.tables:
         there = ", ".join(profile.tables) or "none"
-        raise UserError(f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}")
+        raise UserError(
+            f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}"
+        )
     available = task.available_layers
     where, remedy = "the corpus lacks", "add it with prepare --corpus DIR --layers {}"
     if task.options.rows is not None:
@@ -53,7 +61,10 @@ def _check_fit(instance: TaskInstance) -> None:
     for layer in (*instance.layers, *task.document_layers):
         if layer not in available:
             why = _WHY_MISSING.get(layer, "; " + remedy.format(layer))
-            raise UserError(f"task {name!r} needs layer {layer!r}, which {where}{why}; it has {', '.join(available)}")
+            raise UserError(
+                f"task {name!r} needs layer {layer!r}, which {where}{why}; it has "
+                f"{', '.join(available)}"
+            )
 
 
 def check_init_from(init_from: str, expected_hash: str) -> None:
@@ -64,8 +75,12 @@ def check_init_from(init_from: str, expected_hash: str) -> None:
     """
     found = pretrained_config(init_from)
     if not found.tie_word_embeddings:
-        raise UserError(f"init_from {init_from!r} has an output embedding of its own; accepted are checkpoints that tie it")
+        raise UserError(
+            f"init_from {init_from!r} has an output embedding of its own; accepted are "
+            "checkpoints that tie it"
+        )
     if vocabulary_hash(load_tokenizer(init_from)) != expected_hash:
         raise UserError(
-            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus with --tokenizer {init_from}"
+            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus "
+            f"with --tokenizer {init_from}"
         )

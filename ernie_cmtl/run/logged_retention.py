@@ -16,8 +16,12 @@ def write_retention(folder: RunFolder, table: StageTable) -> None:
 
 
 def run_retention(metrics: Path, table: StageTable, last: int) -> dict[str, Any]:
-    """Return matrix, measures and summary (`evaluation.retention`) of what a run measured up to a step, by its log."""
-    return retention([measured for measured in _measurements(metrics) if measured.step <= last], _stages(table))
+    """Return matrix, measures and summary (`evaluation.retention`) of what a run measured up to a
+    step, by its log.
+    """
+    return retention(
+        [measured for measured in _measurements(metrics) if measured.step <= last], _stages(table)
+    )
 
 
 def _stages(table: StageTable) -> Stages:

@@ -45,16 +45,22 @@ class Observer:
         """The run begins or goes on."""
 
     def reallocated(self, before: int, line: dict[str, Any]) -> None:
-        """The run goes on with another number of workers than before; line: what each of them takes over."""
+        """The run goes on with another number of workers than before; line: what each of them takes
+        over.
+        """
 
     def fell_back(self, step: int, damaged: list[str]) -> None:
         """Newer checkpoints are damaged, each for a reason, so the run goes on from this step."""
 
     def changed(self, settings: dict[str, tuple[Any, Any]]) -> None:
-        """The run goes on with other settings than its checkpoint was made with: dotted key -> (old, new)."""
+        """The run goes on with other settings than its checkpoint was made with: dotted key ->
+        (old, new).
+        """
 
     def skipped(self, line: dict[str, Any]) -> None:
-        """A step was skipped, its loss or gradient not being finite or too large; line: as in the log."""
+        """A step was skipped, its loss or gradient not being finite or too large; line: as in the
+        log.
+        """
 
     def unwritten(self, problem: str) -> None:
         """The disk or a tracker does not take what is logged, or does so again; the run goes on."""

@@ -1,4 +1,6 @@
-"""A run folder that was written, opened: its configuration, the model of one of its checkpoints, its held-out scores."""
+"""A run folder that was written, opened: its configuration, the model of one of its checkpoints,
+its held-out scores.
+"""
 
 from pathlib import Path
 
@@ -22,18 +24,23 @@ def saved_config(folder: Path) -> RunConfig:
         UserError: It is no run folder.
     """
     if not RunFolder(folder).is_run:
-        raise UserError(f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain")
+        raise UserError(
+            f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain"
+        )
     return load_run_config(RunFolder(folder).config)
 
 
-def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) -> tuple[Run, MultiTaskModel, Ledger]:
-    """Open a run folder with the model of its newest checkpoint, or of the one at a step, and the stages that it knows.
+def open_run(
+    folder: Path, step: int | None = None, corpus: Path | None = None
+) -> tuple[Run, MultiTaskModel, Ledger]:
+    """Open a run folder with the model of its newest checkpoint, or of the one at a step, and the
+    stages that it knows.
 
     corpus: in place of the run's own.
 
     Raises:
-        UserError: It is no run folder, has no checkpoint (at that step) or a damaged one, its corpus changed since, or the
-            other corpus has another vocabulary.
+        UserError: It is no run folder, has no checkpoint (at that step) or a damaged one, its
+            corpus changed since, or the other corpus has another vocabulary.
     """
     config = saved_config(folder)
     checkpoint = _checkpoint(folder, step)
@@ -44,10 +51,16 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
         vocabulary = run.corpus.manifest.vocabulary_hash
         run = Run(run.config.model_copy(update={"corpus": corpus, "mixture": None}))
         if run.corpus.manifest.vocabulary_hash != vocabulary:
-            raise UserError(f"corpus {corpus} has another vocabulary than run {folder}; prepare it with the run's tokenizer")
+            raise UserError(
+                f"corpus {corpus} has another vocabulary than run {folder}; prepare it with the "
+                "run's tokenizer"
+            )
     elif state.pin != run.pin:
-        raise UserError(f"corpus {run.config.corpus} is not the one that run {folder} was trained on")
-    # The weights come from the checkpoint; where the run once started from need not be there any more.
+        raise UserError(
+            f"corpus {run.config.corpus} is not the one that run {folder} was trained on"
+        )
+    # The weights come from the checkpoint; where the run once started from need not be there any
+    # more.
     encoder = run.config.encoder.model_copy(update={"init_from": None})
     model = Run(run.config.model_copy(update={"encoder": encoder})).make_model()
     load_weights(checkpoint, model)
@@ -55,16 +68,27 @@ def open_run(folder: Path, step: int | None = None, corpus: Path | None = None) 
 
 
 def _checkpoint(folder: Path, step: int | None) -> Path:
-    found = {int(path.name.removeprefix("step-")): path for path in checkpoints(RunFolder(folder).checkpoints)}
+    found = {
+        int(path.name.removeprefix("step-")): path
+        for path in checkpoints(RunFolder(folder).checkpoints)
+    }
     if not found:
         raise UserError(f"run {folder} has no checkpoint yet")
     if step is not None and step not in found:
-        raise UserError(f"run {folder} has no checkpoint at step {step}; it has {', '.join(map(str, found))}")
+        raise UserError(
+            f"run {folder} has no checkpoint at step {step}; it has {', '.join(map(str, found))}"
+        )
     return found[max(found) if step is None else step]
 
 
-def score_heldout(run: Run, model: MultiTaskModel, workers: Workers, streams: list[SampleStream]) -> dict[str, HeadScore]:
-    """Score the model of an opened run on held-out samples, as many of each task as its configuration says."""
+def score_heldout(
+    run: Run, model: MultiTaskModel, workers: Workers, streams: list[SampleStream]
+) -> dict[str, HeadScore]:
+    """Score the model of an opened run on held-out samples, as many of each task as its
+    configuration says.
+    """
     config, pad_id = run.config, run.corpus.vocabulary.pad_id
     model.to(workers.device)
-    return heldout_scores(model, streams, config.training.heldout_samples, config.data, pad_id, workers)
+    return heldout_scores(
+        model, streams, config.training.heldout_samples, config.data, pad_id, workers
+    )

@@ -12,11 +12,14 @@ from ernie_cmtl.training.checkpoint import read_ledger
 
 
 def batch_line(run: Run, shares: Shares, before: Ledger, groups: Sequence[int]) -> dict[str, Any]:
-    """Return what `replay` needs of a step, and for each task the samples and documents in some of its groups, or in all.
+    """Return what `replay` needs of a step, and for each task the samples and documents in some of
+    its groups, or in all.
 
     shares: the plan of the run; before: the ledger before the step.
     """
-    stage = run.stage_streams.of_steps(before.step, before.step + 1)[run.table.stage_of(before.step)]
+    stage = run.stage_streams.of_steps(before.step, before.step + 1)[
+        run.table.stage_of(before.step)
+    ]
     planned = shares(before.step)
     rows = stage.plan(planned, before).rows
     size = stage.config.rows_per_group
@@ -26,7 +29,10 @@ def batch_line(run: Run, shares: Shares, before: Ledger, groups: Sequence[int]) 
             for task, number in row:
                 found.setdefault(task, []).append(number)
     samples = {
-        run.table.tasks[task]: {"numbers": numbers, "documents": [_document(stage.streams[task], number) for number in numbers]}
+        run.table.tasks[task]: {
+            "numbers": numbers,
+            "documents": [_document(stage.streams[task], number) for number in numbers],
+        }
         for task, numbers in sorted(found.items())
     }
     return {"ledger": asdict(before), "shares": planned, "samples": samples}
@@ -37,7 +43,9 @@ def _document(stream: SampleStream, number: int) -> int:
 
 
 def replay(run: Run, line: Mapping[str, Any]) -> StepData:
-    """Make the whole batch of a step again, all of its groups in order; line: `skipped` in the run's `metrics.jsonl`."""
+    """Make the whole batch of a step again, all of its groups in order; line: `skipped` in the
+    run's `metrics.jsonl`.
+    """
     before = read_ledger(line["ledger"])
     shares = tuple(line["shares"])
     (data,) = run.steps_from(before, before.step + 1, 0, 1, lambda _: shares)

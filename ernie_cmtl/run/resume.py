@@ -1,4 +1,6 @@
-"""Where a run resumes: what its newest checkpoint must agree with, and what a run that was extended takes over from it."""
+"""Where a run resumes: what its newest checkpoint must agree with, and what a run that was extended
+takes over from it.
+"""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -16,7 +18,14 @@ from ernie_cmtl.run.state import RunState
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.settings import differences
 from ernie_cmtl.task_instance import run_heads
-from ernie_cmtl.training.checkpoint import checkpoints, load_optimizer, load_state, load_weights, parse_state, read_state
+from ernie_cmtl.training.checkpoint import (
+    checkpoints,
+    load_optimizer,
+    load_state,
+    load_weights,
+    parse_state,
+    read_state,
+)
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.optimizer import Optimizers
 
@@ -25,13 +34,16 @@ IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "e
 
 
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a run's settings that must stay the same over the whole run; how a step is cut into groups is none."""
+    """Return those of a run's settings that must stay the same over the whole run; how a step is
+    cut into groups is none.
+    """
     found = {name: deepcopy(settings[name]) for name in IDENTITY}
     found["optimizer"] = {"kind": settings["optimizer"]["kind"]}
     for name in ("loader_workers", "rows_per_group"):
         del found["data"][name]
     found["stages"] = [
-        {name: value for name, value in stage.items() if value and name != "rows_per_group"} for stage in found["stages"]
+        {name: value for name, value in stage.items() if value and name != "rows_per_group"}
+        for stage in found["stages"]
     ]
     encoder = found["encoder"]
     if encoder["init_from"]:
@@ -49,7 +61,9 @@ def read_checkpoint(checkpoint: Path) -> tuple[Ledger, RunState]:
 
 
 def config_of_checkpoint(config: RunConfig, state: RunState) -> RunConfig:
-    """Return the part of a run's configuration that a checkpoint knows: all, or what was there before the run was extended."""
+    """Return the part of a run's configuration that a checkpoint knows: all, or what was there
+    before the run was extended.
+    """
     return first_stages(config, len(state.settings["stages"]))
 
 
@@ -62,18 +76,22 @@ def first_stages(config: RunConfig, number: int) -> RunConfig:
 
 
 def newest_state(run: Run) -> str:
-    """Return the state of a run's newest checkpoint as it is written; nothing before the first one."""
+    """Return the state of a run's newest checkpoint as it is written; nothing before the first
+    one.
+    """
     found = checkpoints(RunFolder(run.config.run).checkpoints)
     return read_state(found[-1]) if found else ""
 
 
 def resume_point(run: Run, written: str) -> tuple[Ledger, RunState | None]:
-    """Return the ledger and the state that a run resumes from; before the first step there is no state.
+    """Return the ledger and the state that a run resumes from; before the first step there is no
+    state.
 
     written: the state of the newest checkpoint, as it is written.
 
     Raises:
-        UserError: The checkpoint belongs to another corpus or to other settings; stages and tasks may only be added at the end.
+        UserError: The checkpoint belongs to another corpus or to other settings; stages and tasks
+            may only be added at the end.
     """
     config = run.config
     if not written:
@@ -82,27 +100,39 @@ def resume_point(run: Run, written: str) -> tuple[Ledger, RunState | None]:
     state = RunState.of_json(values)
     before = Run(config_of_checkpoint(config, state))
     if state.pin != before.pin:
-        raise UserError(f"run {config.run} was trained on another corpus than {config.corpus}; choose another run folder")
-    then, now = (identity(settings) for settings in (state.settings, before.config.model_dump(mode="json")))
+        raise UserError(
+            f"run {config.run} was trained on another corpus than {config.corpus}; choose another "
+            "run folder"
+        )
+    then, now = (
+        identity(settings) for settings in (state.settings, before.config.model_dump(mode="json"))
+    )
     if changed := differences(then, now):
         listed = ", ".join(f"{key} ({old}, now {new})" for key, (old, new) in changed.items())
         raise UserError(
-            f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of {listed}; "
-            "restore them or choose another run folder"
+            f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of "
+            f"{listed}; restore them or choose another run folder"
         )
     return run.stage_streams.longer_ledger(ledger, before.stage_streams), state
 
 
-def changed_settings(resolved: RunConfig, state: RunState | None, precision: str) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that a run goes on with in place of those of its checkpoint: dotted key -> (old, new).
+def changed_settings(
+    resolved: RunConfig, state: RunState | None, precision: str
+) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that a run goes on with in place of those of its checkpoint: dotted key
+    -> (old, new).
 
     precision: that `auto` has come to, which another machine may change.
     """
     if state is None:
         return {}
-    found = differences(state.settings, config_of_checkpoint(resolved, state).model_dump(mode="json"))
+    found = differences(
+        state.settings, config_of_checkpoint(resolved, state).model_dump(mode="json")
+    )
     before = state.precision or precision
-    return found | ({"training.precision in use": (before, precision)} if before != precision else {})
+    return found | (
+        {"training.precision in use": (before, precision)} if before != precision else {}
+    )
 
 
 def reallocation(config: RunConfig, plan: Plan, step: int, workers: int) -> dict[str, Any]:
@@ -117,15 +147,24 @@ def reallocation(config: RunConfig, plan: Plan, step: int, workers: int) -> dict
             tokens[task] += budget * shape.rows * shape.row_length
     by_worker = {task: count / workers for task, count in tokens.items()}
     rows = config.stage_data[number].rows // workers
-    return {"workers": workers, "rows_of_each_worker": rows, "left": left, "tokens_of_each_worker": by_worker}
+    return {
+        "workers": workers,
+        "rows_of_each_worker": rows,
+        "left": left,
+        "tokens_of_each_worker": by_worker,
+    }
 
 
-def load_newest(run: Run, model: MultiTaskModel, optimizer: Optimizers, state: RunState, workers: Workers) -> None:
-    """Give weights and moments what the main worker's newest checkpoint holds; heads that came after it stay as they were made.
+def load_newest(
+    run: Run, model: MultiTaskModel, optimizer: Optimizers, state: RunState, workers: Workers
+) -> None:
+    """Give weights and moments what the main worker's newest checkpoint holds; heads that came
+    after it stay as they were made.
 
     state: of that checkpoint.
     """
-    # Where only the main worker sees the folder, only it has a path; the others are sent what it reads.
+    # Where only the main worker sees the folder, only it has a path; the others are sent what it
+    # reads.
     checkpoint = next(reversed(checkpoints(RunFolder(run.config.run).checkpoints)), run.config.run)
     known = run_heads(run.instances[: len(state.tasks)])
     fresh = [f"heads.{name}." for name in model.specs if name not in known]

@@ -15,7 +15,12 @@ from ernie_cmtl.data.loader import Shares, StepSource
 from ernie_cmtl.data.stage_streams import StageStreams
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import build_encoder, compile_layers, load_encoder_weights, recompute_activations
+from ernie_cmtl.model.encoder import (
+    build_encoder,
+    compile_layers,
+    load_encoder_weights,
+    recompute_activations,
+)
 from ernie_cmtl.model.heads import VocabularyHead
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.pretrained import checkpoint_weights
@@ -55,9 +60,16 @@ class Run:
     def instances(self) -> list[TaskInstance]:
         """The task instances in order of introduction."""
         settings = self.config.tasks
-        drawn = tuple(range(len(self.table.tasks))) if self.config.encoder.task_embedding == "shuffled" else ()
+        drawn = (
+            tuple(range(len(self.table.tasks)))
+            if self.config.encoder.task_embedding == "shuffled"
+            else ()
+        )
         return [
-            replace(make_instance(name, row, settings.get(name, TaskConfig()), self.corpus), drawn_rows=drawn)
+            replace(
+                make_instance(name, row, settings.get(name, TaskConfig()), self.corpus),
+                drawn_rows=drawn,
+            )
             for row, name in enumerate(self.table.tasks)
         ]
 
@@ -71,38 +83,64 @@ class Run:
     @property
     def read_layers(self) -> list[str]:
         """Layers that some task of the run reads, sorted."""
-        return sorted({layer for instance in self.instances for layer in (*instance.layers, *instance.task.document_layers)})
+        return sorted(
+            {
+                layer
+                for instance in self.instances
+                for layer in (*instance.layers, *instance.task.document_layers)
+            }
+        )
 
     @cached_property
     def pin(self) -> str:
-        """The name of what the run reads of its corpus: it changes with the text and with the layers of its tasks."""
+        """The name of what the run reads of its corpus: it changes with the text and with the
+        layers of its tasks.
+        """
         tables = {instance.task.options.rows for instance in self.instances} - {None}
         return self.corpus.manifest.pin(self.read_layers, sorted(map(str, tables)))
 
     def streams(self, split: Split) -> list[SampleStream]:
-        """Open the samples of every task of a split, of at most `data.longest` tokens; held-out ones without weights."""
+        """Open the samples of every task of a split, of at most `data.longest` tokens; held-out
+        ones without weights.
+        """
         mixture = [([name], weight) for name, weight in (self.mixture or {}).items() if weight > 0]
         if mixture and split == "heldout":
             mixture = [([name for names, _ in mixture for name in names], 1.0)]
-        return [self._open(split, instance, self.config.data.longest, mixture) for instance in self.instances]
+        return [
+            self._open(split, instance, self.config.data.longest, mixture)
+            for instance in self.instances
+        ]
 
     def heldout_of(self, source: str) -> list[SampleStream]:
         """Open the held-out samples that one source has, of the tasks that find any in it."""
         found = []
         for instance in [instance for instance in self.instances if not instance.task.options.rows]:
             with suppress(UserError):
-                found.append(self._open("heldout", instance, self.config.data.longest, [([source], 1.0)]))
+                found.append(
+                    self._open("heldout", instance, self.config.data.longest, [([source], 1.0)])
+                )
         return found
 
-    def _open(self, split: Split, instance: TaskInstance, longest: int, mixture: Sequence[MixturePart]) -> SampleStream:
+    def _open(
+        self, split: Split, instance: TaskInstance, longest: int, mixture: Sequence[MixturePart]
+    ) -> SampleStream:
         rows = instance.task.options.rows
         text = self.corpus.text(split, rows)
         # Weights are those of the running text.
         mixture = () if rows else mixture
         try:
-            return SampleStream(instance, text, longest, self.config.seed if split == "train" else HELDOUT_SEED, mixture)
+            return SampleStream(
+                instance,
+                text,
+                longest,
+                self.config.seed if split == "train" else HELDOUT_SEED,
+                mixture,
+            )
         except UserError as error:
-            raise UserError(f"the {split} split of {rows or self.config.corpus} ({text.documents} documents): {error}") from None
+            raise UserError(
+                f"the {split} split of {rows or self.config.corpus} ({text.documents} documents): "
+                f"{error}"
+            ) from None
 
     @cached_property
     def stage_streams(self) -> StageStreams:
@@ -113,10 +151,16 @@ class Run:
         def open_stream(instance: TaskInstance, longest: int) -> SampleStream:
             return self._open("train", instance, longest, mixture)
 
-        return StageStreams(self.instances, self.config.stage_data, served, self.table.ends, open_stream)
+        return StageStreams(
+            self.instances, self.config.stage_data, served, self.table.ends, open_stream
+        )
 
-    def steps_from(self, ledger: Ledger, last: int, rank: int, workers: int, plan: Shares | None = None) -> StepSource:
-        """Return the steps from a ledger on, for one worker; plan: with revisions, in place of the run's own."""
+    def steps_from(
+        self, ledger: Ledger, last: int, rank: int, workers: int, plan: Shares | None = None
+    ) -> StepSource:
+        """Return the steps from a ledger on, for one worker; plan: with revisions, in place of the
+        run's own.
+        """
         return StepSource(
             stages=self.stage_streams.of_steps(ledger.step, last),
             stage_of=self.table.stage_of,
@@ -135,7 +179,9 @@ class Run:
         return self.stage_streams.first_ledger()
 
     def new_model(self) -> MultiTaskModel:
-        """Make the model as it is before the first step, from scratch or from `encoder.init_from`."""
+        """Make the model as it is before the first step, from scratch or from
+        `encoder.init_from`.
+        """
         init_from = self.config.encoder.init_from
         if init_from:
             check_init_from(init_from, self.corpus.manifest.vocabulary_hash)
@@ -146,20 +192,31 @@ class Run:
         head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))
         if init_from:
             fresh = load_encoder_weights(model.encoder, weights)
-            named = {name.removeprefix("cls.predictions."): value for name, value in weights.items()}
+            named = {
+                name.removeprefix("cls.predictions."): value for name, value in weights.items()
+            }
             own = head.state_dict()
-            head.load_state_dict({name: named.get(name, value)[: len(value)] for name, value in own.items()})
+            head.load_state_dict(
+                {name: named.get(name, value)[: len(value)] for name, value in own.items()}
+            )
             if fresh or missing:
-                _log.warning("%s lacks %s: freshly initialised", init_from, ", ".join([*fresh, *missing]))
+                _log.warning(
+                    "%s lacks %s: freshly initialised", init_from, ", ".join([*fresh, *missing])
+                )
         return model
 
     def make_model(self) -> MultiTaskModel:
-        """Make encoder and heads with what follows from the seed alone: for weights that are loaded, no text is read."""
+        """Make encoder and heads with what follows from the seed alone: for weights that are
+        loaded, no text is read.
+        """
         encoder_config, seed = self.config.encoder, self.config.seed
         encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
         positions = encoder.config.max_position_embeddings
         if self.config.longest > positions:
-            raise UserError(f"samples of {self.config.longest} tokens are longer than the encoder's {positions} positions")
+            raise UserError(
+                f"samples of {self.config.longest} tokens are longer than the encoder's "
+                f"{positions} positions"
+            )
         if self.config.training.gradient_checkpointing:
             recompute_activations(encoder)
         if self.config.training.compile:

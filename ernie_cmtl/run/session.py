@@ -1,4 +1,6 @@
-"""One sitting of a run: from its first step, or from its newest checkpoint, until it ends or is stopped."""
+"""One sitting of a run: from its first step, or from its newest checkpoint, until it ends or is
+stopped.
+"""
 
 import math
 import time
@@ -30,14 +32,21 @@ class Session:
     """The loop of a run, on one worker."""
 
     def __init__(
-        self, run: Run, workers: Workers, observer: Observer, check_folder: Callable[[], None], deadline: float = math.inf
+        self,
+        run: Run,
+        workers: Workers,
+        observer: Observer,
+        check_folder: Callable[[], None],
+        deadline: float = math.inf,
     ) -> None:
         """Set up all that the loop needs, and resume from the newest checkpoint.
 
-        check_folder: raises where another process has taken the run folder over; deadline: on the clock of `time.monotonic`.
+        check_folder: raises where another process has taken the run folder over; deadline: on the
+        clock of `time.monotonic`.
 
         Raises:
-            UserError: The checkpoint does not fit the run, the workers do not agree, or the disk has no room; all workers raise.
+            UserError: The checkpoint does not fit the run, the workers do not agree, or the disk
+                has no room; all workers raise.
         """
         self.run, self.workers, self.observer = run, workers, observer
         self.config, self.table = run.config, run.table
@@ -52,7 +61,9 @@ class Session:
         check_agreement(run, workers, self.ledger, self.feedback.plan)
         model = workers.on_each(run.new_model)
         spikes = new_spikes(run, workers, self.state)
-        self.trainer = Trainer(model, run.instances, run.config.optimizer, workers, run.table, run.config.seed, spikes)
+        self.trainer = Trainer(
+            model, run.instances, run.config.optimizer, workers, run.table, run.config.seed, spikes
+        )
         self.trainer.deadline = deadline
         if self.state:
             load_newest(run, model, self.trainer.optimizer, self.state, workers)
@@ -61,13 +72,17 @@ class Session:
         self.heldout: dict[str, HeadScore] = {}
 
     def train(self) -> dict[str, Any]:
-        """Train until the end of the run, a signal or the deadline, and return what the verb reports."""
+        """Train until the end of the run, a signal or the deadline, and return what the verb
+        reports.
+        """
         self.workers.on_main(lambda: write_settings(self.run, self.checkpoints.settings))
         self.checkpoints.check_space(self.trainer.model, self.ledger.step)
         start, first = time.perf_counter(), self.ledger.step
         with stop_on_signal(self.trainer):
             if self.workers.is_main:
-                self.observer.started(self.table.steps, first, self.workers.count, self.workers.precision)
+                self.observer.started(
+                    self.table.steps, first, self.workers.count, self.workers.precision
+                )
             with self._open_log(first) as log:
                 self._begin(log, first)
                 last, tokens = self._take_steps(log)
@@ -94,13 +109,19 @@ class Session:
     def place(self) -> str:
         """Say which step the run is at, and what it serves."""
         step = min(self.ledger.step, self.table.steps - 1)
-        served = [task for task, share in zip(self.table.tasks, self.feedback.plan(step), strict=True) if share]
+        served = [
+            task
+            for task, share in zip(self.table.tasks, self.feedback.plan(step), strict=True)
+            if share
+        ]
         return f"step {step + 1} ({', '.join(served)})"
 
     # --- the loop ---
 
     def _take_steps(self, log: MetricsLog | None) -> tuple[StepResult | None, int]:
-        """Take steps, log, evaluate and save; return the last result, if any, and the real tokens of this worker."""
+        """Take steps, log, evaluate and save; return the last result, if any, and the real tokens
+        of this worker.
+        """
         training, table = self.config.training, self.table
         result, tokens, window = None, 0, self._new_window()
         for result in self._steps():
@@ -126,27 +147,38 @@ class Session:
         return result, tokens
 
     def _steps(self) -> Iterator[StepResult]:
-        """Take the steps of a run; where budgets may move, the steps behind are not made before that is decided."""
+        """Take the steps of a run; where budgets may move, the steps behind are not made before
+        that is decided.
+        """
         # Opened before the first step, so that no stage has to wait for its samples.
         self.run.stage_streams.of_steps(self.ledger.step, self.table.steps)
         while self.ledger.step < self.table.steps:
             known = self.feedback.known_until(self.ledger.step)
-            # Loader processes are copies of this one, which had better not be in the middle of writing.
+            # Loader processes are copies of this one, which had better not be in the middle of
+            # writing.
             self.checkpoints.settle()
-            source = self.run.steps_from(self.ledger, known, self.workers.rank, self.workers.count, self.feedback.plan)
+            source = self.run.steps_from(
+                self.ledger, known, self.workers.rank, self.workers.count, self.feedback.plan
+            )
             for result in self.trainer.run(source):
                 self.ledger = result.ledger
                 yield result
 
     def _is_evaluated(self, done: int) -> bool:
         every = self.config.training.heldout_every
-        return done in self.table.ends or bool(every and done % every == 0) or self.feedback.measures(done)
+        return (
+            done in self.table.ends
+            or bool(every and done % every == 0)
+            or self.feedback.measures(done)
+        )
 
     def _evaluate(self, log: MetricsLog | None, stage: str) -> None:
         """Score the held-out samples, and let budgets move by what is measured."""
         config, step = self.config, self.ledger.step
         pad_id, samples = self.run.corpus.vocabulary.pad_id, config.training.heldout_samples
-        self.heldout = heldout_scores(self.trainer.model, self.heldout_streams, samples, config.data, pad_id, self.workers)
+        self.heldout = heldout_scores(
+            self.trainer.model, self.heldout_streams, samples, config.data, pad_id, self.workers
+        )
         decision = self.feedback.measured(step, self.heldout)
         if log:
             log.write("heldout", step, {"stage": stage, "tasks": self.heldout})
@@ -160,7 +192,9 @@ class Session:
 
     @contextmanager
     def _open_log(self, step: int) -> Iterator[MetricsLog | None]:
-        """Open the log on the main worker; what the disk has not taken at the end ends all workers alike."""
+        """Open the log on the main worker; what the disk has not taken at the end ends all workers
+        alike.
+        """
         opened: list[MetricsLog] = []
         self.workers.on_main(lambda: opened.append(self._new_log(step)))
         with ExitStack() as stack:
@@ -171,7 +205,9 @@ class Session:
         options = tracker_options(self.config.training.trackers, self.folder.tracker_id, step)
         name = self.folder.path.resolve().name
         self.workers.trackers.start(name, self.config.model_dump(mode="json"), options)
-        return MetricsLog(self.folder.metrics, self.workers.trackers.log, step, self.observer.unwritten)
+        return MetricsLog(
+            self.folder.metrics, self.workers.trackers.log, step, self.observer.unwritten
+        )
 
     def _begin(self, log: MetricsLog | None, first: int) -> None:
         """Say what is not as it was when the checkpoint was made, and measure the start."""
@@ -179,14 +215,20 @@ class Session:
             self._announce(log, first)
         starts = not first and (self.config.training.heldout_every or len(self.table.stages) > 1)
         if self.feedback.lacks(first) or starts:
-            self._evaluate(log, self.table.stages[self.table.stage_of(first)].name if first else START)
+            self._evaluate(
+                log, self.table.stages[self.table.stage_of(first)].name if first else START
+            )
 
     def _announce(self, log: MetricsLog, step: int) -> None:
-        """Write down and say what is not as it was when the checkpoint was made that the run resumes from."""
+        """Write down and say what is not as it was when the checkpoint was made that the run
+        resumes from.
+        """
         if self.damaged:
             log.write("damaged", step, {"checkpoints": self.damaged})
             self.observer.fell_back(step, self.damaged)
-        if changed := changed_settings(self.checkpoints.settings, self.state, self.workers.precision):
+        if changed := changed_settings(
+            self.checkpoints.settings, self.state, self.workers.precision
+        ):
             log.write("settings", step, {"changed": changed})
             self.observer.changed(changed)
         workers = self.workers.count
@@ -202,13 +244,17 @@ class Session:
         return Window(torch.zeros(shape, device=device), torch.zeros((), device=device))
 
     def _log(self, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
-        """Write a line over the steps of a window; here what the device has computed is read back."""
+        """Write a line over the steps of a window; here what the device has computed is read
+        back.
+        """
         workers = self.workers
         trained = len(window.results) - self._log_skipped(log, window, stage)
         statistics = workers.sum(window.statistics).cpu()
         loss = float(workers.sum(window.loss)) / max(1, trained)
         seconds = time.perf_counter() - window.started
-        counts = torch.tensor([window.real_tokens, window.slots], dtype=torch.int64, device=workers.device)
+        counts = torch.tensor(
+            [window.real_tokens, window.slots], dtype=torch.int64, device=workers.device
+        )
         real_tokens, slots = (int(value) for value in workers.sum(counts))
         if log and trained:
             line = {

@@ -1,4 +1,6 @@
-"""Steps that were skipped because their loss or gradient was not finite or too large: named, and too many in a row end a run."""
+"""Steps that were skipped because their loss or gradient was not finite or too large: named, and
+too many in a row end a run.
+"""
 
 import math
 from collections.abc import Sequence
@@ -42,7 +44,8 @@ class SkippedSteps:
         return self.run.config.training.skipped_steps_limit
 
     def skipped(self, results: Sequence[StepResult], shares: Shares) -> list[dict[str, Any]]:
-        """Return a line for each skipped step: steps completed, tasks and groups whose loss was not finite, and its batch.
+        """Return a line for each skipped step: steps completed, tasks and groups whose loss was not
+        finite, and its batch.
 
         shares: the plan of the run.
         """
@@ -62,7 +65,11 @@ class SkippedSteps:
         tasks = [self.run.table.tasks[task] for task in broken.any(0).nonzero().flatten().tolist()]
         groups = broken.any(1).nonzero().flatten().tolist()
         norm = float(result.gradient_norm)
-        about = {"tasks": tasks or [SPIKE if math.isfinite(norm) else GRADIENT], "groups": groups, "gradient_norm": finite(norm)}
+        about = {
+            "tasks": tasks or [SPIKE if math.isfinite(norm) else GRADIENT],
+            "groups": groups,
+            "gradient_norm": finite(norm),
+        }
         batch = batch_line(self.run, shares, self.before, groups) if self.workers.is_main else {}
         return {"step": result.ledger.step, **about, **batch}
 
@@ -74,10 +81,10 @@ class SkippedSteps:
         """
         if self.exceeded_at is not None:
             raise UserError(
-                f"the loss or gradient of {self.limit} steps in a row, up to step {self.exceeded_at}, "
-                "was not finite or too large; "
-                "metrics.jsonl names their tasks, groups and samples (skipped). "
-                "Lower optimizer.learning_rate, or raise training.skipped_steps_limit"
+                f"the loss or gradient of {self.limit} steps in a row, up to step "
+                f"{self.exceeded_at}, was not finite or too large; metrics.jsonl names their "
+                "tasks, groups and samples (skipped). Lower optimizer.learning_rate, or raise "
+                "training.skipped_steps_limit"
             )
 
 
@@ -87,18 +94,24 @@ def finite(value: float) -> float | None:
 
 
 def new_spikes(run: Run, workers: Workers, state: RunState | None) -> Spikes | None:
-    """Make what judges gradient norms, if a run has that, as its checkpoint left it; state: of the checkpoint."""
+    """Make what judges gradient norms, if a run has that, as its checkpoint left it; state: of the
+    checkpoint.
+    """
     training = run.config.training
     if training.spike_window is None:
         return None
     # Another mixture of tasks has other gradients.
-    spikes = Spikes(training.spike_window, training.spike_sigma, run.table.ends[:-1], workers.device)
+    spikes = Spikes(
+        training.spike_window, training.spike_sigma, run.table.ends[:-1], workers.device
+    )
     spikes.load(state.gradient_norms if state else [])
     return spikes
 
 
 def skipped_by_task(metrics: Path) -> dict[str, int]:
-    """Return the skipped steps of a run for each task whose loss was not finite in them, from its log."""
+    """Return the skipped steps of a run for each task whose loss was not finite in them, from its
+    log.
+    """
     counts: dict[str, int] = {}
     for line in read_metrics(metrics, "skipped"):
         for task in line["tasks"]:

@@ -11,9 +11,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGUSR1 into a stop of all workers after the running step; a second Ctrl-C ends at once.
+    """Turn Ctrl-C, SIGTERM and SIGUSR1 into a stop of all workers after the running step; a second
+    Ctrl-C ends at once.
 
-    Cluster managers and launchers may send the other two more than once, so those change nothing more.
+    Cluster managers and launchers may send the other two more than once, so those change nothing
+    more.
     """
 
     def request(number: int, _: object) -> None:

@@ -1,7 +1,8 @@
-"""Feedback: at fixed steps what is left of a stage moves between its tasks, by what was measured on held-out examples.
+"""Feedback: at fixed steps what is left of a stage moves between its tasks, by what was measured on
+held-out examples.
 
-The total stays, and a task's part stays between a floor and a cap. A decision is a function of the measurements alone, so it is
-the same on every worker and again after a break.
+The total stays, and a task's part stays between a floor and a cap. A decision is a function of the
+measurements alone, so it is the same on every worker and again after a break.
 """
 
 import math
@@ -38,7 +39,9 @@ class FeedbackConfig(BaseModel):
     """Steps between decisions, counted from the start of each stage."""
     policy: Literal["forgetting", "bandit"] = "forgetting"
     floor: float = Field(0.5, gt=0, le=1)
-    """A task's part of the steps that are left is never less than this times its part of the stage table."""
+    """A task's part of the steps that are left is never less than this times its part of the stage
+    table.
+    """
     cap: float = Field(2.0, ge=1)
     """Nor more than this times that part."""
 
@@ -47,27 +50,39 @@ class Policy(ABC):
     """Says how much more, or less, a task should get than the stage table gives it."""
 
     @abstractmethod
-    def factors(self, stage: Sequence[Measurement], before: Sequence[Measurement], tasks: Sequence[str]) -> dict[str, float]:
-        """Return of each task a positive factor of its part; stage: measured since the stage's start, before: until then."""
+    def factors(
+        self, stage: Sequence[Measurement], before: Sequence[Measurement], tasks: Sequence[str]
+    ) -> dict[str, float]:
+        """Return of each task a positive factor of its part; stage: measured since the stage's
+        start, before: until then.
+        """
 
 
 class Forgetting(Policy):
-    """1 + forgetting + progress, both in parts of what the task has learned in all, and the mean over its heads.
+    """1 + forgetting + progress, both in parts of what the task has learned in all, and the mean
+    over its heads.
 
-    Forgetting: how far the loss is above its best. Progress: how far it fell since the last measurement.
+    Forgetting: how far the loss is above its best. Progress: how far it fell since the last
+    measurement.
     """
 
     SMALLEST: ClassVar[float] = 0.05
-    """Part of the first loss that a task counts to have learned at least: noise around nothing learned is no forgetting."""
+    """Part of the first loss that a task counts to have learned at least: noise around nothing
+    learned is no forgetting.
+    """
 
-    def factors(self, stage: Sequence[Measurement], before: Sequence[Measurement], tasks: Sequence[str]) -> dict[str, float]:
+    def factors(
+        self, stage: Sequence[Measurement], before: Sequence[Measurement], tasks: Sequence[str]
+    ) -> dict[str, float]:
         """Return the factors."""
         history = [*before, *stage]
 
         def heads(task: str) -> Iterable[float]:
             # A task that joined the run later was not measured before.
             known = [measured.losses[task] for measured in history if task in measured.losses]
-            return (self._head([losses[head] for losses in known]) for head in stage[-1].losses[task])
+            return (
+                self._head([losses[head] for losses in known]) for head in stage[-1].losses[task]
+            )
 
         return {task: 1 + _mean(heads(task)) for task in tasks}
 
@@ -81,14 +96,16 @@ class Forgetting(Policy):
 class Bandit(Policy):
     """Online data mixing (Albalak et al. 2023): a task is an arm, its reward its loss.
 
-    Losses of different tasks do not compare, so a reward is 2 x loss / (loss + loss at the start of the stage): 1 where nothing
-    changed, between 0 and 2.
+    Losses of different tasks do not compare, so a reward is 2 x loss / (loss + loss at the start of
+    the stage): 1 where nothing changed, between 0 and 2.
     """
 
     MEMORY: ClassVar[float] = 0.9
     """Part that the moving average of the rewards keeps."""
 
-    def factors(self, stage: Sequence[Measurement], before: Sequence[Measurement], tasks: Sequence[str]) -> dict[str, float]:
+    def factors(
+        self, stage: Sequence[Measurement], before: Sequence[Measurement], tasks: Sequence[str]
+    ) -> dict[str, float]:
         """Return the factors: arms times the probability of a task's own."""
         arms = len(tasks)
         rewards = dict.fromkeys(tasks, 0.0)
@@ -98,10 +115,16 @@ class Bandit(Policy):
                 reward = _mean(2 * now[head] / (now[head] + start[head]) for head in start)
                 rewards[task] = self.MEMORY * rewards[task] + (1 - self.MEMORY) * reward
         turns = max(1, len(stage) - 1)
-        explored, sharpness = (min(1 / arms, math.sqrt(math.log(arms) / (arms * turn))) for turn in (turns, max(1, turns - 1)))
+        explored, sharpness = (
+            min(1 / arms, math.sqrt(math.log(arms) / (arms * turn)))
+            for turn in (turns, max(1, turns - 1))
+        )
         weights = {task: math.exp(sharpness * reward) for task, reward in rewards.items()}
         total = sum(weights.values())
-        return {task: arms * ((1 - arms * explored) * weight / total + explored) for task, weight in weights.items()}
+        return {
+            task: arms * ((1 - arms * explored) * weight / total + explored)
+            for task, weight in weights.items()
+        }
 
 
 POLICIES: Mapping[str, type[Policy]] = {"forgetting": Forgetting, "bandit": Bandit}
@@ -120,11 +143,18 @@ class Decision:
 
     def line(self) -> dict[str, Any]:
         """Return it for the log."""
-        return {"policy": self.policy, "factors": self.factors, "left": self.left, "budgets": self.revision.budgets}
+        return {
+            "policy": self.policy,
+            "factors": self.factors,
+            "left": self.left,
+            "budgets": self.revision.budgets,
+        }
 
 
 def next_decision(step: int, table: StageTable, every: int) -> int | None:
-    """Return the first step after `step` before which budgets move: inside a stage of several tasks, not at its start."""
+    """Return the first step after `step` before which budgets move: inside a stage of several
+    tasks, not at its start.
+    """
     for end, stage in zip(table.ends, table.stages, strict=True):
         start = end - stage.steps
         due = start + every * (max(0, step - start) // every + 1)
@@ -133,8 +163,12 @@ def next_decision(step: int, table: StageTable, every: int) -> int | None:
     return None
 
 
-def decide(config: FeedbackConfig, plan: Plan, step: int, history: Sequence[Measurement]) -> Decision:
-    """Share out anew what the stage of a step has left; history: the measurements so far, the last one before this step."""
+def decide(
+    config: FeedbackConfig, plan: Plan, step: int, history: Sequence[Measurement]
+) -> Decision:
+    """Share out anew what the stage of a step has left; history: the measurements so far, the last
+    one before this step.
+    """
     number = plan.table.stage_of(step)
     stage = plan.table.stages[number]
     start = plan.table.ends[number] - stage.steps
@@ -150,13 +184,20 @@ def decide(config: FeedbackConfig, plan: Plan, step: int, history: Sequence[Meas
     return Decision(Revision(step, kept), config.policy, factors, plan.left(step))
 
 
-def _bounded(planned: Mapping[str, float], factors: Mapping[str, float], floor: float, cap: float) -> dict[str, float]:
-    """Return parts in the ratio of planned x factor that sum to 1, none below floor x planned nor above cap x planned."""
+def _bounded(
+    planned: Mapping[str, float], factors: Mapping[str, float], floor: float, cap: float
+) -> dict[str, float]:
+    """Return parts in the ratio of planned x factor that sum to 1, none below floor x planned nor
+    above cap x planned.
+    """
     low, high = 0.0, cap / min(factors.values())
-    # The sum grows with the scale, from at most 1 to at least 1: halve the interval down to the last bit.
+    # The sum grows with the scale, from at most 1 to at least 1: halve the interval down to the
+    # last bit.
     for _ in range(200):
         scale = (low + high) / 2
-        parts = {task: planned[task] * min(cap, max(floor, scale * factors[task])) for task in planned}
+        parts = {
+            task: planned[task] * min(cap, max(floor, scale * factors[task])) for task in planned
+        }
         low, high = (scale, high) if sum(parts.values()) < 1 else (low, scale)
     return parts
 

@@ -9,7 +9,9 @@ from ernie_cmtl.scheduling.rounding import round_table
 
 
 class Mixing(BaseModel):
-    """In proportion to min(examples, cap) ** (1 / temperature), as in T5 (Raffel et al. 2020, section 3.5.2)."""
+    """In proportion to min(examples, cap) ** (1 / temperature), as in T5 (Raffel et al. 2020,
+    section 3.5.2).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +35,9 @@ class Mixing(BaseModel):
         if steps < len(self.examples):
             raise ValueError(f"{steps} steps are too few for {len(self.examples)} tasks")
         rates = [
-            Fraction(min(number, self.cap or number) ** (1 / self.temperature)).limit_denominator(10**6)
+            Fraction(min(number, self.cap or number) ** (1 / self.temperature)).limit_denominator(
+                10**6
+            )
             for number in self.examples.values()
         ]
         spare = steps - len(rates)
@@ -47,10 +51,15 @@ def mixed_stage(values: dict[str, Any]) -> dict[str, Any]:
     if "budgets" in values:
         raise ValueError("a stage has budgets or a mixing rule, not both")
     if not isinstance(steps, int) or isinstance(steps, bool):
-        raise ValueError(f"a mixing rule shares out steps: steps is {steps!r}; it must be a whole number")
+        raise ValueError(
+            f"a mixing rule shares out steps: steps is {steps!r}; it must be a whole number"
+        )
     kept = {key: value for key, value in values.items() if key not in ("mixing", "steps")}
     try:
         return kept | {"budgets": Mixing.model_validate(rule).budgets(steps)}
     except ValidationError as error:
-        found = (f"{'.'.join(map(str, ('mixing', *e['loc'])))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        found = (
+            f"{'.'.join(map(str, ('mixing', *e['loc'])))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
         raise ValueError("; ".join(found)) from error

@@ -48,14 +48,20 @@ class _Segment:
         return KeyedPermutation(self.steps, self.key)
 
     def drawn(self, first: int, last: int) -> IntArray:
-        """Return the place in `budgets` of the task that each of the steps first..last-1 serves alone."""
-        return np.searchsorted(self._ends, self._order(np.arange(first, last) - self.start), side="right")
+        """Return the place in `budgets` of the task that each of the steps first..last-1 serves
+        alone.
+        """
+        return np.searchsorted(
+            self._ends, self._order(np.arange(first, last) - self.start), side="right"
+        )
 
 
 class Plan:
     """Shares of the tasks, a pure function of (table, revisions, mode, seed, step)."""
 
-    def __init__(self, table: StageTable, mode: Mode, seed: int, revisions: Sequence[Revision] = ()) -> None:
+    def __init__(
+        self, table: StageTable, mode: Mode, seed: int, revisions: Sequence[Revision] = ()
+    ) -> None:
         self.table, self.mode, self.revisions = table, mode, tuple(revisions)
         starts = (0, *table.ends[:-1])
         segments = [
@@ -64,13 +70,19 @@ class Plan:
         ]
         for revision in revisions:
             name = table.stages[table.stage_of(revision.step)].name
-            segments.append(_Segment(revision.step, revision.budgets, derive_key(seed, "stage", name, revision.step)))
+            segments.append(
+                _Segment(
+                    revision.step, revision.budgets, derive_key(seed, "stage", name, revision.step)
+                )
+            )
         # A revision at the first step of a stage stands behind the stage itself.
         self._segments = sorted(segments, key=lambda segment: segment.start)
         self._starts = [segment.start for segment in self._segments]
 
     def __call__(self, step: int) -> tuple[float, ...]:
-        """Return the share of each task of the table, summing to 1: in proportion to the budgets, or all to one task."""
+        """Return the share of each task of the table, summing to 1: in proportion to the budgets,
+        or all to one task.
+        """
         segment = self._segment(step)
         if self.mode == "mixed":
             return tuple(segment.budgets.get(task, 0) / segment.steps for task in self.table.tasks)
@@ -78,13 +90,18 @@ class Plan:
         return tuple(float(task == drawn) for task in self.table.tasks)
 
     def left(self, step: int) -> dict[str, float]:
-        """Return what is left of each task's budget in the stage of a step, before it; in mixed mode a fraction."""
+        """Return what is left of each task's budget in the stage of a step, before it; in mixed
+        mode a fraction.
+        """
         segment = self._segment(step)
         if self.mode == "mixed":
             part = 1 - (step - segment.start) / segment.steps
             return {task: budget * part for task, budget in segment.budgets.items()}
         done = np.bincount(segment.drawn(segment.start, step), minlength=len(segment.budgets))
-        return {task: float(budget - served) for (task, budget), served in zip(segment.budgets.items(), done, strict=True)}
+        return {
+            task: float(budget - served)
+            for (task, budget), served in zip(segment.budgets.items(), done, strict=True)
+        }
 
     def _segment(self, step: int) -> _Segment:
         return self._segments[bisect_right(self._starts, step) - 1]

@@ -1,4 +1,6 @@
-"""The stage table: a stage is a name and a budget of iterations for each of its tasks, as in the paper's own table."""
+"""The stage table: a stage is a name and a budget of iterations for each of its tasks, as in the
+paper's own table.
+"""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -26,8 +28,9 @@ class Stage(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     budgets: dict[str, StrictInt]
-    """Task instance -> iterations in this stage; an iteration is one step of the whole run. In a file, `steps` and `mixing` may
-    write them."""
+    """Task instance -> iterations in this stage; an iteration is one step of the whole run. In a
+    file, `steps` and `mixing` may write them.
+    """
     row_length: int | None = Field(None, ge=16)
     """Tokens of a row in this stage; None, here and below: as in the run's `data`."""
     maximum_length: int | None = Field(None, ge=8)
@@ -58,7 +61,9 @@ class Stage(BaseModel):
     @property
     def shape(self) -> dict[str, int]:
         """What the stage says of the shape of its steps."""
-        return self.model_dump(include={"row_length", "maximum_length", "rows", "rows_per_group"}, exclude_none=True)
+        return self.model_dump(
+            include={"row_length", "maximum_length", "rows", "rows_per_group"}, exclude_none=True
+        )
 
 
 class StageTable:
@@ -82,13 +87,17 @@ class StageTable:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Task instances in order of introduction: the order of their rows in the task embedding."""
+        """Task instances in order of introduction: the order of their rows in the task
+        embedding.
+        """
         return tuple(dict.fromkeys(task for stage in self.stages for task in stage.budgets))
 
     @property
     def totals(self) -> dict[str, int]:
         """Task instance -> iterations over all stages."""
-        return {task: sum(stage.budgets.get(task, 0) for stage in self.stages) for task in self.tasks}
+        return {
+            task: sum(stage.budgets.get(task, 0) for stage in self.stages) for task in self.tasks
+        }
 
     def stage_of(self, step: int) -> int:
         """Return the number of the stage that a step belongs to."""

@@ -1,4 +1,6 @@
-"""Is a task sound: does it keep its contract, are its labels spread, and do cheap baselines fail on it?"""
+"""Is a task sound: does it keep its contract, are its labels spread, and do cheap baselines fail on
+it?
+"""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -61,7 +63,9 @@ class _Made:
     failure: str = ""
 
 
-def check_task(instance: TaskInstance, texts: CheckTexts, length: int, samples: int, seed: int) -> TaskCheck:
+def check_task(
+    instance: TaskInstance, texts: CheckTexts, length: int, samples: int, seed: int
+) -> TaskCheck:
     """Check a task on a corpus; samples: training ones, and half as many held-out ones.
 
     Raises:
@@ -72,22 +76,32 @@ def check_task(instance: TaskInstance, texts: CheckTexts, length: int, samples: 
         return SampleStream(fresh(instance), texts.train, length, other_seed)
 
     stream = open_train(seed)
-    train, heldout = _make(stream, samples), _make(SampleStream(fresh(instance), texts.heldout, length, seed), samples // 2)
+    train, heldout = (
+        _make(stream, samples),
+        _make(SampleStream(fresh(instance), texts.heldout, length, seed), samples // 2),
+    )
     rules = [finding("examples", _failures(train, heldout))]
     if rules[0]["passed"]:
         rules += contract(Drawn(stream, train.samples, train.empty, length, open_train, seed))
-        rules += [finding(name, _edge_case(instance, edge, length, seed)) for name, edge in texts.edges.items()]
+        rules += [
+            finding(name, _edge_case(instance, edge, length, seed))
+            for name, edge in texts.edges.items()
+        ]
     broken = {rule["name"] for rule in rules if not rule["passed"]}
     balance: dict[str, dict[str, Any]] = {}
     leaks: list[Leak] = []
     if not broken & _FORM:
-        shown, hidden = _view(train, texts.train, texts, instance), _view(heldout, texts.heldout, texts, instance)
+        shown, hidden = (
+            _view(train, texts.train, texts, instance),
+            _view(heldout, texts.heldout, texts, instance),
+        )
         balance = {spec.name: label_balance(spec, shown) for spec in instance.specs}
         known = instance.task.known_leaks
         leaks = [leak for spec in instance.specs for leak in find_leaks(spec, shown, hidden, known)]
     return {
         "task": instance.name,
-        "passed": not broken and not any(leak["leaks"] and leak["allowed"] is None for leak in leaks),
+        "passed": not broken
+        and not any(leak["leaks"] and leak["allowed"] is None for leak in leaks),
         "samples": {"train": len(train.samples), "heldout": len(heldout.samples)},
         "balance": balance,
         "leaks": leaks,

@@ -1,4 +1,6 @@
-"""What every task must keep, looked for in its own samples: each rule is a function that yields what breaks it."""
+"""What every task must keep, looked for in its own samples: each rule is a function that yields
+what breaks it.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypedDict
@@ -63,7 +65,9 @@ def finding(name: str, broken: Iterator[str]) -> Finding:
 
 
 def edge_case(stream: SampleStream, length: int, text_arrays: Callable[[], bytes]) -> Iterator[str]:
-    """Make samples of a text with unusual documents; text_arrays: the bytes of the text, to see that they stay."""
+    """Make samples of a text with unusual documents; text_arrays: the bytes of the text, to see
+    that they stay.
+    """
     before = text_arrays()
     for number in range(min(REMADE, 4 * len(stream))):
         if example := stream.example(number):
@@ -73,7 +77,9 @@ def edge_case(stream: SampleStream, length: int, text_arrays: Callable[[], bytes
         yield "the text of the corpus was written to"
 
 
-def _each(drawn: Drawn, rule: Callable[[SampleStream, Sample, int], Iterator[str]]) -> Iterator[str]:
+def _each(
+    drawn: Drawn, rule: Callable[[SampleStream, Sample, int], Iterator[str]]
+) -> Iterator[str]:
     for sample in drawn.samples:
         yield from rule(drawn.stream, sample, drawn.length)
 
@@ -85,19 +91,31 @@ def _specs(stream: SampleStream) -> dict[str, HeadSpec]:
 def _heads(drawn: Drawn) -> Iterator[str]:
     found = {name for sample in drawn.samples for name in sample.example.targets}
     declared = _specs(drawn.stream)
-    yield from (f"targets for {name!r}, which is no declared head" for name in sorted(found - set(declared)))
-    yield from (f"no target ever comes out for head {name!r}" for name in sorted(set(declared) - found))
+    yield from (
+        f"targets for {name!r}, which is no declared head" for name in sorted(found - set(declared))
+    )
+    yield from (
+        f"no target ever comes out for head {name!r}" for name in sorted(set(declared) - found)
+    )
     for spec in declared.values():
         if spec.class_names and len(set(spec.class_names)) != spec.classes:
-            yield f"head {spec.name!r} has {spec.classes} classes and {len(set(spec.class_names))} names"
+            yield (
+                f"head {spec.name!r} has {spec.classes} classes and {len(set(spec.class_names))} "
+                "names"
+            )
         if spec.shown_groups and len(spec.shown_groups) != spec.classes:
-            yield f"head {spec.name!r} has {spec.classes} classes and {len(spec.shown_groups)} shown groups"
+            yield (
+                f"head {spec.name!r} has {spec.classes} classes and {len(spec.shown_groups)} shown "
+                "groups"
+            )
 
 
 def _labels(stream: SampleStream, sample: Sample, length: int) -> Iterator[str]:
     specs = _specs(stream)
     for name, targets in sample.example.targets.items():
-        if (spec := specs.get(name)) and (wrong := _wrong_labels(spec, targets, stream.instance.task.vocabulary.size)):
+        if (spec := specs.get(name)) and (
+            wrong := _wrong_labels(spec, targets, stream.instance.task.vocabulary.size)
+        ):
             yield f"sample {sample.number}, head {name!r}: {wrong}"
 
 
@@ -105,7 +123,9 @@ def _wrong_labels(spec: HeadSpec, targets: Targets, vocabulary_size: int) -> str
     labels = targets.labels
     regression = spec.kind.endswith("regression")
     dtype = np.float32 if regression or spec.multi_label else np.int64
-    shape = (len(targets.positions), spec.classes) if spec.multi_label else (len(targets.positions),)
+    shape = (
+        (len(targets.positions), spec.classes) if spec.multi_label else (len(targets.positions),)
+    )
     if labels.dtype != dtype or labels.shape != shape:
         return f"labels are {labels.dtype} {labels.shape}; expected {np.dtype(dtype)} {shape}"
     if spec.multi_label:
@@ -119,7 +139,11 @@ def _wrong_labels(spec: HeadSpec, targets: Targets, vocabulary_size: int) -> str
 
 def _classes(drawn: Drawn) -> Iterator[str]:
     for spec in drawn.stream.instance.specs:
-        labels = [sample.example.targets[spec.name].labels for sample in drawn.samples if spec.name in sample.example.targets]
+        labels = [
+            sample.example.targets[spec.name].labels
+            for sample in drawn.samples
+            if spec.name in sample.example.targets
+        ]
         if spec.kind == "vocabulary" or not labels:
             continue
         found = np.concatenate(labels)
@@ -127,14 +151,22 @@ def _classes(drawn: Drawn) -> Iterator[str]:
             if len(found) >= _LABELS_A_CLASS and np.ptp(found) == 0:
                 yield f"head {spec.name!r}: every label is {found[0]}"
         elif len(found) >= _LABELS_A_CLASS * spec.classes and not spec.rare_classes:
-            drawn_classes = np.flatnonzero(found.any(axis=0)) if spec.multi_label else np.unique(found)
+            drawn_classes = (
+                np.flatnonzero(found.any(axis=0)) if spec.multi_label else np.unique(found)
+            )
             names = spec.class_names or tuple(str(number) for number in range(spec.classes))
             for absent in sorted(set(range(spec.classes)) - set(drawn_classes.tolist())):
-                yield f"head {spec.name!r}: class {names[absent]!r} was never drawn in {len(found)} labels"
+                yield (
+                    f"head {spec.name!r}: class {names[absent]!r} was never drawn in {len(found)} "
+                    "labels"
+                )
 
 
 def _targets(drawn: Drawn) -> Iterator[str]:
-    holding = sum(any(len(targets.labels) for targets in sample.example.targets.values()) for sample in drawn.samples)
+    holding = sum(
+        any(len(targets.labels) for targets in sample.example.targets.values())
+        for sample in drawn.samples
+    )
     total = len(drawn.samples) + drawn.empty
     if 2 * holding < total:
         yield f"only {holding} of {total} samples have a target"
@@ -147,7 +179,9 @@ def _positions(stream: SampleStream, sample: Sample, length: int) -> Iterator[st
         at, where = targets.positions, f"sample {sample.number}, head {name!r}"
         if not (spec := specs.get(name)):
             continue
-        if at.dtype != np.int64 or at.shape[1:] != ((spec.classes,) if spec.kind == "choice" else ()):
+        if at.dtype != np.int64 or at.shape[1:] != (
+            (spec.classes,) if spec.kind == "choice" else ()
+        ):
             yield f"{where}: positions are {at.dtype} {at.shape}"
         elif at.size and (at.min() < 0 or at.max() >= len(tokens)):
             yield f"{where}: positions {at.min()}..{at.max()} in an example of {len(tokens)} tokens"
@@ -176,21 +210,34 @@ def _slots(stream: SampleStream, sample: Sample, length: int) -> Iterator[str]:
 
 
 def _specials(stream: SampleStream, sample: Sample, length: int) -> Iterator[str]:
-    vocabulary, example, where = stream.instance.task.vocabulary, sample.example, f"sample {sample.number}"
+    vocabulary, example, where = (
+        stream.instance.task.vocabulary,
+        sample.example,
+        f"sample {sample.number}",
+    )
     starts, ends = sequence_bounds(example)
     if ends[-1] != len(example.token_ids) or len(example.token_type_ids) != len(example.token_ids):
-        yield f"{where}: {len(example.token_ids)} tokens, {len(example.token_type_ids)} types, sequences of {int(ends[-1])}"
+        yield (
+            f"{where}: {len(example.token_ids)} tokens, {len(example.token_type_ids)} types, "
+            f"sequences of {int(ends[-1])}"
+        )
         return
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         tokens = example.token_ids[start:end]
         separators = tokens == vocabulary.sep_id
-        if not len(tokens) or tokens[0] != vocabulary.cls_id or (tokens == vocabulary.cls_id).sum() != 1:
+        if (
+            not len(tokens)
+            or tokens[0] != vocabulary.cls_id
+            or (tokens == vocabulary.cls_id).sum() != 1
+        ):
             yield f"{where}: a sequence does not begin with its only [CLS]"
         elif not separators[-1]:
             yield f"{where}: a sequence does not end with [SEP]"
         elif (tokens == vocabulary.pad_id).any():
             yield f"{where}: [PAD] inside a sequence"
-        elif not np.array_equal(example.token_type_ids[start:end], np.cumsum(separators) - separators):
+        elif not np.array_equal(
+            example.token_type_ids[start:end], np.cumsum(separators) - separators
+        ):
             yield f"{where}: token types are not the numbers of the segments"
 
 
@@ -200,7 +247,11 @@ def as_bytes(example: Example | None) -> bytes:
         return b""
     arrays = [example.token_ids, example.token_type_ids]
     for name in sorted(example.targets):
-        arrays += [np.frombuffer(name.encode(), np.uint8), example.targets[name].positions, example.targets[name].labels]
+        arrays += [
+            np.frombuffer(name.encode(), np.uint8),
+            example.targets[name].positions,
+            example.targets[name].labels,
+        ]
     return repr(example.sequence_lengths).encode() + b"".join(array.tobytes() for array in arrays)
 
 
@@ -210,8 +261,13 @@ def _seed(drawn: Drawn) -> Iterator[str]:
     # Backwards: what a task remembers of earlier samples shows.
     for sample in reversed(samples):
         if as_bytes(again.example(sample.number)) != as_bytes(sample.example):
-            yield f"sample {sample.number} differs when it is made again: chance that is not from rng, or state that is kept"
-    if len(samples) > 1 and all(as_bytes(other.example(s.number)) == as_bytes(s.example) for s in samples):
+            yield (
+                f"sample {sample.number} differs when it is made again: chance that is not from "
+                "rng, or state that is kept"
+            )
+    if len(samples) > 1 and all(
+        as_bytes(other.example(s.number)) == as_bytes(s.example) for s in samples
+    ):
         yield "another seed gives the same examples"
 
 

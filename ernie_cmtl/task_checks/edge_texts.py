@@ -23,15 +23,23 @@ class EdgeText:
 
 
 def edge_texts(text: TextSplit, layers: Sequence[str]) -> Mapping[str, EdgeText]:
-    """Return small texts made of documents of a real one: some cut to a sentence or a token, some empty."""
-    documents = [_document(text, number, layers) for number in range(min(_DOCUMENTS, text.documents))]
+    """Return small texts made of documents of a real one: some cut to a sentence or a token, some
+    empty.
+    """
+    documents = [
+        _document(text, number, layers) for number in range(min(_DOCUMENTS, text.documents))
+    ]
     sentences = [document.sentence_range(0, 1) for document in documents]
     tokens = [document.part(0, 1) for document in documents]
-    none = [AnnotatedText(document.token_ids[:0], np.zeros(1, np.int64), {}) for document in documents]
+    none = [
+        AnnotatedText(document.token_ids[:0], np.zeros(1, np.int64), {}) for document in documents
+    ]
     return {
         "short documents": _edge_text([*documents, *sentences, *tokens], layers),
         "one-sentence documents": _edge_text(sentences, layers),
-        "empty documents": _edge_text([part for pair in zip(none, documents, strict=True) for part in pair] + none[:1], layers),
+        "empty documents": _edge_text(
+            [part for pair in zip(none, documents, strict=True) for part in pair] + none[:1], layers
+        ),
     }
 
 
@@ -44,9 +52,15 @@ def _document(text: TextSplit, number: int, layers: Sequence[str]) -> AnnotatedT
 def _edge_text(documents: Sequence[AnnotatedText], layers: Sequence[str]) -> EdgeText:
     tokens = np.concatenate([document.token_ids for document in documents])
     starts = _ends([len(document.token_ids) for document in documents])
-    sentences = [document.sentence_offsets[1:] + start for document, start in zip(documents, starts.tolist(), strict=False)]
+    sentences = [
+        document.sentence_offsets[1:] + start
+        for document, start in zip(documents, starts.tolist(), strict=False)
+    ]
     # An empty document has no layers, and adds nothing to any.
-    arrays = {name: np.concatenate([d.layers[name] for d in documents if len(d.token_ids)]) for name in layers}
+    arrays = {
+        name: np.concatenate([d.layers[name] for d in documents if len(d.token_ids)])
+        for name in layers
+    }
     offsets = np.concatenate([np.zeros(1, np.int64), *sentences])
     document_offsets = _ends([document.sentences for document in documents])
     text = TextSplit(

@@ -1,4 +1,6 @@
-"""What a cheap baseline may see of an example: lengths, edges, places, tokens; never what the task asks to understand."""
+"""What a cheap baseline may see of an example: lengths, edges, places, tokens; never what the task
+asks to understand.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ _ABSENT = -1
 
 @dataclass(frozen=True)
 class SequenceRows:
-    """A row for each sequence that a label stands at; for a choice, a row for each candidate, label after label."""
+    """A row for each sequence that a label stands at; for a choice, a row for each candidate, label
+    after label.
+    """
 
     view: TextView
     samples: IntArray
@@ -56,7 +60,8 @@ class SequenceRows:
     @cached_property
     def edges(self) -> IntArray:
         """First and last token of each segment; [R, 16]."""
-        firsts, lasts = (self._table(lambda s, at=at: int(s[at]) if len(s) else _ABSENT) for at in (0, -1))  # type: ignore[misc]
+        firsts = self._table(lambda segment: int(segment[0]) if len(segment) else _ABSENT)
+        lasts = self._table(lambda segment: int(segment[-1]) if len(segment) else _ABSENT)
         return np.concatenate([firsts, lasts], axis=1)
 
     @cached_property
@@ -66,7 +71,9 @@ class SequenceRows:
 
     @property
     def truncation(self) -> IntArray:
-        """Does each segment end like a sentence, and is the passage one of whole sentences; [R, 10]."""
+        """Does each segment end like a sentence, and is the passage one of whole sentences; [R,
+        10].
+        """
         lasts = self.edge_classes[:, _MOST_SEGMENTS:]
         ended = np.where(lasts == _ABSENT, _ABSENT, lasts == SENTENCE_END)
         return np.concatenate([ended, self.view.cut_sentences[self.samples]], axis=1)
@@ -79,7 +86,12 @@ class SequenceRows:
     @property
     def bag_of_words(self) -> Array:
         """Hashed counts of the tokens; float32 [R, 1024]."""
-        return hashed_counts([np.concatenate(segments) if segments else np.zeros(0, np.int64) for segments in self.segments])
+        return hashed_counts(
+            [
+                np.concatenate(segments) if segments else np.zeros(0, np.int64)
+                for segments in self.segments
+            ]
+        )
 
     def ranked(self, numbers: Array) -> Array:
         """Add to each number how many candidates of the same choice have less."""
@@ -114,8 +126,12 @@ def sequence_rows(view: TextView, spec: HeadSpec) -> SequenceRows:
         starts, ends = sequence_bounds(example)
         for place in np.searchsorted(ends, targets.positions.ravel(), side="right").tolist():
             rows.append(number)
-            segments.append(_segments(example.token_ids[starts[place] : ends[place]], view.vocabulary))
-    return SequenceRows(view, np.array(rows, dtype=np.int64), segments, spec.classes if spec.kind == "choice" else 1)
+            segments.append(
+                _segments(example.token_ids[starts[place] : ends[place]], view.vocabulary)
+            )
+    return SequenceRows(
+        view, np.array(rows, dtype=np.int64), segments, spec.classes if spec.kind == "choice" else 1
+    )
 
 
 def _labelled(view: TextView, spec: HeadSpec) -> Iterator[tuple[int, Sample, Example, Targets]]:
@@ -127,7 +143,9 @@ def _labelled(view: TextView, spec: HeadSpec) -> Iterator[tuple[int, Sample, Exa
 def _segments(tokens: IntArray, vocabulary: Vocabulary) -> list[IntArray]:
     separators = np.flatnonzero(tokens == vocabulary.sep_id)
     starts = np.append(1, separators[:-1] + 1)
-    return [tokens[start:stop] for start, stop in zip(starts.tolist(), separators.tolist(), strict=True)]
+    return [
+        tokens[start:stop] for start, stop in zip(starts.tolist(), separators.tolist(), strict=True)
+    ]
 
 
 def token_rows(view: TextView, spec: HeadSpec) -> TokenRows:
@@ -136,22 +154,33 @@ def token_rows(view: TextView, spec: HeadSpec) -> TokenRows:
     for _, _, example, targets in _labelled(view, spec):
         starts, ends = sequence_bounds(example)
         ids, at = example.token_ids, targets.positions
-        tokens.append(np.stack([ids[at], ids[np.maximum(at - 1, 0)], ids[np.minimum(at + 1, len(ids) - 1)]], axis=1))
+        tokens.append(
+            np.stack(
+                [ids[at], ids[np.maximum(at - 1, 0)], ids[np.minimum(at + 1, len(ids) - 1)]], axis=1
+            )
+        )
         positions.append((at - starts[np.searchsorted(ends, at, side="right")])[:, None])
     return TokenRows(np.concatenate(tokens), np.concatenate(positions))
 
 
 def labels_of(view: TextView, spec: HeadSpec) -> tuple[Array, IntArray]:
-    """Return the labels of a head, and for each the first token of its passage; [N] or [N, classes], and int64 [N]."""
+    """Return the labels of a head, and for each the first token of its passage; [N] or [N,
+    classes], and int64 [N].
+    """
     labels = [targets.labels for _, _, _, targets in _labelled(view, spec)]
-    passages = [np.full(len(targets.labels), sample.start) for _, sample, _, targets in _labelled(view, spec)]
+    passages = [
+        np.full(len(targets.labels), sample.start)
+        for _, sample, _, targets in _labelled(view, spec)
+    ]
     if not labels:
         return np.zeros(0), np.zeros(0, dtype=np.int64)
     return np.concatenate(labels), np.concatenate(passages)
 
 
 Predictions = Mapping[str, Callable[[FloatArray], FloatArray]]
-"""Baseline -> a function of the training targets [N, C] that fits it and predicts the held-out rows [M, C]."""
+"""Baseline -> a function of the training targets [N, C] that fits it and predicts the held-out rows
+[M, C].
+"""
 
 
 def _tables(train: IntArray, heldout: IntArray) -> Callable[[FloatArray], FloatArray]:
@@ -188,12 +217,21 @@ def sequence_baselines(train: SequenceRows, heldout: SequenceRows) -> Prediction
         "passage_position": numbers(lambda rows: rows.passage_position),
         "edge_tokens": keys(lambda rows: rows.edges),
         "edge_classes": keys(lambda rows: rows.edge_classes),
-        "bag_of_words": lambda targets: ridge_predict(train.bag_of_words, targets, heldout.bag_of_words),
+        "bag_of_words": lambda targets: ridge_predict(
+            train.bag_of_words, targets, heldout.bag_of_words
+        ),
     }
 
 
 BASELINES = (
     *("majority", "length", "segment_lengths", "segments", "truncation", "passage_position"),
-    *("edge_tokens", "edge_classes", "bag_of_words", "token_identity", "neighbours", "token_position"),
+    *(
+        "edge_tokens",
+        "edge_classes",
+        "bag_of_words",
+        "token_identity",
+        "neighbours",
+        "token_position",
+    ),
 )
 """All that a task may declare as known to leak."""

@@ -43,7 +43,9 @@ def layers_read(drawn: Drawn) -> Iterator[str]:
 def _reads(stream: SampleStream, sample: Sample, layer: str) -> bool:
     """Tell whether an example cannot be made without a layer."""
     text = stream.corpus.passage(sample.start, sample.stop, stream.instance.layers)
-    without = replace(text, layers={name: values for name, values in text.layers.items() if name != layer})
+    without = replace(
+        text, layers={name: values for name, values in text.layers.items() if name != layer}
+    )
     try:
         stream.instance.task.example(without, np.random.default_rng(sample.number), stream.corpus)
     except KeyError:

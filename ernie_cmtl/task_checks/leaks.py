@@ -1,4 +1,6 @@
-"""What can be told of the labels of a task without reading the text, and how the labels are spread."""
+"""What can be told of the labels of a task without reading the text, and how the labels are
+spread.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +16,14 @@ from ernie_cmtl.task_checks.baselines import (
     multi_label_score,
     regression_score,
 )
-from ernie_cmtl.task_checks.features import Predictions, labels_of, sequence_baselines, sequence_rows, token_baselines, token_rows
+from ernie_cmtl.task_checks.features import (
+    Predictions,
+    labels_of,
+    sequence_baselines,
+    sequence_rows,
+    token_baselines,
+    token_rows,
+)
 from ernie_cmtl.task_checks.text_view import TextView
 
 _MOST_LABELS = 200_000
@@ -32,21 +41,28 @@ class Leak(TypedDict):
     """The value of the measure."""
     chance: float
     samples: int
-    """Held-out labels that were judged; where the input shows a group, those of groups of several classes."""
+    """Held-out labels that were judged; where the input shows a group, those of groups of several
+    classes.
+    """
     leaks: bool
     """Beats chance by more than 5 points and by more than 3 standard errors."""
     allowed: str | None
     """Why the task says that this is so by nature."""
 
 
-def find_leaks(spec: HeadSpec, train: TextView, heldout: TextView, known: Mapping[str, str]) -> list[Leak]:
-    """Fit every baseline of a head on training samples and score it on held-out ones; known: baseline -> reason."""
+def find_leaks(
+    spec: HeadSpec, train: TextView, heldout: TextView, known: Mapping[str, str]
+) -> list[Leak]:
+    """Fit every baseline of a head on training samples and score it on held-out ones; known:
+    baseline -> reason.
+    """
     train, heldout = _bounded(train, spec), _bounded(heldout, spec)
     (labels, _), (judged, clusters) = labels_of(train, spec), labels_of(heldout, spec)
     if not len(labels) or not len(judged):
         return []
     if spec.kind == "vocabulary":
-        # The token that is right most often; reported, for to predict tokens from their frequency is where learning begins.
+        # The token that is right most often; reported, for to predict tokens from their frequency
+        # is where learning begins.
         hits = float((judged == np.bincount(labels).argmax()).mean())
         chance = float(np.bincount(judged).max()) / len(judged)
         return [_leak(spec, "unigram", BaselineScore(hits, chance, 0.0, len(judged)), None)]
@@ -60,7 +76,11 @@ def find_leaks(spec: HeadSpec, train: TextView, heldout: TextView, known: Mappin
 
 def _bounded(view: TextView, spec: HeadSpec) -> TextView:
     """Leave out the samples after those that hold labels enough."""
-    counts = [len(sample.example.targets[spec.name].labels) for sample in view.samples if spec.name in sample.example.targets]
+    counts = [
+        len(sample.example.targets[spec.name].labels)
+        for sample in view.samples
+        if spec.name in sample.example.targets
+    ]
     if sum(counts) <= _MOST_LABELS:
         return view
     holding = [sample for sample in view.samples if spec.name in sample.example.targets]
@@ -74,7 +94,9 @@ def _baselines(spec: HeadSpec, train: TextView, heldout: TextView) -> Prediction
 
 
 def _targets(spec: HeadSpec, labels: Array) -> FloatArray:
-    """Return what a baseline is fitted to: [N, classes], [N, 1] for regression, [N * candidates, 1] for a choice."""
+    """Return what a baseline is fitted to: [N, classes], [N, 1] for regression, [N * candidates, 1]
+    for a choice.
+    """
     if spec.kind.endswith("regression"):
         return np.asarray(labels, dtype=np.float64)[:, None]
     if spec.multi_label:
@@ -83,7 +105,9 @@ def _targets(spec: HeadSpec, labels: Array) -> FloatArray:
     return one_hot.reshape(-1, 1) if spec.kind == "choice" else one_hot
 
 
-def _score(spec: HeadSpec, predicted: FloatArray, labels: Array, clusters: IntArray) -> BaselineScore:
+def _score(
+    spec: HeadSpec, predicted: FloatArray, labels: Array, clusters: IntArray
+) -> BaselineScore:
     if spec.kind.endswith("regression"):
         return regression_score(predicted[:, 0], labels, clusters)
     if spec.multi_label:
@@ -107,19 +131,33 @@ def _leak(spec: HeadSpec, baseline: str, score: BaselineScore, allowed: str | No
 def label_balance(spec: HeadSpec, view: TextView) -> dict[str, Any]:
     """Return how many labels a head has and how they are spread.
 
-    For classes the share of each (of a multi-label head: of each yes), for regression mean, deviation and quantiles, for the
-    vocabulary the number of distinct tokens.
+    For classes the share of each (of a multi-label head: of each yes), for regression mean,
+    deviation and quantiles, for the vocabulary the number of distinct tokens.
     """
     labels, _ = labels_of(view, spec)
     found: dict[str, Any] = {"labels": len(labels)}
     if not len(labels):
         return found
     if spec.kind == "vocabulary":
-        return found | {"distinct": len(np.unique(labels)), "labels_per_sample": len(labels) / len(view.samples)}
+        return found | {
+            "distinct": len(np.unique(labels)),
+            "labels_per_sample": len(labels) / len(view.samples),
+        }
     if spec.kind.endswith("regression"):
-        quantiles = {f"{q:g}": float(value) for q, value in zip(_QUANTILES, np.quantile(labels, _QUANTILES), strict=True)}
-        return found | {"mean": float(labels.mean()), "deviation": float(labels.std()), "quantiles": quantiles}
-    share = labels.mean(axis=0) if spec.multi_label else np.bincount(labels, minlength=spec.classes) / len(labels)
+        quantiles = {
+            f"{q:g}": float(value)
+            for q, value in zip(_QUANTILES, np.quantile(labels, _QUANTILES), strict=True)
+        }
+        return found | {
+            "mean": float(labels.mean()),
+            "deviation": float(labels.std()),
+            "quantiles": quantiles,
+        }
+    share = (
+        labels.mean(axis=0)
+        if spec.multi_label
+        else np.bincount(labels, minlength=spec.classes) / len(labels)
+    )
     return found | {"classes": dict(zip(_class_names(spec), share.tolist(), strict=True))}
 
 

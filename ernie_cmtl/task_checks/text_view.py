@@ -26,7 +26,9 @@ class Sample:
 
 
 def token_classes(tokens: Sequence[str | None]) -> IntArray:
-    """Return the class of each token: sentence end, punctuation, digit, capital, inner piece, ideograph, letter; int64 [N]."""
+    """Return the class of each token: sentence end, punctuation, digit, capital, inner piece,
+    ideograph, letter; int64 [N].
+    """
     return np.array([_token_class(token or "") for token in tokens], dtype=np.int64)
 
 
@@ -59,13 +61,18 @@ class TextView:
 
     @cached_property
     def passage_places(self) -> FloatArray:
-        """Per sample: where the passage starts and ends in its document (0..1), and the document's length; [samples, 3]."""
+        """Per sample: where the passage starts and ends in its document (0..1), and the document's
+        length; [samples, 3].
+        """
         starts = np.array([sample.start for sample in self.samples])
         stops = np.array([sample.stop for sample in self.samples])
         bounds = self.corpus.document_tokens
         document = np.searchsorted(bounds, starts, side="right") - 1
         length = bounds[document + 1] - bounds[document]
-        return np.stack([(starts - bounds[document]) / length, (stops - bounds[document]) / length, length], axis=1)
+        return np.stack(
+            [(starts - bounds[document]) / length, (stops - bounds[document]) / length, length],
+            axis=1,
+        )
 
     @cached_property
     def cut_sentences(self) -> IntArray:

@@ -1,6 +1,8 @@
-"""Checkpoints: weights and optimizer state by parameter name in safetensors, the rest in JSON; never a pickle.
+"""Checkpoints: weights and optimizer state by parameter name in safetensors, the rest in JSON;
+never a pickle.
 
-Each folder `step-N` holds the SHA-256 of its files in `SHA256SUMS`, so that damage is found, with `sha256sum -c` too.
+Each folder `step-N` holds the SHA-256 of its files in `SHA256SUMS`, so that damage is found, with
+`sha256sum -c` too.
 """
 
 import json
@@ -22,7 +24,12 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.training.optimizer import Optimizers
 from ernie_cmtl.training.sharding import gathered, placed
 
-_WEIGHTS, _MOMENTS, _STATE, _SUMS = "model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"
+_WEIGHTS, _MOMENTS, _STATE, _SUMS = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "SHA256SUMS",
+)
 _FILES = (_WEIGHTS, _MOMENTS, _STATE)
 
 
@@ -42,8 +49,12 @@ class Snapshot:
     """What is said of the run, as JSON holds it."""
 
 
-def snapshot(model: nn.Module, optimizer: Optimizers, ledger: Ledger, run: dict[str, Any]) -> Snapshot:
-    """Return the state of a run: its own tensors, or those gathered from all workers' shards, which only the first one keeps."""
+def snapshot(
+    model: nn.Module, optimizer: Optimizers, ledger: Ledger, run: dict[str, Any]
+) -> Snapshot:
+    """Return the state of a run: its own tensors, or those gathered from all workers' shards, which
+    only the first one keeps.
+    """
     moments = {
         f"{name}|{entry}": torch.as_tensor(value)
         for name, parameter in model.named_parameters()
@@ -55,13 +66,15 @@ def snapshot(model: nn.Module, optimizer: Optimizers, ledger: Ledger, run: dict[
 def in_host_memory(state: Snapshot) -> Snapshot:
     """Return a copy that stays what it is while the run goes on."""
     weights, moments = (
-        {name: value.detach().to("cpu", copy=True) for name, value in part.items()} for part in (state.weights, state.moments)
+        {name: value.detach().to("cpu", copy=True) for name, value in part.items()}
+        for part in (state.weights, state.moments)
     )
     return replace(state, weights=weights, moments=moments)
 
 
 def save_checkpoint(folder: Path, state: Snapshot, keep: int, pinned: Collection[int] = ()) -> Path:
-    """Write `step-N` beside the older ones, whole or not at all, read it back, and only then delete those not kept.
+    """Write `step-N` beside the older ones, whole or not at all, read it back, and only then delete
+    those not kept.
 
     Kept are the newest `keep` and the pinned steps.
 
@@ -76,7 +89,9 @@ def save_checkpoint(folder: Path, state: Snapshot, keep: int, pinned: Collection
         shutil.rmtree(_partial(folder, step), ignore_errors=True)
         left = [path.name for path in checkpoints(folder) if _step(path) != step]
         whence = f"the run goes on from {left[-1]}" if left else "there is no older one"
-        raise UserError(f"the checkpoint of step {step} could not be saved in {folder}: {error}; {whence}") from error
+        raise UserError(
+            f"the checkpoint of step {step} could not be saved in {folder}: {error}; {whence}"
+        ) from error
     for old in checkpoints(folder)[:-keep]:
         if _step(old) not in pinned:
             _remove(old)
@@ -109,7 +124,9 @@ def _partial(folder: Path, step: int) -> Path:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Remove a checkpoint so that, broken off, it leaves none that lacks files; where that fails, the next save tries again."""
+    """Remove a checkpoint so that, broken off, it leaves none that lacks files; where that fails,
+    the next save tries again.
+    """
     removed = checkpoint.with_name(f".removed-{checkpoint.name}")
     with suppress(OSError):
         checkpoint.rename(removed)
@@ -131,11 +148,19 @@ def verify_checkpoint(checkpoint: Path) -> None:
         raise DamagedError(f"checkpoint {checkpoint} is damaged: it has no {', '.join(missing)}")
     found, written = _sums(checkpoint).encode(), sums.read_bytes()
     if found != written:
-        changed = [line.split()[1].decode() for line in found.splitlines() if line not in written.splitlines()]
+        changed = [
+            line.split()[1].decode()
+            for line in found.splitlines()
+            if line not in written.splitlines()
+        ]
         names = ", ".join(changed or [_SUMS])
-        raise DamagedError(f"checkpoint {checkpoint} is damaged: {names} is not what was written ({_SUMS})")
+        raise DamagedError(
+            f"checkpoint {checkpoint} is damaged: {names} is not what was written ({_SUMS})"
+        )
     if (step := load_state(checkpoint)[0].step) != _step(checkpoint):
-        raise DamagedError(f"checkpoint {checkpoint} is not what its name says: it holds step {step}")
+        raise DamagedError(
+            f"checkpoint {checkpoint} is not what its name says: it holds step {step}"
+        )
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -145,7 +170,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def set_aside_damaged(folder: Path) -> list[str]:
-    """Rename damaged checkpoints that are newer than the newest intact one to `damaged-step-N`; return what is wrong with each.
+    """Rename damaged checkpoints that are newer than the newest intact one to `damaged-step-N`;
+    return what is wrong with each.
 
     Raises:
         UserError: There are checkpoints and all of them are damaged.
@@ -178,8 +204,9 @@ def check_space(folder: Path, model: nn.Module, number: int) -> None:
     needed, free = number * size, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder} has {free / 1e6:,.1f} MB free; {number} checkpoints of {size / 1e6:,.1f} MB need {needed / 1e6:,.1f} MB: "
-            "make room, or lower training.keep_checkpoints or raise training.keep_every"
+            f"{folder} has {free / 1e6:,.1f} MB free; {number} checkpoints of {size / 1e6:,.1f} MB "
+            f"need {needed / 1e6:,.1f} MB: make room, or lower training.keep_checkpoints or raise "
+            "training.keep_every"
         )
 
 
@@ -188,19 +215,27 @@ def _step(checkpoint: Path) -> int:
 
 
 Share = Callable[[Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
-"""Takes what reads tensors from a file, and returns them; on several workers, those that the main one has read."""
+"""Takes what reads tensors from a file, and returns them; on several workers, those that the main
+one has read.
+"""
 
 
 def _read_here(read: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     return read()
 
 
-def load_weights(checkpoint: Path, model: nn.Module, fresh: Sequence[str] = (), share: Share = _read_here) -> None:
-    """Load the weights of a checkpoint into a model of the same sizes; fresh: beginnings of the names that only the model has."""
+def load_weights(
+    checkpoint: Path, model: nn.Module, fresh: Sequence[str] = (), share: Share = _read_here
+) -> None:
+    """Load the weights of a checkpoint into a model of the same sizes; fresh: beginnings of the
+    names that only the model has.
+    """
     own = model.state_dict()
     kept = {name: value for name, value in own.items() if name.startswith(tuple(fresh))}
     saved = share(lambda: load_file(checkpoint / _WEIGHTS))
-    model.load_state_dict(kept | {name: placed(value, own.get(name, value)) for name, value in saved.items()})
+    model.load_state_dict(
+        kept | {name: placed(value, own.get(name, value)) for name, value in saved.items()}
+    )
 
 
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
@@ -221,10 +256,14 @@ def parse_state(text: str) -> tuple[Ledger, dict[str, Any]]:
 
 def read_ledger(values: Mapping[str, Any]) -> Ledger:
     """Return a ledger that was written as JSON."""
-    return Ledger(values["step"], **{name: tuple(value) for name, value in values.items() if name != "step"})
+    return Ledger(
+        values["step"], **{name: tuple(value) for name, value in values.items() if name != "step"}
+    )
 
 
-def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizers, share: Share = _read_here) -> None:
+def load_optimizer(
+    checkpoint: Path, model: nn.Module, optimizer: Optimizers, share: Share = _read_here
+) -> None:
     """Give each parameter its optimizer state back, by name."""
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in share(lambda: load_file(checkpoint / _MOMENTS)).items():
@@ -234,4 +273,7 @@ def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: Optimizers, sh
         for entry, value in by_name.pop(name, {}).items():
             optimizer.state[parameter][entry] = placed(value, parameter)
     if by_name:
-        raise UserError(f"checkpoint {checkpoint} holds optimizer state of unknown parameters: {', '.join(sorted(by_name))}")
+        raise UserError(
+            f"checkpoint {checkpoint} holds optimizer state of unknown parameters: "
+            f"{', '.join(sorted(by_name))}"
+        )

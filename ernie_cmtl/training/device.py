@@ -18,10 +18,11 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory that a step frees for the next one; a choice made in the environment stands.
+    """Let glibc keep the memory that a step frees for the next one; a choice made in the
+    environment stands.
 
-    Else large tensors come from the system each time, which clears every page before it is written. Other C libraries have no
-    such setting and are left alone.
+    Else large tensors come from the system each time, which clears every page before it is written.
+    Other C libraries have no such setting and are left alone.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return
@@ -31,13 +32,17 @@ def keep_freed_memory() -> None:
 
 
 def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
-    """Return the operations a second that a device can do, and where the figure is from: known or measured."""
+    """Return the operations a second that a device can do, and where the figure is from: known or
+    measured.
+    """
     if device.type == "cuda" and precision == "bf16":
         name = torch.cuda.get_device_name(device)
         if found := [peak for part, peak in _KNOWN_PEAKS.items() if part in name]:
             return found[0], "known"
     size = 8192 if device.type == "cuda" else 1024
-    factors = torch.ones(2, size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
+    factors = torch.ones(
+        2, size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device
+    )
     clock = Clock(device)
     least = math.inf
     for _ in range(10):

@@ -1,4 +1,6 @@
-"""This process among the workers of a run, through accelerate: launched by torchrun, by accelerate, or alone."""
+"""This process among the workers of a run, through accelerate: launched by torchrun, by accelerate,
+or alone.
+"""
 
 import hashlib
 import json
@@ -10,7 +12,11 @@ from typing import Literal, NoReturn, TypeVar, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs, ProjectConfiguration
+from accelerate.utils import (
+    DDPCommunicationHookType,
+    DistributedDataParallelKwargs,
+    ProjectConfiguration,
+)
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
@@ -41,10 +47,11 @@ class Workers:
         reduce_precision: ReducePrecision = "fp32",
         sharding: Sharding = "none",
     ) -> None:
-        """trackers: as accelerate calls them; folder: of the run, where those that write files do so.
+        """trackers: as accelerate calls them; folder: of the run, where those that write files do
+        so.
 
-        timeout_seconds: after which a worker that waits for another gives up; sharding: full is for several workers, one alone
-        has everything.
+        timeout_seconds: after which a worker that waits for another gives up; sharding: full is for
+        several workers, one alone has everything.
 
         Raises:
             UserError: Gradients cannot be reduced in that precision here.
@@ -56,14 +63,24 @@ class Workers:
         # A process may open one run after another, each in its own precision.
         AcceleratorState._reset_state()
         self._store = join_group(timeout_seconds)
-        project = ProjectConfiguration(str(folder), logging_dir=str(folder / "tensorboard")) if folder else None
-        hook = DDPCommunicationHookType.BF16 if reduce_precision == "bf16" else DDPCommunicationHookType.NO
+        project = (
+            ProjectConfiguration(str(folder), logging_dir=str(folder / "tensorboard"))
+            if folder
+            else None
+        )
+        hook = (
+            DDPCommunicationHookType.BF16
+            if reduce_precision == "bf16"
+            else DDPCommunicationHookType.NO
+        )
         self._accelerator = Accelerator(
             cpu=cpu,
             mixed_precision=mixed,
             log_with=list(trackers) or None,
             project_config=project,
-            kwargs_handlers=[DistributedDataParallelKwargs(comm_hook=hook, gradient_as_bucket_view=True)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(comm_hook=hook, gradient_as_bucket_view=True)
+            ],
         )
         self.trackers = Trackers(self._accelerator)
         self.device: torch.device = self._accelerator.device
@@ -81,7 +98,9 @@ class Workers:
         return self.rank == 0
 
     def wrap(self, model: MultiTaskModel) -> nn.Module:
-        """Move a model to the device and make it ready for autocast and gradient reduction, in copies or in shards."""
+        """Move a model to the device and make it ready for autocast and gradient reduction, in
+        copies or in shards.
+        """
         if self._shards:
             # The wrapper that keeps copies does so by itself.
             for value in model.state_dict().values():
@@ -98,11 +117,17 @@ class Workers:
 
     @contextmanager
     def gradients(self, model: nn.Module, reduced: bool) -> Iterator[None]:
-        """Run forward and backward; reduce the gradients over the workers at the end, or only keep them for later."""
+        """Run forward and backward; reduce the gradients over the workers at the end, or only keep
+        them for later.
+        """
         if reduced and self.reduces_gradients:
             yield
         else:
-            with gradients_kept(model) if isinstance(model, FSDPModule) else self._accelerator.no_sync(model):
+            with (
+                gradients_kept(model)
+                if isinstance(model, FSDPModule)
+                else self._accelerator.no_sync(model)
+            ):
                 yield
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -114,7 +139,9 @@ class Workers:
         return cast(Tensor, self._accelerator.reduce(values, "sum")) if self.count > 1 else values
 
     def sum_on_host(self, values: Tensor) -> Tensor:
-        """Sum a tensor of the host's memory over the workers, in place, without waiting for the device."""
+        """Sum a tensor of the host's memory over the workers, in place, without waiting for the
+        device.
+        """
         if self.count > 1:
             torch.distributed.all_reduce(values)
         return values
@@ -122,7 +149,8 @@ class Workers:
     def check_same_weights(self, model: nn.Module, optimizer: Optimizers) -> None:
         """Compare the weights of all workers, bit for bit, and how often each weight was updated.
 
-        Of shards there are no copies: those of one weight must have been updated equally often, and come together to one whole.
+        Of shards there are no copies: those of one weight must have been updated equally often, and
+        come together to one whole.
 
         Raises:
             RuntimeError: They differ; the message names the workers.
@@ -131,12 +159,19 @@ class Workers:
             return
         digest = hashlib.sha256()
         for weight in model.state_dict().values():
-            digest.update(whole(weight.detach()).contiguous().cpu().view(torch.uint8).numpy().tobytes())
-        digest.update(str([float(state.get("step", 0)) for state in optimizer.state.values()]).encode())
+            digest.update(
+                whole(weight.detach()).contiguous().cpu().view(torch.uint8).numpy().tobytes()
+            )
+        digest.update(
+            str([float(state.get("step", 0)) for state in optimizer.state.values()]).encode()
+        )
         own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).to(self.device)
         found = self._accelerator.gather(own[None])
         if others := [rank for rank, row in enumerate(found) if not torch.equal(row, found[0])]:
-            raise RuntimeError(f"the weights or updates of worker {', '.join(map(str, others))} are not those of worker 0")
+            raise RuntimeError(
+                f"the weights or updates of worker {', '.join(map(str, others))} are not those of "
+                "worker 0"
+            )
 
     def texts(self, own: str) -> list[str]:
         """Return a text of each worker, in the order of their ranks."""
@@ -149,15 +184,23 @@ class Workers:
         longest = max(int(length) for length in lengths)
         found = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.count)]
         torch.distributed.all_gather(found, torch.nn.functional.pad(data, (0, longest - len(data))))
-        texts = [bytes(text[: int(length)].tolist()).decode() for text, length in zip(found, lengths, strict=True)]
+        texts = [
+            bytes(text[: int(length)].tolist()).decode()
+            for text, length in zip(found, lengths, strict=True)
+        ]
         return ["" if text == " " else text for text in texts]
 
     def from_main(self, read: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return on every worker the tensors that the main one reads, in the memory of its machine."""
+        """Return on every worker the tensors that the main one reads, in the memory of its
+        machine.
+        """
         tensors = read() if self.is_main else {}
         if self.count == 1:
             return tensors
-        sizes = {name: [str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()}
+        sizes = {
+            name: [str(value.dtype).removeprefix("torch."), list(value.shape)]
+            for name, value in tensors.items()
+        }
         for name, (kind, shape) in json.loads(self.texts(json.dumps(sizes))[0]).items():
             value = tensors.setdefault(name, torch.empty(shape, dtype=getattr(torch, kind)))
             self.take_from_main(value)
@@ -212,9 +255,11 @@ class Workers:
             raise problem or UserError(f"worker {self.rank} ends: the main worker cannot go on")
 
     def lost(self, error: RuntimeError, where: str) -> LostWorkerError | None:
-        """Return what to raise in place of an error which says that another worker is lost; None where it says something else.
+        """Return what to raise in place of an error which says that another worker is lost; None
+        where it says something else.
 
-        where: in the run. To be called once this worker has left the group, so that those that wait for it give up too.
+        where: in the run. To be called once this worker has left the group, so that those that wait
+        for it give up too.
         """
         if self._store is None or not is_lost_connection(error):
             return None
@@ -226,10 +271,11 @@ class Workers:
         )
 
     def close(self) -> None:
-        """Close the trackers and leave the process group; the wrapped model must have been let go of.
+        """Close the trackers and leave the process group; the wrapped model must have been let go
+        of.
 
-        The wrapper's reducer holds the group too. Where it is the last one to do so, the group is torn down while Python's lock
-        is held, and waits for ever for its own threads.
+        The wrapper's reducer holds the group too. Where it is the last one to do so, the group is
+        torn down while Python's lock is held, and waits for ever for its own threads.
         """
         self._accelerator.free_memory()
         self.trackers.close()

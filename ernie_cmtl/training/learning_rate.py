@@ -16,8 +16,9 @@ class LearningRateConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schedule: Schedule = "linear"
-    """linear, cosine: down to the last step; wsd: flat, then linear down in the last part; noam: inverse square root, as in
-    ERNIE; constant: flat. All of them after a linear warm-up."""
+    """linear, cosine: down to the last step; wsd: flat, then linear down in the last part; noam:
+    inverse square root, as in ERNIE; constant: flat. All of them after a linear warm-up.
+    """
     learning_rate: float = Field(1e-4, gt=0)
     """Peak."""
     warmup_steps: int = Field(0, ge=0)
@@ -26,35 +27,53 @@ class LearningRateConfig(BaseModel):
     decay_fraction: float = Field(0.1, gt=0, le=1)
     """Part of the run's steps in which wsd decays."""
     rewarm_steps: int = Field(0, ge=0)
-    """Steps in which the rate climbs back to its schedule after each stage's start but the first; 0: it never leaves it."""
+    """Steps in which the rate climbs back to its schedule after each stage's start but the first;
+    0: it never leaves it.
+    """
     rewarm_from: float = Field(0.1, ge=0, le=1)
     """Part of the schedule's rate that a re-warmed stage starts with."""
 
     @model_validator(mode="after")
     def _noam_warms_up(self) -> "LearningRateConfig":
         if self.schedule == "noam" and not self.warmup_steps:
-            raise ValueError("schedule 'noam' has its peak at the end of the warm-up: warmup_steps 0 must be at least 1")
+            raise ValueError(
+                "schedule 'noam' has its peak at the end of the warm-up: warmup_steps 0 must be "
+                "at least 1"
+            )
         return self
 
 
-def learning_rate(step: int, ends: Sequence[int], config: LearningRateConfig, restarts: Sequence[int] = ()) -> float:
+def learning_rate(
+    step: int, ends: Sequence[int], config: LearningRateConfig, restarts: Sequence[int] = ()
+) -> float:
     """Return the learning rate of a step, counted from 0.
 
-    ends: the step after the last one of each stage; restarts: the steps, rising, at which the schedule begins anew.
+    ends: the step after the last one of each stage; restarts: the steps, rising, at which the
+    schedule begins anew.
     """
     number = bisect_right(restarts, step)
     first, last = (0, *restarts)[number], (*restarts, ends[-1])[number]
     own = [end - first for end in ends if first < end <= last]
-    return config.learning_rate * _scheduled(step - first, last - first, config) * _rewarmed(step - first, own, config)
+    return (
+        config.learning_rate
+        * _scheduled(step - first, last - first, config)
+        * _rewarmed(step - first, own, config)
+    )
 
 
-def pinned_steps(steps: int, config: LearningRateConfig, restarts: Sequence[int] = ()) -> frozenset[int]:
-    """Return the steps of a run whose checkpoints are kept for good: those from which a run can grow, or has grown.
+def pinned_steps(
+    steps: int, config: LearningRateConfig, restarts: Sequence[int] = ()
+) -> frozenset[int]:
+    """Return the steps of a run whose checkpoints are kept for good: those from which a run can
+    grow, or has grown.
 
     With wsd it is the one before each decay; steps and restarts are those of `learning_rate`.
     """
     starts, stops = (0, *restarts), (*restarts, steps)
-    decays = {first + _decay_start(last - first, config) for first, last in zip(starts, stops, strict=True)}
+    decays = {
+        first + _decay_start(last - first, config)
+        for first, last in zip(starts, stops, strict=True)
+    }
     return frozenset({*restarts, *(decays if config.schedule == "wsd" else ())} - {0, steps})
 
 

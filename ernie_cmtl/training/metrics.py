@@ -18,7 +18,9 @@ Track = Callable[[dict[str, float], int], None]
 
 
 def read_metrics(path: Path, kind: str) -> list[dict[str, Any]]:
-    """Return the complete lines of a kind that a run has written to its log, in order; none if it has no log."""
+    """Return the complete lines of a kind that a run has written to its log, in order; none if it
+    has no log.
+    """
     return [line for line in map(json.loads, _complete_lines(path)) if line["kind"] == kind]
 
 
@@ -30,10 +32,13 @@ def _complete_lines(path: Path) -> list[str]:
 class MetricsLog:
     """Appends to the log of a run, `metrics.jsonl`, and passes numbers on; on the main worker only.
 
-    A full disk stops no run here: what cannot be written is said once, kept, and tried again with every line and at the end.
+    A full disk stops no run here: what cannot be written is said once, kept, and tried again with
+    every line and at the end.
     """
 
-    def __init__(self, path: Path, track: Track, resumed_at: int, say: Callable[[str], None] = _log.warning) -> None:
+    def __init__(
+        self, path: Path, track: Track, resumed_at: int, say: Callable[[str], None] = _log.warning
+    ) -> None:
         """say: is told what cannot be written, and when it is.
 
         Raises:
@@ -51,26 +56,38 @@ class MetricsLog:
             raise UserError(write_problem(self._path, error)) from error
 
     def _drop_after(self, step: int) -> None:
-        """Forget what was written after the checkpoint that the run goes on from; without one it begins anew."""
-        kept = [line for line in _complete_lines(self._path) if step and json.loads(line)["step"] <= step]
+        """Forget what was written after the checkpoint that the run goes on from; without one it
+        begins anew.
+        """
+        kept = [
+            line
+            for line in _complete_lines(self._path)
+            if step and json.loads(line)["step"] <= step
+        ]
         write_text(self._path, "".join(kept))
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested keys joined."""
+        """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested
+        keys joined.
+        """
         line = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
         self._unwritten += (json.dumps(line) + "\n").encode()
         self.attempt(self._path, self._append)
         try:
             self._track(dict(_numbers(kind, values)), step)
         except UserError as error:
-            self._say(f"{error}; the run goes on without it, and {self._path} has all of its numbers")
+            self._say(
+                f"{error}; the run goes on without it, and {self._path} has all of its numbers"
+            )
 
     def _append(self) -> None:
         while self._unwritten:
             self._unwritten = self._unwritten[self._stream.write(self._unwritten) :]
 
     def attempt(self, path: Path, write: Callable[[], None]) -> None:
-        """Write a file of the run that it can do without for a while; what fails is tried again later."""
+        """Write a file of the run that it can do without for a while; what fails is tried again
+        later.
+        """
         if path != self._path and self._path in self._behind:
             # What is read off the log waits for it.
             self._behind[path] = write
@@ -79,7 +96,10 @@ class MetricsLog:
             write()
         except OSError as error:
             if path not in self._behind:
-                self._say(f"{write_problem(path, error)}; the run goes on, and what is missing there is kept and tried again")
+                self._say(
+                    f"{write_problem(path, error)}; the run goes on, and what is missing there is "
+                    "kept and tried again"
+                )
             self._behind[path] = write
         else:
             if self._behind.pop(path, None):
@@ -94,7 +114,10 @@ class MetricsLog:
         self._try_again()
         if self._behind:
             names = ", ".join(map(str, self._behind))
-            raise UserError(f"the disk did not take all that was logged: lines or numbers are missing in {names}")
+            raise UserError(
+                "the disk did not take all that was logged: lines or numbers are missing in "
+                f"{names}"
+            )
 
     def _try_again(self) -> None:
         for path, write in tuple(self._behind.items()):
@@ -103,7 +126,12 @@ class MetricsLog:
     def __enter__(self) -> "MetricsLog":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._try_again()
         self._stream.close()
 

@@ -11,10 +11,14 @@ from ernie_cmtl.training.learning_rate import LearningRateConfig
 
 
 class OptimizerConfig(LearningRateConfig):
-    """The update of the weights and its learning rate; betas and weight decay as in ERNIE (2.0, section 5.1; 1.0's code)."""
+    """The update of the weights and its learning rate; betas and weight decay as in ERNIE (2.0,
+    section 5.1; 1.0's code).
+    """
 
     kind: Literal["adamw", "muon"] = "adamw"
-    """muon: for the matrices of the encoder's layers, with AdamW for all else and at the learning rate of AdamW."""
+    """muon: for the matrices of the encoder's layers, with AdamW for all else and at the learning
+    rate of AdamW.
+    """
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.98, ge=0, lt=1)
     epsilon: float = Field(1e-6, gt=0)
@@ -47,10 +51,13 @@ class Optimizers:
             part.zero_grad(set_to_none)
 
     def step_unless(self, skipped: Tensor) -> None:
-        """Take a step, or leave weights and moments as they are, bit for bit; skipped: one bool, on the device."""
+        """Take a step, or leave weights and moments as they are, bit for bit; skipped: one bool, on
+        the device.
+        """
         for part in self.parts:
             if isinstance(part, AdamW):
-                # The fused kernel's own switch, made for the scaling of losses: nobody waits for the device.
+                # The fused kernel's own switch, made for the scaling of losses: nobody waits for
+                # the device.
                 part.found_inf = skipped.float()  # type: ignore[attr-defined]
                 part.step()
             elif not skipped:
@@ -69,8 +76,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
             (free if name.endswith("bias") or "LayerNorm" in name else decayed).append(parameter)
     rate, decay = config.learning_rate, config.weight_decay
     groups = [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
-    adamw = AdamW(groups, lr=rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
+    adamw = AdamW(
+        groups, lr=rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
+    )
     if not matrices:
         return Optimizers(adamw)
     # Updates as large as those of AdamW, so that one learning rate suits both.
-    return Optimizers(adamw, Muon(matrices, rate, decay, config.momentum, adjust_lr_fn="match_rms_adamw"))
+    return Optimizers(
+        adamw, Muon(matrices, rate, decay, config.momentum, adjust_lr_fn="match_rms_adamw")
+    )

@@ -1,4 +1,6 @@
-"""The group of the worker processes: how they find each other, also after a restart, and who of them is lost."""
+"""The group of the worker processes: how they find each other, also after a restart, and who of
+them is lost.
+"""
 
 import os
 import threading
@@ -21,17 +23,24 @@ _ANSWER_SECONDS = 2.0
 
 
 def join_group(timeout_seconds: float) -> Store | None:
-    """Join the other workers that a launcher has started, and return the store that they share; None without any.
+    """Join the other workers that a launcher has started, and return the store that they share;
+    None without any.
 
     timeout_seconds: after which a worker that waits for another gives up.
     """
-    if any(name not in os.environ for name in _ADDRESS) or os.environ["WORLD_SIZE"] == "1" or distributed.is_initialized():
+    if (
+        any(name not in os.environ for name in _ADDRESS)
+        or os.environ["WORLD_SIZE"] == "1"
+        or distributed.is_initialized()
+    ):
         return None
     shared, rank, count = next(rendezvous("env://"))
-    # The launcher keeps its store over restarts: under one name, workers would look for those that were killed.
+    # The launcher keeps its store over restarts: under one name, workers would look for those that
+    # were killed.
     store = PrefixStore(_lead(shared, count) if rank == 0 else _follow(shared, rank), shared)
     distributed.init_process_group(
-        # What is made on the host is reduced there: on a GPU it would wait for all that the device still has to do.
+        # What is made on the host is reduced there: on a GPU it would wait for all that the device
+        # still has to do.
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
         store=store,
         rank=rank,
@@ -49,9 +58,13 @@ def _lead(store: Store, count: int, seconds: float = _COME_SECONDS) -> str:
     """
     name = uuid4().hex
     end = time.monotonic() + seconds
-    while absent := [other for other in range(1, count) if not store.check([f"{name}/came/{other}"])]:
+    while absent := [
+        other for other in range(1, count) if not store.check([f"{name}/came/{other}"])
+    ]:
         if time.monotonic() > end:
-            raise LostWorkerError(f"worker {', '.join(map(str, absent))} did not come within {seconds:g} seconds")
+            raise LostWorkerError(
+                f"worker {', '.join(map(str, absent))} did not come within {seconds:g} seconds"
+            )
         for other in absent:
             # Perhaps that of a worker which was killed: nobody reads the answer.
             if store.check([f"hello/{other}"]):
@@ -62,7 +75,9 @@ def _lead(store: Store, count: int, seconds: float = _COME_SECONDS) -> str:
 
 
 def _follow(store: Store, rank: int) -> str:
-    """Learn the name of this round; returns once all workers have come, since some import and open faster than others."""
+    """Learn the name of this round; returns once all workers have come, since some import and open
+    faster than others.
+    """
     question = uuid4().hex
     store.set(f"hello/{rank}", question)
     name = store.get(f"answer/{question}").decode()
@@ -72,12 +87,15 @@ def _follow(store: Store, rank: int) -> str:
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Tell whether an error is that of a collective operation which another worker did not take part in."""
+    """Tell whether an error is that of a collective operation which another worker did not take
+    part in.
+    """
     return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
 
 
 def lost_workers(store: Store, rank: int, count: int) -> list[int]:
-    """Return the workers that do not say within a moment that they are left; none where the store cannot be asked either.
+    """Return the workers that do not say within a moment that they are left; none where the store
+    cannot be asked either.
 
     Every worker that is left calls this, once it has given up the group.
     """
@@ -88,7 +106,9 @@ def lost_workers(store: Store, rank: int, count: int) -> list[int]:
         with suppress(RuntimeError):
             store.set(f"left/{rank}", "")
             end = time.monotonic() + _ANSWER_SECONDS
-            while (found := [other for other in range(count) if not store.check([f"left/{other}"])]) and time.monotonic() < end:
+            while (
+                found := [other for other in range(count) if not store.check([f"left/{other}"])]
+            ) and time.monotonic() < end:
                 time.sleep(0.05)
             absent.extend(found)
 

@@ -1,4 +1,6 @@
-"""Trackers that show metrics elsewhere (TensorBoard, Weights & Biases, MLflow, ...): all that accelerate knows."""
+"""Trackers that show metrics elsewhere (TensorBoard, Weights & Biases, MLflow, ...): all that
+accelerate knows.
+"""
 
 import logging
 import uuid
@@ -17,12 +19,16 @@ _log = logging.getLogger(__name__)
 
 
 class Trackers:
-    """The open trackers of a run, which accelerate keeps; one that fails is closed and the others continue."""
+    """The open trackers of a run, which accelerate keeps; one that fails is closed and the others
+    continue.
+    """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
 
-    def start(self, name: str, settings: Mapping[str, Any], options: dict[str, dict[str, Any]]) -> None:
+    def start(
+        self, name: str, settings: Mapping[str, Any], options: dict[str, dict[str, Any]]
+    ) -> None:
         """Open every tracker; name: of the run; options: of single trackers. On the main worker.
 
         Raises:
@@ -77,18 +83,29 @@ def check_installed(trackers: Sequence[str]) -> None:
     for name in trackers:
         if name in absent:
             there = [other for other in known_trackers() if other not in absent]
-            raise UserError(f"tracker {name!r} is not installed: pip install {name}; installed are {', '.join(there)}")
+            raise UserError(
+                f"tracker {name!r} is not installed: pip install {name}; installed are "
+                f"{', '.join(there)}"
+            )
 
 
-def tracker_options(trackers: Sequence[str], identifier: Path, resumed_at: int) -> dict[str, dict[str, Any]]:
+def tracker_options(
+    trackers: Sequence[str], identifier: Path, resumed_at: int
+) -> dict[str, dict[str, Any]]:
     """Return what single trackers need to keep one line of history when a run goes on from a step.
 
     identifier: file in the run's folder that keeps the name that trackers know it by.
     """
     # A run that begins anew forgets what was measured before its first step too.
-    options: dict[str, dict[str, Any]] = {"tensorboard": {"purge_step": resumed_at + 1 if resumed_at else 0}}
+    options: dict[str, dict[str, Any]] = {
+        "tensorboard": {"purge_step": resumed_at + 1 if resumed_at else 0}
+    }
     if "wandb" in trackers:
-        options["wandb"] = {"id": _identifier(identifier), "resume": "allow", "dir": str(identifier.parent)}
+        options["wandb"] = {
+            "id": _identifier(identifier),
+            "resume": "allow",
+            "dir": str(identifier.parent),
+        }
     return options
 
 
@@ -108,7 +125,13 @@ def flat_settings(settings: Mapping[str, Any]) -> dict[str, bool | int | float |
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, bool | int | float | str]]:
-    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else None
+    inner = (
+        value.items()
+        if isinstance(value, Mapping)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else None
+    )
     if inner is not None:
         for key, part in inner:
             yield from _flat(f"{name}.{key}" if name else str(key), part)

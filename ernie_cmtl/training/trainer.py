@@ -37,9 +37,13 @@ class StepResult:
     """Of this worker's groups: float32 [heads, tasks + 1, 3], sums of losses, hits and labels."""
     gradient_norm: Tensor
     skipped: Tensor
-    """Loss or gradient were not finite or too large, so weights and moments are as before; one bool, on the device."""
+    """Loss or gradient were not finite or too large, so weights and moments are as before; one
+    bool, on the device.
+    """
     not_finite: Tensor
-    """Is the loss of a task not finite in a group of this worker's, int32 [groups of the step, tasks]."""
+    """Is the loss of a task not finite in a group of this worker's, int32 [groups of the step,
+    tasks].
+    """
     learning_rate: float
     real_tokens: int
     """In this worker's groups."""
@@ -78,8 +82,12 @@ class Trainer:
         self.model = model
         self.wrapped = workers.wrap(model)
         self.optimizer = build_optimizer(model, config)
-        head_weights = torch.tensor([spec.weight for spec in model.specs.values()], dtype=torch.float64)
-        task_weights = torch.tensor([instance.loss_weight for instance in instances], dtype=torch.float64)
+        head_weights = torch.tensor(
+            [spec.weight for spec in model.specs.values()], dtype=torch.float64
+        )
+        task_weights = torch.tensor(
+            [instance.loss_weight for instance in instances], dtype=torch.float64
+        )
         self.weights = head_weights[:, None] * task_weights[None, :]
         self._order_is_settled = workers.count == 1
         self.stop_requested = False
@@ -97,7 +105,9 @@ class Trainer:
         self.wrapped = self.model
 
     def run(self, source: StepSource) -> Iterator[StepResult]:
-        """Take the steps of a source, yielding after each; the caller logs, evaluates and saves in between."""
+        """Take the steps of a source, yielding after each; the caller logs, evaluates and saves in
+        between.
+        """
         self.wrapped.train()
         steps = iter(load_steps(source))
         while True:
@@ -110,9 +120,11 @@ class Trainer:
             yield self.step(data, time.perf_counter() - start)
 
     def _settle_order(self, data: StepData) -> None:
-        """Let the wrapper find its order of reducing gradients, which it changes after its first backward pass.
+        """Let the wrapper find its order of reducing gradients, which it changes after its first
+        backward pass.
 
-        Sums over more than two workers depend on it in their last bit, so a run that goes on has to begin with the final order.
+        Sums over more than two workers depend on it in their last bit, so a run that goes on has to
+        begin with the final order.
         """
         nothing = torch.zeros_like(self._coefficients(self._count_labels(data)[0], data.shares))
         self.wrapped(TensorBatch.of(data.groups[0], self.workers.device), nothing)[0].backward()
@@ -125,16 +137,22 @@ class Trainer:
             labels, stops = self._count_labels(data)
         coefficients = self._coefficients(labels, data.shares)
         loss = torch.zeros((), device=self.workers.device)
-        statistics = torch.zeros((*labels.shape[:1], labels.shape[1] + 1, 3), device=self.workers.device)
+        statistics = torch.zeros(
+            (*labels.shape[:1], labels.shape[1] + 1, 3), device=self.workers.device
+        )
         groups = len(data.groups) * self.workers.count
-        not_finite = torch.zeros((groups, labels.shape[1]), dtype=torch.int32, device=self.workers.device)
+        not_finite = torch.zeros(
+            (groups, labels.shape[1]), dtype=torch.int32, device=self.workers.device
+        )
         for number, group in enumerate(data.groups):
             # Dropout belongs to the group, not to the worker that happens to run it.
             global_number = number * self.workers.count + self.workers.rank
             torch.manual_seed(derive_key(self.seed, "dropout", data.step, global_number) >> 1)
             with self.workers.gradients(self.wrapped, reduced=number == len(data.groups) - 1):
                 with self.timed("forward"):
-                    batch_loss, sums = self.wrapped(TensorBatch.of(group, self.workers.device), coefficients)
+                    batch_loss, sums = self.wrapped(
+                        TensorBatch.of(group, self.workers.device), coefficients
+                    )
                 with self.timed("backward"):
                     # The reduction is a mean over workers; the loss is a sum over them.
                     (batch_loss * self.workers.count).backward()
@@ -146,10 +164,25 @@ class Trainer:
             norm, skipped = self._update(data.step, labels, self.workers.sum(loss), rate)
         counts = (data.real_tokens, data.slots)
         guard = (skipped, not_finite)
-        return StepResult(data.step, data.ledger, loss, statistics, norm, *guard, rate, *counts, wait_seconds, *stops)
+        return StepResult(
+            data.step,
+            data.ledger,
+            loss,
+            statistics,
+            norm,
+            *guard,
+            rate,
+            *counts,
+            wait_seconds,
+            *stops,
+        )
 
-    def _update(self, step: int, labels: Tensor, loss: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-        """Move the weights, unless the step is to be skipped; return the gradient's norm and whether it was."""
+    def _update(
+        self, step: int, labels: Tensor, loss: Tensor, rate: float
+    ) -> tuple[Tensor, Tensor]:
+        """Move the weights, unless the step is to be skipped; return the gradient's norm and
+        whether it was.
+        """
         for parameter in self.model.idle_parameters(labels > 0, self.rows):
             parameter.grad = None
         norm = clip_gradients(self.model.parameters(), self.config.clip_norm)
@@ -163,7 +196,9 @@ class Trainer:
         return norm, skipped
 
     def _count_labels(self, data: StepData) -> tuple[Tensor, tuple[bool, bool]]:
-        """Return the labels of each head and task over all workers, int64 [heads, tasks], and (interrupted, out of time)."""
+        """Return the labels of each head and task over all workers, int64 [heads, tasks], and
+        (interrupted, out of time).
+        """
         tasks = self.model.tasks
         counts = torch.zeros((len(self.model.specs), tasks), dtype=torch.int64)
         for group in data.groups:
@@ -177,7 +212,9 @@ class Trainer:
         return message[:-2].view_as(counts), (bool(message[-2]), bool(message[-1]))
 
     def _coefficients(self, labels: Tensor, shares: tuple[float, ...]) -> Tensor:
-        """Return what one label weighs: share of its task x weights of task and head / labels of both, over all workers."""
+        """Return what one label weighs: share of its task x weights of task and head / labels of
+        both, over all workers.
+        """
         share = torch.tensor(shares, dtype=torch.float64)
         weights = self.weights * share[None, :] / labels.clamp(min=1)
         padded = torch.nn.functional.pad(weights, (0, 1))

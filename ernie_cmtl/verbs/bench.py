@@ -1,4 +1,6 @@
-"""The verb bench: how fast a run trains here, where the time of a step goes, and what to do about it."""
+"""The verb bench: how fast a run trains here, where the time of a step goes, and what to do about
+it.
+"""
 
 import time
 from collections import deque
@@ -34,19 +36,25 @@ class _Total:
     last: deque[StepData] = field(default_factory=lambda: deque(maxlen=_PHASE_STEPS))
 
 
-def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None, data_only: bool) -> dict[str, Any]:
+def bench(
+    config: RunConfig, steps: int, warmup: int, peak_tflops: float | None, data_only: bool
+) -> dict[str, Any]:
     """Time steps of a run without writing anything.
 
-    peak_tflops: what the device can do; without it that of a known device, or of a large matrix product here. data_only: make
-    the batches and do nothing with them.
+    peak_tflops: what the device can do; without it that of a known device, or of a large matrix
+    product here. data_only: make the batches and do nothing with them.
     """
     run = Run(config)
     training = config.training
-    workers = Workers(training.precision, reduce_precision=training.reduce_precision, sharding=training.sharding)
+    workers = Workers(
+        training.precision, reduce_precision=training.reduce_precision, sharding=training.sharding
+    )
     config.check_workers(workers.count)
     ledger = run.first_ledger()
     if warmup >= run.table.steps:
-        raise UserError(f"--warmup {warmup} leaves none of the run's {run.table.steps} steps to time")
+        raise UserError(
+            f"--warmup {warmup} leaves none of the run's {run.table.steps} steps to time"
+        )
     last = min(run.table.steps, warmup + steps)
     source = run.steps_from(ledger, last, workers.rank, workers.count)
     trainer = None if data_only else _new_trainer(run, workers)
@@ -54,8 +62,14 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
     memory = peak_memory(workers.device)
     phases = _phases(trainer, total, workers) if trainer else {}
     # Rows fill from the first on, so that those of one worker say little of the others'.
-    tokens, slots = workers.sum(torch.tensor([total.tokens, total.slots], device=workers.device)).tolist()
-    peak, known = peak_flops(workers.device, workers.precision) if peak_tflops is None else (peak_tflops * 1e12, "given")
+    tokens, slots = workers.sum(
+        torch.tensor([total.tokens, total.slots], device=workers.device)
+    ).tolist()
+    peak, known = (
+        peak_flops(workers.device, workers.precision)
+        if peak_tflops is None
+        else (peak_tflops * 1e12, "given")
+    )
     if trainer:
         trainer.release()
     workers.close()
@@ -76,19 +90,27 @@ def bench(config: RunConfig, steps: int, warmup: int, peak_tflops: float | None,
 
 def _new_trainer(run: Run, workers: Workers) -> Trainer:
     config = run.config
-    trainer = Trainer(run.new_model(), run.instances, config.optimizer, workers, run.table, config.seed)
+    trainer = Trainer(
+        run.new_model(), run.instances, config.optimizer, workers, run.table, config.seed
+    )
     trainer.wrapped.train()
     return trainer
 
 
-def _rates(total: _Total, tokens: int, slots: int, steps: int, phases: dict[str, float]) -> dict[str, Any]:
+def _rates(
+    total: _Total, tokens: int, slots: int, steps: int, phases: dict[str, float]
+) -> dict[str, Any]:
     """Return what was done in a second, and how the seconds of a step divide."""
     return {
         "real_tokens_per_second": round(tokens / total.seconds, 1),
         "samples_per_second": round(total.samples / total.seconds, 1),
         "packing_efficiency": round(tokens / slots, 4),
         "data_wait_share": round(total.wait / total.seconds, 4),
-        "step_seconds": {"data": round(total.wait / steps, 5), **phases, "total": round(total.seconds / steps, 5)},
+        "step_seconds": {
+            "data": round(total.wait / steps, 5),
+            **phases,
+            "total": round(total.seconds / steps, 5),
+        },
     }
 
 
@@ -99,7 +121,10 @@ def _timed(source: StepSource, trainer: Trainer | None, warmup: int, workers: Wo
         if trainer:
             trainer.step(data, waited)
             synchronize(workers.device)
-        samples, samples_before = sum(data.ledger.samples) - samples_before, sum(data.ledger.samples)
+        samples, samples_before = (
+            sum(data.ledger.samples) - samples_before,
+            sum(data.ledger.samples),
+        )
         total.last.append(data)
         if number >= warmup:
             total.seconds += time.perf_counter() - start
@@ -124,7 +149,9 @@ def _waited_for(source: StepSource) -> Iterator[tuple[StepData, float, float]]:
 
 
 def _phases(trainer: Trainer, total: _Total, workers: Workers) -> dict[str, float]:
-    """Take the last steps again with a clock; what reducing the gradients adds to the backward pass is communication."""
+    """Take the last steps again with a clock; what reducing the gradients adds to the backward pass
+    is communication.
+    """
 
     def seconds() -> dict[str, float]:
         trainer.timed = clock = Clock(workers.device)
@@ -147,14 +174,26 @@ def bottleneck(result: dict[str, Any]) -> str:
     if "forward" not in seconds:
         return "data alone was made: compare real_tokens_per_second with that of training"
     if result["data_wait_share"] > 0.03:
-        return f"data: {result['data_wait_share']:.0%} of the time is spent waiting for it; raise data.loader_workers"
+        return (
+            f"data: {result['data_wait_share']:.0%} of the time is spent waiting for it; raise "
+            "data.loader_workers"
+        )
     if seconds["communication"] > 0.2 * seconds["total"]:
-        return "communication: gradients take long to add up; raise data.rows, or training.reduce_precision=bf16"
+        return (
+            "communication: gradients take long to add up; raise data.rows, or "
+            "training.reduce_precision=bf16"
+        )
     if seconds["optimizer"] > 0.2 * seconds["total"]:
         return "optimizer: steps are short beside the update of the weights; raise data.rows"
     if result["packing_efficiency"] < 0.93:
         empty = f"{1 - result['packing_efficiency']:.0%} of the places are empty"
-        return f"packing: {empty}; raise data.row_length, with data.maximum_length as long as rows are now, or data.rows"
+        return (
+            f"packing: {empty}; raise data.row_length, with data.maximum_length as long as rows "
+            "are now, or data.rows"
+        )
     if result["mfu"] < 0.3:
-        return f"compute at {result['mfu']:.0%} of the peak: raise data.rows_per_group; a larger encoder fills the device better"
+        return (
+            f"compute at {result['mfu']:.0%} of the peak: raise data.rows_per_group; a larger "
+            "encoder fills the device better"
+        )
     return f"compute at {result['mfu']:.0%} of the peak: close to what the device gives"

@@ -35,11 +35,14 @@ class Measures:
     """Measure the held-out tasks for each source of the text too."""
 
 
-def evaluate(name: str, step: int | None, corpus: Path | None, settings: Sequence[str], measures: Measures) -> dict[str, Any]:
+def evaluate(
+    name: str, step: int | None, corpus: Path | None, settings: Sequence[str], measures: Measures
+) -> dict[str, Any]:
     """Judge a run folder, or a model of transformers by its name or folder.
 
     Raises:
-        UserError: It is neither, a file is not what it should be, or an option does not go with a model that is no run.
+        UserError: It is neither, a file is not what it should be, or an option does not go with a
+            model that is no run.
     """
     pairs = read_pairs(measures.minimal_pairs) if measures.minimal_pairs else None
     scored = scored_pairs(read_rows(measures.sts, None), measures.sts) if measures.sts else None
@@ -47,7 +50,11 @@ def evaluate(name: str, step: int | None, corpus: Path | None, settings: Sequenc
     is_run = RunFolder(folder).is_run or not (pairs or scored)
     if not is_run and (settings or corpus or step is not None):
         raise UserError(f"{name} is no run folder: it takes no --step, --corpus or settings")
-    result: dict[str, Any] = evaluate_run(folder, step, corpus, settings, measures.sources) if is_run else {"model": name}
+    result: dict[str, Any] = (
+        evaluate_run(folder, step, corpus, settings, measures.sources)
+        if is_run
+        else {"model": name}
+    )
     if pairs or scored:
         model = masked_lm_of_run(folder, step) if is_run else load_masked_lm(name)
         if pairs:
@@ -58,17 +65,23 @@ def evaluate(name: str, step: int | None, corpus: Path | None, settings: Sequenc
 
 
 def evaluate_run(
-    folder: Path, step: int | None, corpus: Path | None = None, settings: Sequence[str] = (), by_source: bool = True
+    folder: Path,
+    step: int | None,
+    corpus: Path | None = None,
+    settings: Sequence[str] = (),
+    by_source: bool = True,
 ) -> dict[str, Any]:
-    """Measure the held-out loss and accuracy of each task of a run, over its mixture and for each source of the text.
+    """Measure the held-out loss and accuracy of each task of a run, over its mixture and for each
+    source of the text.
 
-    settings: `tasks.NAME.OPTION=value` of the held-out examples in place of the run's own, and `training.heldout_samples=N`;
-    by_source: measure each source apart too, where there are several.
+    settings: `tasks.NAME.OPTION=value` of the held-out examples in place of the run's own, and
+    `training.heldout_samples=N`; by_source: measure each source apart too, where there are several.
     """
     run, model, ledger = open_run(folder, step, corpus)
     run = _with_settings(run, settings)
     workers = Workers(run.config.training.precision)
-    # In place: the model moves to the device and computes in the run's precision. No gradient needs the wrapper.
+    # In place: the model moves to the device and computes in the run's precision. No gradient needs
+    # the wrapper.
     workers.wrap(model)
     sources = list(run.corpus.manifest.sources)
     apart = sources if by_source and len(sources) > 1 else []
@@ -79,20 +92,33 @@ def evaluate_run(
         "step": ledger.step,
         "settings": list(settings),
         "heldout": heldout,
-        "sources": {name: score_heldout(run, model, workers, run.heldout_of(name)) for name in apart},
+        "sources": {
+            name: score_heldout(run, model, workers, run.heldout_of(name)) for name in apart
+        },
         "retention": run_retention(RunFolder(folder).metrics, run.table, ledger.step),
     }
 
 
 def _with_settings(run: Run, settings: Sequence[str]) -> Run:
-    """Return a run whose held-out examples are made with other settings; its heads must answer them as they are."""
+    """Return a run whose held-out examples are made with other settings; its heads must answer them
+    as they are.
+    """
     for setting in settings:
         if not setting.startswith(("tasks.", "training.heldout_samples=")):
-            raise UserError(f"evaluate takes tasks.NAME.OPTION=value and training.heldout_samples=N, not {setting!r}")
-    changed = Run(validate(RunConfig, run.config.model_dump(mode="json"), settings, f"run {run.config.run}"))
+            raise UserError(
+                "evaluate takes tasks.NAME.OPTION=value and training.heldout_samples=N, not "
+                f"{setting!r}"
+            )
+    changed = Run(
+        validate(RunConfig, run.config.model_dump(mode="json"), settings, f"run {run.config.run}")
+    )
     heads = run_heads(run.instances)
-    if unknown := [name for name, spec in run_heads(changed.instances).items() if heads.get(name) != spec]:
-        raise UserError(f"run {run.config.run} has no head {unknown[0]!r} as {' '.join(settings)} asks for it")
+    if unknown := [
+        name for name, spec in run_heads(changed.instances).items() if heads.get(name) != spec
+    ]:
+        raise UserError(
+            f"run {run.config.run} has no head {unknown[0]!r} as {' '.join(settings)} asks for it"
+        )
     return changed
 
 

@@ -11,7 +11,11 @@ from ernie_cmtl.training.distributed import Workers
 def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
     """Export a run for transformers; returns path, format and the largest logit difference."""
     run, model, ledger = open_run(folder, step)
-    heads = {f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)} for i in run.instances for s in i.specs}
+    heads = {
+        f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)}
+        for i in run.instances
+        for s in i.specs
+    }
     scores = score_heldout(run, model, Workers("fp32"), run.streams("heldout"))
     about = {
         "steps": ledger.step,

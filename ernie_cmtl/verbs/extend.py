@@ -34,18 +34,24 @@ class Extension:
 
 
 def extended_config(folder: Path, extension: Extension) -> RunConfig:
-    """Return the configuration of a finished run with one more task; where this was begun and broken off, that is its own.
+    """Return the configuration of a finished run with one more task; where this was begun and
+    broken off, that is its own.
 
     Raises:
-        UserError: It is no run folder or not finished, its checkpoint is damaged, or task, budget, settings or corpus do not fit.
+        UserError: It is no run folder or not finished, its checkpoint is damaged, or task, budget,
+            settings or corpus do not fit.
     """
     RunFolder(folder).refuse_links()
     config = saved_config(folder).model_copy(update={"run": folder})
     found = checkpoints(RunFolder(folder).checkpoints)
     if found:
         verify_checkpoint(found[-1])
-    step, steps = read_checkpoint(found[-1])[0].step if found else 0, StageTable(config.stages).steps
-    # The same words go on with an extension that was broken off: it is what they make of the stages before it.
+    step, steps = (
+        read_checkpoint(found[-1])[0].step if found else 0,
+        StageTable(config.stages).steps,
+    )
+    # The same words go on with an extension that was broken off: it is what they make of the stages
+    # before it.
     before = config if step == steps else first_stages(config, len(config.stages) - 1)
     extended = _extended(before, extension) if before.stages else before
     if step < steps and (extended.stages, extended.tasks) != (config.stages, config.tasks):
@@ -62,10 +68,15 @@ def _extended(config: RunConfig, extension: Extension) -> RunConfig:
     task = extension.task
     budgets = extending_budgets(StageTable(config.stages), task, extension.budget, extension.review)
     settings = config.model_dump(mode="json")
-    settings["stages"].append({"name": extension.stage or task, "budgets": budgets, "restart_schedule": True})
+    settings["stages"].append(
+        {"name": extension.stage or task, "budgets": budgets, "restart_schedule": True}
+    )
     settings["tasks"][task] = {"type": extension.type}
     # What is no setting of a run is an option of the task.
-    words = [word if _key(word) in RunConfig.model_fields else f"tasks.{task}.{word}" for word in extension.words]
+    words = [
+        word if _key(word) in RunConfig.model_fields else f"tasks.{task}.{word}"
+        for word in extension.words
+    ]
     return validate(RunConfig, settings, words, f"run {config.run}")
 
 

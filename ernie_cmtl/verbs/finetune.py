@@ -13,12 +13,16 @@ from ernie_cmtl.verbs.export import export_run
 
 
 def finetune(
-    model: str, recipe: Recipe, data: Path, step: int | None, report: Callable[[dict[str, Any]], None]
+    model: str,
+    recipe: Recipe,
+    data: Path,
+    step: int | None,
+    report: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Fine-tune an encoder by a recipe and return its scores.
 
-    model: folder of a run or an export, or a name; data: what names of files in the recipe are relative to; step: of a run's
-    checkpoint; report: is told of each model that was trained.
+    model: folder of a run or an export, or a name; data: what names of files in the recipe are
+    relative to; step: of a run's checkpoint; report: is told of each model that was trained.
 
     Raises:
         UserError: The model, a row or a setting is not accepted.
@@ -29,7 +33,8 @@ def finetune(
 
 @contextmanager
 def as_pretrained(model: str, step: int | None = None) -> Iterator[str]:
-    """Yield a folder or name that transformers loads: a run is exported to a temporary folder, all else stays as it is.
+    """Yield a folder or name that transformers loads: a run is exported to a temporary folder, all
+    else stays as it is.
 
     step: of a run's checkpoint; None means the newest.
 

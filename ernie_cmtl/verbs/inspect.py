@@ -35,11 +35,19 @@ class InspectedSample:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
-        return {"sentences": self.sentences, "spans": self.spans, "input": self.input, "targets": self.targets}
+        return {
+            "sentences": self.sentences,
+            "spans": self.spans,
+            "input": self.input,
+            "targets": self.targets,
+        }
 
 
-def inspect(folder: Path, task: str, config: TaskConfig, samples: int, length: int, seed: int) -> list[InspectedSample]:
-    """Return the first samples of a task on a corpus, in rows of some length; another seed has other samples.
+def inspect(
+    folder: Path, task: str, config: TaskConfig, samples: int, length: int, seed: int
+) -> list[InspectedSample]:
+    """Return the first samples of a task on a corpus, in rows of some length; another seed has
+    other samples.
 
     Raises:
         UserError: There is no such corpus or task, or the task does not fit the corpus.
@@ -52,7 +60,9 @@ def inspect(folder: Path, task: str, config: TaskConfig, samples: int, length: i
 
 def _inspected(corpus: Corpus, stream: SampleStream, number: int) -> InspectedSample:
     place, example = stream.place(number), stream.example(number)
-    layers = tuple(name for name in corpus.manifest.spans if name in stream.instance.task.available_layers)
+    layers = tuple(
+        name for name in corpus.manifest.spans if name in stream.instance.task.available_layers
+    )
     text = stream.corpus.passage(*place, ("word_starts", *layers))
     tokens = _tokens(corpus, text.token_ids.tolist())
     return InspectedSample(
@@ -74,10 +84,15 @@ def _tokens(corpus: Corpus, token_ids: list[int]) -> list[str]:
 def _spans(text: AnnotatedText, tokens: list[str], layers: Sequence[str]) -> dict[str, list[str]]:
     """Return the knowledge spans that each layer marks in a passage."""
     places = {name: zip(*span_places(text.layers[name]), strict=True) for name in layers}
-    return {name: [" ".join(tokens[start:stop]) for start, stop in found] for name, found in places.items()}
+    return {
+        name: [" ".join(tokens[start:stop]) for start, stop in found]
+        for name, found in places.items()
+    }
 
 
-def _targets(corpus: Corpus, stream: SampleStream, example: Example) -> dict[str, list[tuple[int, str]]]:
+def _targets(
+    corpus: Corpus, stream: SampleStream, example: Example
+) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, list[tuple[int, str]]] = {}
     for spec in stream.instance.specs:
         if targets := example.targets.get(spec.name):

@@ -22,14 +22,18 @@ _Tokens = list[dict[str, int]]
 """Of each stage: task -> tokens."""
 
 
-def plan(config: RunConfig, workers: int, gpus: int, peak_tflops: float | None, mfu: float | None) -> dict[str, Any]:
-    """Return the stage table with what it costs in tokens, operations and hours; nothing is trained.
+def plan(
+    config: RunConfig, workers: int, gpus: int, peak_tflops: float | None, mfu: float | None
+) -> dict[str, Any]:
+    """Return the stage table with what it costs in tokens, operations and hours; nothing is
+    trained.
 
     Operations count every sequence at the length that `data.maximum_length` allows.
     Hours need peak_tflops, of one device, and mfu. Epochs need the corpus.
 
     Raises:
-        UserError: The workers cannot share the groups of rows, or a task or the corpus does not fit.
+        UserError: The workers cannot share the groups of rows, or a task or the corpus does not
+            fit.
     """
     config.check_workers(workers)
     table = StageTable(config.stages)
@@ -42,7 +46,9 @@ def plan(config: RunConfig, workers: int, gpus: int, peak_tflops: float | None, 
     return {
         "run": str(config.run),
         "mode": config.mode,
-        "stages": [_stage(config, number, tokens[number], workers) for number in range(len(table.stages))],
+        "stages": [
+            _stage(config, number, tokens[number], workers) for number in range(len(table.stages))
+        ],
         "totals": table.totals,
         "total": table.steps,
         "unit": "iterations",
@@ -57,7 +63,9 @@ def plan(config: RunConfig, workers: int, gpus: int, peak_tflops: float | None, 
     }
 
 
-def _stage(config: RunConfig, number: int, tokens: Mapping[str, int], workers: int) -> dict[str, Any]:
+def _stage(
+    config: RunConfig, number: int, tokens: Mapping[str, int], workers: int
+) -> dict[str, Any]:
     stage, shape = config.stages[number], config.stage_data[number]
     each = {"rows": shape.rows // workers, "groups": shape.groups // workers}
     return {
@@ -98,7 +106,9 @@ def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int 
     return round(total)
 
 
-def _hours(flops: int | None, gpus: int, peak_tflops: float | None, mfu: float | None) -> float | None:
+def _hours(
+    flops: int | None, gpus: int, peak_tflops: float | None, mfu: float | None
+) -> float | None:
     if flops is None or peak_tflops is None or mfu is None:
         return None
     return round(flops / (gpus * peak_tflops * 1e12 * mfu) / 3600, 3)
@@ -117,7 +127,9 @@ def _encoder_sizes(config: EncoderConfig) -> tuple[int, int, int] | None:
 def _masking_rate(name: str, config: TaskConfig) -> float:
     """Return which part of a task's tokens is masked."""
     heads = describe_task(config.type or name)["heads"]
-    if not config.options.get("masked_tokens") and not any(head["kind"] == "vocabulary" for head in heads):
+    if not config.options.get("masked_tokens") and not any(
+        head["kind"] == "vocabulary" for head in heads
+    ):
         return 0.0
     return MaskingOptions.model_validate(config.options.get("masking") or {}).rate
 
@@ -134,7 +146,8 @@ def _epochs(run: Run, tokens: _Tokens) -> dict[str, float]:
 
 def _warnings(epochs: Mapping[str, float]) -> list[str]:
     return [
-        f"task {task} goes {rounds:,.0f} times through its samples; it has few of them for its budget"
+        f"task {task} goes {rounds:,.0f} times through its samples; it has few of them for its "
+        "budget"
         for task, rounds in epochs.items()
         if rounds > _MANY_EPOCHS
     ]

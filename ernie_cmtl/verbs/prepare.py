@@ -30,10 +30,14 @@ class PrepareArguments:
     """Setting -> value of its own option, if that was given."""
 
 
-def prepare(arguments: PrepareArguments, processes: int, report: Reporter, restart: bool = False) -> dict[str, Any]:
-    """Build a corpus, add to one, or go on with a build that was broken off, and return its counts, sizes and fingerprint.
+def prepare(
+    arguments: PrepareArguments, processes: int, report: Reporter, restart: bool = False
+) -> dict[str, Any]:
+    """Build a corpus, add to one, or go on with a build that was broken off, and return its counts,
+    sizes and fingerprint.
 
-    processes: that annotate text, 1 for this one alone; restart: give up an unfinished build in the folder.
+    processes: that annotate text, 1 for this one alone; restart: give up an unfinished build in the
+    folder.
 
     Raises:
         UserError: As in `request_of` and `corpus.build.pipeline.build`.
@@ -45,11 +49,13 @@ def request_of(arguments: PrepareArguments) -> Request:
     """Check what was written and return the request.
 
     Raises:
-        UserError: Options that do not go together, or a word that is neither an input nor a setting.
+        UserError: Options that do not go together, or a word that is neither an input nor a
+            setting.
     """
     if (arguments.output is None) == (arguments.corpus is None):
         raise UserError("name either --output DIR for a new corpus or --corpus DIR to add to one")
-    # `--layers ONE TWO` gives the option its first word alone; the names after it come with the inputs.
+    # `--layers ONE TWO` gives the option its first word alone; the names after it come with the
+    # inputs.
     known = set(layer_names()) if arguments.layers else set()
     more_layers = [word for word in arguments.words if word in known and not Path(word).exists()]
     others = [word for word in arguments.words if word not in more_layers]
@@ -59,19 +65,34 @@ def request_of(arguments: PrepareArguments) -> Request:
     settings += [f"{key}={value}" for key, value in arguments.flags.items() if value is not None]
     if arguments.corpus:
         if arguments.language:
-            raise UserError("the language of a corpus is fixed; leave --language away with --corpus")
-        if fixed := [word for word in settings if word.partition("=")[0].split(".")[0] not in ADDABLE]:
-            raise UserError(f"{fixed[0]!r} is fixed when a corpus is made; with --corpus one can set {', '.join(ADDABLE)}")
+            raise UserError(
+                "the language of a corpus is fixed; leave --language away with --corpus"
+            )
+        if fixed := [
+            word for word in settings if word.partition("=")[0].split(".")[0] not in ADDABLE
+        ]:
+            raise UserError(
+                f"{fixed[0]!r} is fixed when a corpus is made; with --corpus one can set "
+                f"{', '.join(ADDABLE)}"
+            )
         return added_to(inputs, arguments.corpus, _config(arguments, settings, ()))
     if arguments.language not in get_args(Language):
-        given = f"unknown language {arguments.language!r}" if arguments.language else "--language is missing"
+        given = (
+            f"unknown language {arguments.language!r}"
+            if arguments.language
+            else "--language is missing"
+        )
         raise UserError(f"{given}; accepted: {', '.join(get_args(Language))}")
     language = cast(Language, arguments.language)
     assert arguments.output is not None
-    return new_corpus(inputs, arguments.output, language, _config(arguments, settings, DEFAULT_LAYERS[language]))
+    return new_corpus(
+        inputs, arguments.output, language, _config(arguments, settings, DEFAULT_LAYERS[language])
+    )
 
 
-def _config(arguments: PrepareArguments, settings: list[str], default_layers: tuple[str, ...]) -> PrepareConfig:
+def _config(
+    arguments: PrepareArguments, settings: list[str], default_layers: tuple[str, ...]
+) -> PrepareConfig:
     """Put settings on top of what the options say; options of a layer that was not named add it."""
     named = [name for word in arguments.layers for name in word.split(",") if name]
     base: dict[str, Any] = {}
@@ -80,7 +101,10 @@ def _config(arguments: PrepareArguments, settings: list[str], default_layers: tu
     for word in arguments.labelled:
         name, separator, file = word.partition("=")
         if not separator or not name.isidentifier():
-            raise UserError(f"--labelled {word!r} is not of the form NAME=FILE, NAME of letters, digits and underscores")
+            raise UserError(
+                f"--labelled {word!r} is not of the form NAME=FILE, NAME of letters, digits and "
+                "underscores"
+            )
         base.setdefault("labelled", {})[name] = {"file": file}
     return validate(PrepareConfig, base, settings, "prepare")
 

@@ -15,17 +15,22 @@ from ernie_cmtl.training.trackers import check_installed
 
 
 def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
-    """Train a run to its end, or until it is asked to stop or its time is up, and return what the verb reports.
+    """Train a run to its end, or until it is asked to stop or its time is up, and return what the
+    verb reports.
 
     Raises:
-        UserError: A setting, task or corpus that does not fit, or a run folder that belongs to another run, that another process
-            trains in, or that a symbolic link stands in.
+        UserError: A setting, task or corpus that does not fit, or a run folder that belongs to
+            another run, that another process trains in, or that a symbolic link stands in.
         LostWorkerError: Another worker was killed or does not answer.
     """
     training = config.training
-    deadline = math.inf if training.max_hours is None else time.monotonic() + 3600 * training.max_hours
+    deadline = (
+        math.inf if training.max_hours is None else time.monotonic() + 3600 * training.max_hours
+    )
     timeout, reduced = training.worker_timeout_seconds, training.reduce_precision
-    workers = Workers(training.precision, training.trackers, config.run, timeout, reduced, training.sharding)
+    workers = Workers(
+        training.precision, training.trackers, config.run, timeout, reduced, training.sharding
+    )
     session: Session | None = None
     try:
         workers.on_each(lambda: check_installed(training.trackers))

@@ -7,7 +7,9 @@ from ernie_cmtl.task_registry import describe_task, task_names
 
 
 def tasks() -> list[dict[str, Any]]:
-    """Return what a table says of every task, sorted by name; of a broken one its `name` and the `error`."""
+    """Return what a table says of every task, sorted by name; of a broken one its `name` and the
+    `error`.
+    """
     return [_describe_any(name) for name in task_names()]
 
 

@@ -9,16 +9,21 @@ from ernie_cmtl.task_checks.edge_texts import edge_texts
 from ernie_cmtl.task_checks.text_view import token_classes
 
 
-def tasks_check(corpus: Corpus, name: str, config: TaskConfig, length: int, samples: int, seed: int) -> TaskCheck:
-    """Check a task on a corpus; length: of a row; samples: training ones, and half as many held-out ones.
+def tasks_check(
+    corpus: Corpus, name: str, config: TaskConfig, length: int, samples: int, seed: int
+) -> TaskCheck:
+    """Check a task on a corpus; length: of a row; samples: training ones, and half as many held-out
+    ones.
 
     Raises:
-        UserError: The task does not exist or does not fit the corpus, or finds no sample in one of its splits.
+        UserError: The task does not exist or does not fit the corpus, or finds no sample in one of
+            its splits.
     """
     instance = make_instance(name, 0, config, corpus)
     rows = instance.task.options.rows
     train, heldout = (corpus.text(split, rows) for split in SPLITS)
-    # Labelled rows have always the same sentences, and what a document tells of others does not hold for a few of them.
+    # Labelled rows have always the same sentences, and what a document tells of others does not
+    # hold for a few of them.
     edges = {} if rows or instance.task.document_layers else edge_texts(train, instance.layers)
     size = corpus.vocabulary.size
     tokens = corpus.tokenizer.convert_ids_to_tokens(list(range(size)))

@@ -1,4 +1,6 @@
-"""A suite goes on where it was stopped, its cells are valid runs, and its table says what the numbers say."""
+"""A suite goes on where it was stopped, its cells are valid runs, and its table says what the
+numbers say.
+"""
 
 import json
 import re
@@ -27,9 +29,20 @@ COLA = Path(__file__).parents[2] / "configs/finetune/cola.yaml"
 
 
 def test_a_suite_goes_on_after_its_first_cell(
-    english: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    english: Corpus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = [str(small_suite(tmp_path)), "--corpus", str(english.folder), "--output", str(tmp_path / "out"), "--steps", "5"]
+    words = [
+        str(small_suite(tmp_path)),
+        "--corpus",
+        str(english.folder),
+        "--output",
+        str(tmp_path / "out"),
+        "--steps",
+        "5",
+    ]
     words += ["--minimal-pairs", str(OBVIOUS), "--threads", "1"]
     verbs: list[str] = []
 
@@ -50,19 +63,29 @@ def test_a_suite_goes_on_after_its_first_cell(
     capsys.readouterr()
     assert compare.main(words) == 0
     assert len(verbs) == 9
-    results = {cell: json.loads((tmp_path / f"out/results/{cell}-seed1.json").read_text()) for cell in ("plain", "both")}
+    results = {
+        cell: json.loads((tmp_path / f"out/results/{cell}-seed1.json").read_text())
+        for cell in ("plain", "both")
+    }
     config = yaml.safe_load((tmp_path / "out/configs/both-seed1.yaml").read_text())
     assert {name: task["budget"] for name, task in config["preset"]["tasks"].items()} == {
         "knowledge_masking": 3,
         "capitalization": 2,
     }
-    assert {cell: result["training"]["steps"] for cell, result in results.items()} == {"plain": 5, "both": 5}
+    assert {cell: result["training"]["steps"] for cell, result in results.items()} == {
+        "plain": 5,
+        "both": 5,
+    }
     alike = {cell: result["heldout"]["alike"]["heldout"] for cell, result in results.items()}
     assert set(alike["plain"]) == {"knowledge_masking/masked_token"}
     assert set(alike["both"]) == {"knowledge_masking/masked_token", "capitalization/capital"}
     # The other view says nothing of capitals, which it leaves masked.
     assert "capitalization/capital" in results["both"]["heldout"]["tokens"]["heldout"]
-    assert not {metric for metric in metrics_of(results["both"]) if metric.startswith("capitalization/capital, tokens")}
+    assert not {
+        metric
+        for metric in metrics_of(results["both"])
+        if metric.startswith("capitalization/capital, tokens")
+    }
     labels = {scores["knowledge_masking/masked_token"]["labels"] for scores in alike.values()}
     assert len(labels) == 1
     assert results["both"]["minimal_pairs"]["obvious_pairs.jsonl"]["minimal_pairs"]["pairs"] == 12
@@ -81,9 +104,15 @@ def test_recipes_are_fine_tuned_with_the_settings_of_the_scale(
     english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: str
 ) -> None:
     calls: list[list[str]] = []
-    monkeypatch.setattr(compare, "verb", lambda threads, *words: calls.append([str(word) for word in words]) or {"mean": 0.5})
+    monkeypatch.setattr(
+        compare,
+        "verb",
+        lambda threads, *words: calls.append([str(word) for word in words]) or {"mean": 0.5},
+    )
     settings, recipe = load_scale(scale), COLA
-    cell = make_cell(load_suite(small_suite(tmp_path)), "plain", 1, settings, 5, tmp_path, english.folder)
+    cell = make_cell(
+        load_suite(small_suite(tmp_path)), "plain", 1, settings, 5, tmp_path, english.folder
+    )
     (tmp_path / "results").mkdir()
     (tmp_path / "configs").mkdir()
     given = Namespace(threads=None, minimal_pairs=None, recipes=[recipe], data=tmp_path)
@@ -97,7 +126,9 @@ def test_recipes_are_fine_tuned_with_the_settings_of_the_scale(
 
 
 def test_verbs_run_in_processes_of_their_own(capfd: pytest.CaptureFixture[str]) -> None:
-    assert {"knowledge_masking", "sentence_order"} <= {task["name"] for task in compare.verb(1, "tasks")}
+    assert {"knowledge_masking", "sentence_order"} <= {
+        task["name"] for task in compare.verb(1, "tasks")
+    }
     with pytest.raises(UserError, match="prepare ended with 2"):
         compare.verb(None, "prepare")
     assert "--output" in capfd.readouterr().err
@@ -130,11 +161,14 @@ RESULTS = [
 def test_the_table_has_mean_spread_and_paired_difference() -> None:
     table = markdown("Title", RESULTS, "base")
     rows = {
-        cells[0]: cells[1:] for line in table.splitlines() if (cells := [cell.strip() for cell in line.strip("|").split("|")])
+        cells[0]: cells[1:]
+        for line in table.splitlines()
+        if (cells := [cell.strip() for cell in line.strip("|").split("|")])
     }
     # By hand: losses 2.0, 2.2, 2.1 and 1.9, 2.0, 1.95; their standard deviations 0.1 and 0.05.
     assert "| t/h, v: loss | 2.1000 ± 0.1000 | 1.9500 ± 0.0500 |" in table
-    # Differences -0.1, -0.2, -0.15: mean -0.15, deviation 0.05, and 4.3027 x 0.05 / sqrt 3 = 0.1242.
+    # Differences -0.1, -0.2, -0.15: mean -0.15, deviation 0.05, and 4.3027 x 0.05 / sqrt 3 =
+    # 0.1242.
     assert rows["t/h, v: loss"] == ["-0.1500 (-0.2742 to -0.0258) *"]
     # Differences 0.01, -0.01, 0.04: mean 0.01333, deviation 0.02517, half 0.0625.
     assert rows["t/h, v: accuracy"] == ["+0.0133 (-0.0492 to +0.0758)"]
@@ -145,14 +179,20 @@ def test_the_table_has_mean_spread_and_paired_difference() -> None:
 
 def test_what_the_input_shows_is_no_credit() -> None:
     shown = result("base", 1, 2.0, 0.5, 0.6)
-    groups = {"1 part": {"loss": 0.0, "accuracy": 1.0, "classes": 1}, "2 parts": {"loss": 0.7, "accuracy": 0.4, "classes": 2}}
+    groups = {
+        "1 part": {"loss": 0.0, "accuracy": 1.0, "classes": 1},
+        "2 parts": {"loss": 0.7, "accuracy": 0.4, "classes": 2},
+    }
     shown["heldout"]["v"]["heldout"]["t/h"] |= {"given": groups, "accuracy": None}
     assert set(metrics_of(shown)) == {
-        "t/h, v: loss", "t/h, v, given 2 parts: loss", "t/h, v, given 2 parts: accuracy", "rte: accuracy"
+        "t/h, v: "
+        "loss", "t/h, v, given 2 parts: loss", "t/h, v, given 2 parts: accuracy", "rte: accuracy"
     }  # fmt: skip
 
 
-def test_every_cell_starts_from_the_encoder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cell_starts_from_the_encoder_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: dict[str, Any] = {}
 
     def keep(cell: Cell, *_: Any) -> dict[str, Any]:
@@ -160,11 +200,22 @@ def test_every_cell_starts_from_the_encoder_that_is_named(tmp_path: Path, monkey
         return result(cell.name, cell.seed, 2.0, 0.5, 0.6)
 
     monkeypatch.setattr(compare, "run_cell", keep)
-    words = [str(small_suite(tmp_path)), "--corpus", "corpus", "--output", str(tmp_path / "out"), "--seeds", "1", "2"]
+    words = [
+        str(small_suite(tmp_path)),
+        "--corpus",
+        "corpus",
+        "--output",
+        str(tmp_path / "out"),
+        "--seeds",
+        "1",
+        "2",
+    ]
     assert compare.main(words) == 0
     assert set(started.values()) == {None}
     assert compare.main([*words, "--init-from", "some/export"]) == 0
-    assert started == dict.fromkeys(("plain-seed1", "plain-seed2", "both-seed1", "both-seed2"), "some/export")
+    assert started == dict.fromkeys(
+        ("plain-seed1", "plain-seed2", "both-seed1", "both-seed2"), "some/export"
+    )
 
 
 def test_only_seeds_that_both_have_are_paired_and_one_has_no_interval() -> None:
@@ -183,7 +234,9 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_every_cell_of_a_suite_is_a_run_of_equal_steps(path: Path, english: Corpus, tmp_path: Path) -> None:
+def test_every_cell_of_a_suite_is_a_run_of_equal_steps(
+    path: Path, english: Corpus, tmp_path: Path
+) -> None:
     suite, scale = load_suite(path), load_scale("tiny")
     for name in suite.cells:
         cell = make_cell(suite, name, 1, scale, 2000, tmp_path, english.folder)
@@ -194,7 +247,11 @@ def test_every_cell_of_a_suite_is_a_run_of_equal_steps(path: Path, english: Corp
         assert cell.heldout
         # Each task that is judged is judged on the same examples in all cells.
         judged = {word.split(".")[1] for words in cell.heldout.values() for word in words}
-        assert judged == {task for task in planned["totals"] if any(task in view for view in suite.heldout.values())}
+        assert judged == {
+            task
+            for task in planned["totals"]
+            if any(task in view for view in suite.heldout.values())
+        }
         assert judged == set(planned["totals"])
 
 
@@ -216,9 +273,15 @@ def test_every_scale_is_a_configuration(scale: str, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_have_one_message(
-    tmp_path: Path, changes: dict[str, Any], words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    changes: dict[str, Any],
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     suite = small_suite(tmp_path, **changes)
-    assert compare.main([str(suite), "--corpus", "c", "--output", str(tmp_path / "out"), *words]) == 2
+    assert (
+        compare.main([str(suite), "--corpus", "c", "--output", str(tmp_path / "out"), *words]) == 2
+    )
     (line,) = re.findall("^error: .*$", capsys.readouterr().err, re.MULTILINE)
     assert message in line

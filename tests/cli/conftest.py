@@ -13,7 +13,15 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
     texts = sample_texts("en", DOCUMENTS)
     write_jsonl(folder / "text.jsonl", [*texts, texts[3], "   "])
     prepared = result_of(
-        *("prepare", "--input", folder / "text.jsonl", "--output", folder / "corpus", "--language", "en"),
+        *(
+            "prepare",
+            "--input",
+            folder / "text.jsonl",
+            "--output",
+            folder / "corpus",
+            "--language",
+            "en",
+        ),
         *("--vocabulary-size", "1200", "--processes", "1", "layers.collocations.minimum_count=4"),
     )
     settings = RUN | {"run": str(folder / "run"), "corpus": str(folder / "corpus")}

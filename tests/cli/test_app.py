@@ -1,4 +1,6 @@
-"""The verbs as a person or a script uses them: one result on standard output, one message for each mistake."""
+"""The verbs as a person or a script uses them: one result on standard output, one message for each
+mistake.
+"""
 
 import json
 import re
@@ -11,7 +13,18 @@ import pytest
 from ernie_cmtl.cli.app import app
 from tests.support.command_line import ROOT, TASKS, Line, call, squeezed
 
-VERBS = ["prepare", "tasks", "inspect", "plan", "pretrain", "extend", "evaluate", "finetune", "export", "bench"]
+VERBS = [
+    "prepare",
+    "tasks",
+    "inspect",
+    "plan",
+    "pretrain",
+    "extend",
+    "evaluate",
+    "finetune",
+    "export",
+    "bench",
+]
 
 
 def test_help_lists_exactly_the_verbs() -> None:

@@ -5,9 +5,28 @@ from tests.support.command_line import Line, result_of
 
 def test_bench_reports_the_documented_measures(line: Line) -> None:
     found = result_of("bench", line.config, "--steps", "2", "--warmup", "1")
-    documented = {"mfu", "packing_efficiency", "data_wait_share", "peak_memory_bytes", "real_tokens_per_second", "step_seconds"}
+    documented = {
+        "mfu",
+        "packing_efficiency",
+        "data_wait_share",
+        "peak_memory_bytes",
+        "real_tokens_per_second",
+        "step_seconds",
+    }
     assert documented <= set(found)
     assert found["peak_tflops_from"] == "measured"
     assert 0.5 < found["packing_efficiency"] <= 1
-    assert set(found["step_seconds"]) == {"data", "forward", "backward", "optimizer", "communication", "total"}
-    assert result_of("bench", line.config, "--steps", "2", "--warmup", "1", "--peak-tflops", "1")["mfu"] > 0
+    assert set(found["step_seconds"]) == {
+        "data",
+        "forward",
+        "backward",
+        "optimizer",
+        "communication",
+        "total",
+    }
+    assert (
+        result_of("bench", line.config, "--steps", "2", "--warmup", "1", "--peak-tflops", "1")[
+            "mfu"
+        ]
+        > 0
+    )

@@ -16,9 +16,14 @@ def test_evaluate_measures_what_the_run_measured_at_its_end(line: Line) -> None:
 
 
 def test_evaluate_judges_runs_and_exports_without_training(line: Line, tmp_path: Path) -> None:
-    pairs = [{"good": "It is a list.", "bad": "It are a list.", "group": "[a]"}, {"good": "We are here.", "bad": "We is here."}]
+    pairs = [
+        {"good": "It is a list.", "bad": "It are a list.", "group": "[a]"},
+        {"good": "We are here.", "bad": "We is here."},
+    ]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
-    (tmp_path / "sts.tsv").write_text("sentence1\tsentence2\tscore\na b\ta b c\t3\nlists\tfiles\t1\nthe name\tits name\t2\n")
+    (tmp_path / "sts.tsv").write_text(
+        "sentence1\tsentence2\tscore\na b\ta b c\t3\nlists\tfiles\t1\nthe name\tits name\t2\n"
+    )
     words = ("--minimal-pairs", tmp_path / "pairs.jsonl", "--sts", tmp_path / "sts.tsv")
     for name in (line.run, line.folder / "model"):
         found = result_of("evaluate", name, *words)

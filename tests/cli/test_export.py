@@ -6,5 +6,9 @@ from tests.support.command_line import Line
 
 
 def test_export_writes_a_model_that_loads(line: Line) -> None:
-    assert line.exported == {"path": str(line.folder / "model"), "format": "hf", "max_abs_logit_difference": 0.0}
+    assert line.exported == {
+        "path": str(line.folder / "model"),
+        "format": "hf",
+        "max_abs_logit_difference": 0.0,
+    }
     assert AutoModelForMaskedLM.from_pretrained(line.folder / "model").config.hidden_size == 32

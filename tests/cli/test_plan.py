@@ -16,7 +16,10 @@ from ernie_cmtl.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "configs" / "paper"
-PRESET = {"budget": 12, "tasks": {"knowledge_masking": None, "capitalization": None, "sentence_order": {"budget": 5}}}
+PRESET = {
+    "budget": 12,
+    "tasks": {"knowledge_masking": None, "capitalization": None, "sentence_order": {"budget": 5}},
+}
 
 
 def call(*words: str | Path) -> Result:
@@ -46,7 +49,9 @@ def config_of(folder: Path, **settings: Any) -> Path:
 )
 def test_the_configs_of_the_paper_give_its_table(name: str, table: list[list[int]]) -> None:
     plan = result_of(PAPER / f"{name}.yaml")
-    assert [[budget // 1000 for budget in stage["budgets"].values()] for stage in plan["stages"]] == table
+    assert [
+        [budget // 1000 for budget in stage["budgets"].values()] for stage in plan["stages"]
+    ] == table
     assert list(plan["totals"].values()) == [50_000] * 4
     assert (plan["total"], plan["unit"]) == (200_000, "iterations")
     # 768 rows of 512 tokens a step.
@@ -56,7 +61,11 @@ def test_the_configs_of_the_paper_give_its_table(name: str, table: list[list[int
 
 def test_the_table_is_printed_as_the_paper_does() -> None:
     shown = call(PAPER / "continual_multitask.yaml").stdout
-    rows = {words[0]: words[1:] for line in shown.splitlines() if (words := line.replace("│", " ").split())}
+    rows = {
+        words[0]: words[1:]
+        for line in shown.splitlines()
+        if (words := line.replace("│", " ").split())
+    }
     assert rows["knowledge_masking"] == ["20,000", "10,000", "10,000", "10,000", "50,000"]
     assert rows["sentence_reordering"] == ["-", "-", "-", "50,000", "50,000"]
     assert rows["steps"] == ["20,000", "40,000", "60,000", "80,000", "200,000"]
@@ -75,14 +84,22 @@ def test_each_worker_has_its_part_of_every_task() -> None:
     second = plan["stages"][1]
     assert second["each_worker"]["rows"] == 128
     assert second["each_worker"]["groups"] == 8
-    assert second["each_worker"]["tokens"] == {"knowledge_masking": 10_000 * 128 * 512, "capitalization": 30_000 * 128 * 512}
+    assert second["each_worker"]["tokens"] == {
+        "knowledge_masking": 10_000 * 128 * 512,
+        "capitalization": 30_000 * 128 * 512,
+    }
     refused = call(PAPER / "continual_multitask.yaml", "--workers", "5")
     assert refused.exit_code == 2
-    assert "5 workers cannot share 48 groups of rows evenly; accepted: [1, 2, 3, 4, 6, 8" in " ".join(refused.stderr.split())
+    assert (
+        "5 workers cannot share 48 groups of rows evenly; accepted: [1, 2, 3, 4, 6, 8"
+        in " ".join(refused.stderr.split())
+    )
 
 
 def test_a_corpus_tells_how_often_samples_come(english: Corpus, tmp_path: Path) -> None:
-    config = config_of(tmp_path, preset=PRESET, data={"row_length": 64, "rows": 8, "rows_per_group": 8})
+    config = config_of(
+        tmp_path, preset=PRESET, data={"row_length": 64, "rows": 8, "rows_per_group": 8}
+    )
     assert result_of(config)["epochs"] is None
     plan = result_of(config, "--corpus", english.folder)
     text = english.split("train")
@@ -95,8 +112,12 @@ def test_a_corpus_tells_how_often_samples_come(english: Corpus, tmp_path: Path) 
     assert "knowledge_masking goes" in many["warnings"][0]
 
 
-def test_a_preset_masks_tokens_in_every_task_but_where_a_task_says_otherwise(tmp_path: Path) -> None:
-    settings = load_run_config(config_of(tmp_path, preset=PRESET, tasks={"sentence_order": {"masked_tokens": False}}))
+def test_a_preset_masks_tokens_in_every_task_but_where_a_task_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    settings = load_run_config(
+        config_of(tmp_path, preset=PRESET, tasks={"sentence_order": {"masked_tokens": False}})
+    )
     assert {name: task.options["masked_tokens"] for name, task in settings.tasks.items()} == {
         "knowledge_masking": True,
         "capitalization": True,
@@ -111,7 +132,9 @@ def test_samples_that_are_shorter_than_rows_are_told_and_counted(tmp_path: Path)
     data = {"row_length": 64, "rows": 8, "rows_per_group": 8}
     short = data | {"row_length": 32, "rows": 16}
     packed = config_of(tmp_path, preset=PRESET, data=data | {"maximum_length": 32})
-    assert "8 rows of 64 tokens a step, samples of up to 32" in " ".join(call(packed).stdout.split())
+    assert "8 rows of 64 tokens a step, samples of up to 32" in " ".join(
+        call(packed).stdout.split()
+    )
     found = result_of(packed)
     assert found["stages"][0]["maximum_length"] == 32
     # Rows hold no more pairs of places than their samples do.
@@ -123,7 +146,11 @@ def test_samples_that_are_shorter_than_rows_are_told_and_counted(tmp_path: Path)
 def test_budgets_may_count_tokens(tmp_path: Path) -> None:
     stages = [
         {"name": "one", "budgets": {"knowledge_masking": 5000}},
-        {"name": "two", "budgets": {"knowledge_masking": 2600, "capitalization": 6400}, "row_length": 32},
+        {
+            "name": "two",
+            "budgets": {"knowledge_masking": 2600, "capitalization": 6400},
+            "row_length": 32,
+        },
     ]
     data = {"row_length": 64, "rows": 8, "rows_per_group": 8}
     found = load_run_config(config_of(tmp_path, unit="tokens", stages=stages, data=data))
@@ -138,21 +165,50 @@ def test_budgets_may_count_tokens(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"preset": {"budget": 0, "tasks": {"capitalization": {}}}}, "budget of 'capitalization' is 0; it must be at least 1"),
-        ({"preset": PRESET, "stages": [{"name": "a", "budgets": {"capitalization": 1}}]}, "a preset or stages, not both"),
+        (
+            {"preset": {"budget": 0, "tasks": {"capitalization": {}}}},
+            "budget of 'capitalization' is 0; it must be at least 1",
+        ),
+        (
+            {"preset": PRESET, "stages": [{"name": "a", "budgets": {"capitalization": 1}}]},
+            "a preset or stages, not both",
+        ),
         ({"preset": PRESET | {"naem": "continual"}}, "unknown key 'naem'; did you mean 'name'?"),
-        ({"preset": PRESET | {"review": 0.5}}, "review 0.5 of task 'knowledge_masking' in 2 later stages leaves nothing"),
+        (
+            {"preset": PRESET | {"review": 0.5}},
+            "review 0.5 of task 'knowledge_masking' in 2 later stages leaves nothing",
+        ),
         ({"presett": PRESET}, "unknown key 'presett'; did you mean 'preset'?"),
-        ({"preset": PRESET, "unit": "epochs"}, "unknown unit 'epochs' of the budgets; accepted: iterations, tokens"),
+        (
+            {"preset": PRESET, "unit": "epochs"},
+            "unknown unit 'epochs' of the budgets; accepted: iterations, tokens",
+        ),
         ({"preset": {"budget": 4, "tasks": {"capitals": {}}}}, "no task named 'capitals'"),
         ({"stages": [{"name": "empty", "budgets": {}}]}, "at least one task"),
-        ({"stages": [{"name": "a", "budgets": {"capitalization": -4}}]}, "budget of 'capitalization' is -4"),
-        ({"stages": [{"name": "a", "budgets": {"capitalization": 4}}], "feedback": {"every": 0}}, "feedback.every"),
-        ({"stages": [{"name": "a", "budgets": {"capitalization": 4}}], "feedback": {"every": 9, "cap": 0.5}}, "feedback.cap"),
-        ({"stages": [{"name": "a", "steps": 4, "mixing": {"examples": {"capitalization": 0}}}]}, "has 0 examples"),
+        (
+            {"stages": [{"name": "a", "budgets": {"capitalization": -4}}]},
+            "budget of 'capitalization' is -4",
+        ),
+        (
+            {"stages": [{"name": "a", "budgets": {"capitalization": 4}}], "feedback": {"every": 0}},
+            "feedback.every",
+        ),
+        (
+            {
+                "stages": [{"name": "a", "budgets": {"capitalization": 4}}],
+                "feedback": {"every": 9, "cap": 0.5},
+            },
+            "feedback.cap",
+        ),
+        (
+            {"stages": [{"name": "a", "steps": 4, "mixing": {"examples": {"capitalization": 0}}}]},
+            "has 0 examples",
+        ),
     ],
 )
-def test_a_table_that_cannot_be_is_refused_with_one_message(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+def test_a_table_that_cannot_be_is_refused_with_one_message(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
     done = call(config_of(tmp_path, **settings))
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
@@ -161,6 +217,9 @@ def test_a_table_that_cannot_be_is_refused_with_one_message(tmp_path: Path, sett
 
 def test_a_task_twice_in_a_stage_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text("run: r\ncorpus: c\nstages:\n- name: a\n  budgets:\n    capitalization: 1\n    capitalization: 2\n")
+    path.write_text(
+        "run: r\ncorpus: c\nstages:\n- name: a\n  budgets:\n    capitalization: 1\n    "
+        "capitalization: 2\n"
+    )
     with pytest.raises(UserError, match="capitalization"):
         load_run_config(path)

@@ -30,16 +30,27 @@ def test_prepare_reports_what_it_read_and_built(line: Line) -> None:
     assert found["vocabulary_size"] == len(tokenizer) <= 1200
 
 
-def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(line.corpus, tmp_path / "corpus")
     names = tmp_path / "names.txt"
     names.write_text("the assignment statement\nname\n")
     more = write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 20)[DOCUMENTS:])
-    words = ("prepare", "--corpus", tmp_path / "corpus", "--input", f"more={more}", "mixture.text=0.5", "mixture.more=0.5")
+    words = (
+        "prepare",
+        "--corpus",
+        tmp_path / "corpus",
+        "--input",
+        f"more={more}",
+        "mixture.text=0.5",
+        "mixture.more=0.5",
+    )
     more_layers = ("gazetteer", "quoted")
     (tmp_path / "quoted.py").write_text(
         "from ernie_cmtl.corpus.layers import SpanProvider\n\n\n"
-        "class Quoted(SpanProvider):\n    source = 'test'\n\n    def spans(self, text):\n        return []\n"
+        "class Quoted(SpanProvider):\n    source = 'test'\n\n    def spans(self, text):\n        "
+        "return []\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(layers._LAYERS, "_modules", {})
@@ -47,8 +58,13 @@ def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path:
     added = result_of(*words, "--layers", *more_layers, *own)
     assert added["documents"]["read"] == line.prepared["documents"]["read"] + 6
     assert added["layers"] == [*line.prepared["layers"], *more_layers]
-    assert {name: source["mixture"] for name, source in added["sources"].items()} == {"more": 0.5, "text": 0.5}
-    sample = result_of("inspect", "knowledge_masking", "--corpus", tmp_path / "corpus", "--samples", "30")
+    assert {name: source["mixture"] for name, source in added["sources"].items()} == {
+        "more": 0.5,
+        "text": 0.5,
+    }
+    sample = result_of(
+        "inspect", "knowledge_masking", "--corpus", tmp_path / "corpus", "--samples", "30"
+    )
     assert {"name"} <= {span for row in sample for span in row["spans"]["gazetteer"]}
     evaluated = result_of("evaluate", line.run, "--corpus", tmp_path / "corpus")
     assert set(evaluated["sources"]) == {"more", "text"}
@@ -58,7 +74,9 @@ def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(line: Line, tmp_path:
     assert evaluated["corpus"] == str(tmp_path / "corpus")
 
 
-def test_a_layer_of_ones_own_is_one_file(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_of_ones_own_is_one_file(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "quoted_words.py").write_text(
         "import re\n"
         "from ernie_cmtl.corpus.layers import SpanProvider\n\n\n"
@@ -70,7 +88,15 @@ def test_a_layer_of_ones_own_is_one_file(line: Line, tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("ernie_cmtl.corpus.layers._LAYERS._modules", {})
     shutil.copytree(line.corpus, tmp_path / "corpus")
-    words = ("prepare", "--corpus", tmp_path / "corpus", "--layers", "quoted_words", "--processes", "2")
+    words = (
+        "prepare",
+        "--corpus",
+        tmp_path / "corpus",
+        "--layers",
+        "quoted_words",
+        "--processes",
+        "2",
+    )
     assert result_of(*words, "--layer-module", "quoted_words")["layers"][-1] == "quoted_words"
     split = Corpus(tmp_path / "corpus").split("train")
     assert sum(int((array["quoted_words"] == 1).sum()) for array in split.arrays) > 20

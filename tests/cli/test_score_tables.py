@@ -9,8 +9,20 @@ from ernie_cmtl.evaluation.retention import Measurement, Stages, retention
 
 STAGES = Stages(("words", "order"), (10, 20), {"masking": 1, "reordering": 2, "frequency": 1})
 ROWS = [
-    Measurement(0, {"masking/token": {"loss": 9.0, "accuracy": 0.0}, "frequency/count": {"loss": 4.0, "accuracy": None}}),
-    Measurement(10, {"masking/token": {"loss": 3.0, "accuracy": 0.5}, "frequency/count": {"loss": 1.0, "accuracy": None}}),
+    Measurement(
+        0,
+        {
+            "masking/token": {"loss": 9.0, "accuracy": 0.0},
+            "frequency/count": {"loss": 4.0, "accuracy": None},
+        },
+    ),
+    Measurement(
+        10,
+        {
+            "masking/token": {"loss": 3.0, "accuracy": 0.5},
+            "frequency/count": {"loss": 1.0, "accuracy": None},
+        },
+    ),
     Measurement(
         20,
         {
@@ -33,7 +45,9 @@ def shown(rows: list[Measurement], width: int = 120) -> list[list[str]]:
 
 def test_a_head_shows_its_accuracy_or_its_loss_after_each_stage_and_what_it_lost() -> None:
     assert [
-        row for row in shown(ROWS) if row[0] in ("task,", "masking", "token", "frequency", "count", "reordering", "order")
+        row
+        for row in shown(ROWS)
+        if row[0] in ("task,", "masking", "token", "frequency", "count", "reordering", "order")
     ] == [
         ["task,", "head", "start", "S1", "S2", "ting", "back"],
         ["masking"],
@@ -49,8 +63,15 @@ def test_a_head_shows_its_accuracy_or_its_loss_after_each_stage_and_what_it_lost
 
 def test_four_stages_fit_into_eighty_columns() -> None:
     names = ("knowledge_masking/masked_token", "token_document_relation/elsewhere")
-    rows = [Measurement(step, {name: {"loss": 1.0, "accuracy": 0.5} for name in names}) for step in (0, 10, 20, 30, 40)]
-    stages = Stages(("a", "b", "c", "d"), (10, 20, 30, 40), {"knowledge_masking": 1, "token_document_relation": 1})
+    rows = [
+        Measurement(step, {name: {"loss": 1.0, "accuracy": 0.5} for name in names})
+        for step in (0, 10, 20, 30, 40)
+    ]
+    stages = Stages(
+        ("a", "b", "c", "d"),
+        (10, 20, 30, 40),
+        {"knowledge_masking": 1, "token_document_relation": 1},
+    )
     console = Console(file=io.StringIO(), width=80)
     console.print(*retention_tables(retention(rows, stages)))
     text = console.file.getvalue()  # type: ignore[attr-defined]

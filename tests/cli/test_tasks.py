@@ -17,5 +17,12 @@ def test_tasks_lists_every_file_of_tasks() -> None:
     shown = squeezed(CliRunner(env={"COLUMNS": "240"}).invoke(app, ["tasks"]).stdout)
     for row in rows:
         heads = ", ".join(f"{head['name']} ({head['kind']})" for head in row["heads"])
-        cells = (row["name"], row["family"], ", ".join(row["layers"]), heads, ", ".join(row["languages"]), row["source"])
+        cells = (
+            row["name"],
+            row["family"],
+            ", ".join(row["layers"]),
+            heads,
+            ", ".join(row["languages"]),
+            row["source"],
+        )
         assert squeezed("".join(cells)) in shown.replace("┃", "").replace("│", "")

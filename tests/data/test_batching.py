@@ -27,16 +27,27 @@ TAGGED_AGAIN = Example(ints(CLS, 27, SEP), ints(0, 0, 0), {"tag": Targets(ints(1
 CHOICE = Example(
     ints(CLS, 21, SEP, 22, SEP, CLS, 21, SEP, 23, 24, SEP),
     ints(0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1),
-    {"next": Targets(np.array([[0, 5]]), ints(1)), "distance": Targets(ints(5), np.array([0.5], dtype=np.float32))},
+    {
+        "next": Targets(np.array([[0, 5]]), ints(1)),
+        "distance": Targets(ints(5), np.array([0.5], dtype=np.float32)),
+    },
     sequence_lengths=(5, 6),
 )
 TOPICS = Example(
     ints(CLS, 28, SEP),
     ints(0, 0, 0),
-    {"topic": Targets(ints(0), np.array([[0, 1, 1, 0]], dtype=np.float32)), "weight": Targets(ints(1), np.float32([0.25]))},
+    {
+        "topic": Targets(ints(0), np.array([[0, 1, 1, 0]], dtype=np.float32)),
+        "weight": Targets(ints(1), np.float32([0.25])),
+    },
 )
 # The second MASKED drew the row of another task.
-ROWS = [[(1, 1, TAGGED), (0, 4, MASKED)], [], [(3, 0, CHOICE)], [(2, 7, TAGGED_AGAIN), (0, 5, MASKED), (4, 2, TOPICS)]]
+ROWS = [
+    [(1, 1, TAGGED), (0, 4, MASKED)],
+    [],
+    [(3, 0, CHOICE)],
+    [(2, 7, TAGGED_AGAIN), (0, 5, MASKED), (4, 2, TOPICS)],
+]
 
 
 @pytest.fixture
@@ -108,13 +119,16 @@ def test_idle_heads_have_a_dummy_that_counts_nothing():
         # A dummy has the shape and type of one real label, so that the head runs on it.
         assert targets.positions.shape == (1, *labelled.positions.shape[1:])
         assert targets.labels.shape == (1, *labelled.labels.shape[1:])
-        assert (targets.positions.dtype, targets.labels.dtype) == (labelled.positions.dtype, labelled.labels.dtype)
+        assert (targets.positions.dtype, targets.labels.dtype) == (
+            labelled.positions.dtype,
+            labelled.labels.dtype,
+        )
         assert not targets.positions.any()
 
 
 def test_head_without_labels_is_idle_beside_busy_ones():
     instances = make_instances()
     batch = make_batch([[(0, 4, MASKED)]], LENGTH, instances, run_heads(instances), PAD)
-    assert {name for name, targets in batch.targets.items() if targets.tasks.tolist() == [-1]} == set(batch.targets) - {
-        MASKED_TOKEN
-    }
+    assert {
+        name for name, targets in batch.targets.items() if targets.tasks.tolist() == [-1]
+    } == set(batch.targets) - {MASKED_TOKEN}

@@ -23,8 +23,13 @@ STEPS = 12
 
 def make_run(corpus: Corpus, folder: Path, mode: str = "mixed") -> Run:
     # Short samples, so that a row holds several.
-    tasks = {name: {"maximum_length": 28} for name in ("knowledge_masking", "capitalization", "sentence_reordering")}
-    return Run(RunConfig.model_validate(tiny_settings(corpus, folder) | {"mode": mode, "tasks": tasks}))
+    tasks = {
+        name: {"maximum_length": 28}
+        for name in ("knowledge_masking", "capitalization", "sentence_reordering")
+    }
+    return Run(
+        RunConfig.model_validate(tiny_settings(corpus, folder) | {"mode": mode, "tasks": tasks})
+    )
 
 
 @pytest.fixture
@@ -37,12 +42,21 @@ def with_data(run: Run, **data: int) -> Run:
     return Run(config.model_copy(update={"data": config.data.model_copy(update=data)}))
 
 
-def steps_of(run: Run, rank: int = 0, workers: int = 1, ledger: Ledger | None = None) -> list[StepData]:
+def steps_of(
+    run: Run, rank: int = 0, workers: int = 1, ledger: Ledger | None = None
+) -> list[StepData]:
     return list(run.steps_from(ledger or run.first_ledger(), run.table.steps, rank, workers))
 
 
 def assert_equal_batches(first: Batch, second: Batch) -> None:
-    for name in ("token_ids", "token_type_ids", "task_type_ids", "position_ids", "sequence_starts", "sequence_lengths"):
+    for name in (
+        "token_ids",
+        "token_type_ids",
+        "task_type_ids",
+        "position_ids",
+        "sequence_starts",
+        "sequence_lengths",
+    ):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
     assert list(first.targets) == list(second.targets)
     for name, targets in first.targets.items():
@@ -65,7 +79,9 @@ def sequences_of(batch: Batch) -> list[tuple[int, bytes]]:
     """(embedding row, tokens) of each sequence."""
     tokens, tasks = batch.token_ids.ravel(), batch.task_type_ids.ravel()
     found = []
-    for start, length in zip(batch.sequence_starts.tolist(), batch.sequence_lengths.tolist(), strict=True):
+    for start, length in zip(
+        batch.sequence_starts.tolist(), batch.sequence_lengths.tolist(), strict=True
+    ):
         assert set(tasks[start : start + length].tolist()) == {tasks[start]}
         found.append((int(tasks[start]), tokens[start : start + length].tobytes()))
     return found
@@ -78,7 +94,11 @@ def test_a_step_holds_the_samples_between_its_ledgers(run):
         expected: Counter[tuple[int, bytes]] = Counter()
         for stream, first, last in zip(fresh, before.samples, data.ledger.samples, strict=True):
             examples = [stream.example(number) for number in range(first, last)]
-            expected.update((stream.instance.row, example.token_ids.tobytes()) for example in examples if example)
+            expected.update(
+                (stream.instance.row, example.token_ids.tobytes())
+                for example in examples
+                if example
+            )
         found = Counter(sequence for group in data.groups for sequence in sequences_of(group))
         assert found == expected
         assert found.total() >= 12
@@ -91,7 +111,9 @@ def test_shares_of_a_step_are_those_that_its_samples_have(run):
     for data in steps_of(run):
         tokens = [
             sum(stream.slot(number) for number in range(first, last))
-            for stream, first, last in zip(streams, before.samples, data.ledger.samples, strict=True)
+            for stream, first, last in zip(
+                streams, before.samples, data.ledger.samples, strict=True
+            )
         ]
         assert list(data.shares) == pytest.approx([taken / sum(tokens) for taken in tokens])
         before = data.ledger
@@ -105,7 +127,10 @@ def test_workers_share_the_groups_of_one_step(run):
         parts = [steps_of(run, rank, workers) for rank in range(workers)]
         for step, data in enumerate(whole):
             own = [part[step] for part in parts]
-            assert all((one.step, one.shares, one.ledger) == (data.step, data.shares, data.ledger) for one in own)
+            assert all(
+                (one.step, one.shares, one.ledger) == (data.step, data.shares, data.ledger)
+                for one in own
+            )
             for group, batch in enumerate(data.groups):
                 assert_equal_batches(batch, own[group % workers].groups[group // workers])
             assert [len(one.groups) for one in own] == [4 // workers] * workers
@@ -125,7 +150,9 @@ def joined_rows(data: StepData) -> dict[str, list[object]]:
         for name, targets in batch.targets.items():
             real = targets.tasks >= 0
             values = ((targets.positions + offset)[real], targets.labels[real], targets.tasks[real])
-            rows.setdefault(name, []).extend(zip(*(value.tolist() for value in values), strict=True))
+            rows.setdefault(name, []).extend(
+                zip(*(value.tolist() for value in values), strict=True)
+            )
         offset += batch.token_ids.size
     return rows
 
@@ -167,8 +194,13 @@ def test_resuming_through_loader_processes_keeps_the_order(run):
 
 
 def make_growing_run(corpus: Corpus, folder: Path, mode: str = "mixed") -> Run:
-    """Rows of 32, then of 64, then of 32 again; one task has samples that are short enough for all of them."""
-    settings = tiny_settings(corpus, folder) | {"mode": mode, "tasks": {"capitalization": {"maximum_length": 24}}}
+    """Rows of 32, then of 64, then of 32 again; one task has samples that are short enough for all
+    of them.
+    """
+    settings = tiny_settings(corpus, folder) | {
+        "mode": mode,
+        "tasks": {"capitalization": {"maximum_length": 24}},
+    }
     budgets = {"knowledge_masking": 2, "capitalization": 2}
     settings["stages"] = [
         {"name": "short", "budgets": budgets, "row_length": 32, "rows": 16, "rows_per_group": 4},
@@ -210,7 +242,9 @@ def test_a_task_counts_its_samples_for_each_length_that_they_are_cut_to(growing)
     )
 
 
-def test_a_stage_goes_on_with_the_samples_after_those_that_an_earlier_stage_of_its_length_took(growing):
+def test_a_stage_goes_on_with_the_samples_after_those_that_an_earlier_stage_of_its_length_took(
+    growing,
+):
     steps = steps_of(growing)
     stage = growing.steps_from(growing.first_ledger(), 1, 0, 1).stages[0]
     for task in (0, 1):
@@ -218,7 +252,13 @@ def test_a_stage_goes_on_with_the_samples_after_those_that_an_earlier_stage_of_i
         first, last = steps[9].ledger.samples[task], steps[13].ledger.samples[task]
         examples = [stream.example(number) for number in range(first, last)]
         expected = Counter((task, example.token_ids.tobytes()) for example in examples if example)
-        found = Counter(row for data in steps[10:] for batch in data.groups for row in sequences_of(batch) if row[0] == task)
+        found = Counter(
+            row
+            for data in steps[10:]
+            for batch in data.groups
+            for row in sequences_of(batch)
+            if row[0] == task
+        )
         assert found == expected
 
 
@@ -236,14 +276,18 @@ def test_a_run_of_two_row_lengths_goes_on_anywhere_with_any_workers(english, tmp
     config = make_growing_run(english, tmp_path / "run", mode).config
     unbroken = steps_of(Run(config))
     second_of_two = steps_of(Run(config), 1, 2)
-    loaders = config.model_copy(update={"data": config.data.model_copy(update={"loader_workers": 2})})
+    loaders = config.model_copy(
+        update={"data": config.data.model_copy(update={"loader_workers": 2})}
+    )
     for done in (0, 3, 4, 7, 10, 13):
         run = Run(config)
         ledger = unbroken[done - 1].ledger if done else run.first_ledger()
         assert_equal_steps(steps_of(run, ledger=ledger), unbroken[done:])
         assert_equal_steps(steps_of(Run(config), 1, 2, ledger), second_of_two[done:])
         if done in (0, 7):
-            assert_equal_steps(list(load_steps(Run(loaders).steps_from(ledger, 14, 0, 1))), unbroken[done:])
+            assert_equal_steps(
+                list(load_steps(Run(loaders).steps_from(ledger, 14, 0, 1))), unbroken[done:]
+            )
 
 
 def test_only_the_samples_that_the_coming_stages_need_are_opened(growing):
@@ -251,13 +295,19 @@ def test_only_the_samples_that_the_coming_stages_need_are_opened(growing):
     stages = growing.steps_from(steps[9].ledger, 14, 0, 1).stages
     assert {number: set(stage.streams) for number, stage in stages.items()} == {2: {0, 1}}
     stages = growing.steps_from(steps[5].ledger, 14, 0, 1).stages
-    assert {number: set(stage.streams) for number, stage in stages.items()} == {1: {0, 1, 2}, 2: {0, 1}}
+    assert {number: set(stage.streams) for number, stage in stages.items()} == {
+        1: {0, 1, 2},
+        2: {0, 1},
+    }
     assert stages[1].streams[1] is stages[2].streams[1]
     assert stages[1].streams[0].longest == 64
 
 
 def test_group_size_that_does_not_divide_the_rows_is_refused():
-    with pytest.raises(ValidationError, match=r"rows_per_group 5 does not divide rows 12; accepted: \[1, 2, 3, 4, 6, 12\]"):
+    with pytest.raises(
+        ValidationError,
+        match=r"rows_per_group 5 does not divide rows 12; accepted: \[1, 2, 3, 4, 6, 12\]",
+    ):
         DataConfig(rows=12, rows_per_group=5)
     for accepted in (1, 2, 3, 4, 6, 12):
         assert DataConfig(rows=12, rows_per_group=accepted).groups == 12 // accepted
@@ -268,7 +318,9 @@ def test_worker_count_that_cannot_share_the_groups_is_refused():
     for accepted in (1, 2, 3, 6):
         config.check_workers(accepted)
     for refused in (4, 5, 12, 24):
-        with pytest.raises(UserError, match=rf"{refused} workers .* 6 groups .*accepted: \[1, 2, 3, 6\]"):
+        with pytest.raises(
+            UserError, match=rf"{refused} workers .* 6 groups .*accepted: \[1, 2, 3, 6\]"
+        ):
             config.check_workers(refused)
 
 
@@ -287,7 +339,17 @@ def test_fixed_batches_hold_each_of_the_first_samples_once(run, samples):
             batches = list(fixed_batches(heldout_stream(run, number), samples, config, pad_id))
             assert [order for order, _ in batches] == list(range(len(batches)))
             found = Counter(sequence for _, batch in batches for sequence in sequences_of(batch))
-            assert found == Counter((stream.instance.row, example.token_ids.tobytes()) for example in expected if example)
+            assert found == Counter(
+                (stream.instance.row, example.token_ids.tobytes())
+                for example in expected
+                if example
+            )
             for name, spec in stream.instance.heads.items():
-                labels = [label for _, batch in batches for label in batch.targets[name].labels[batch.targets[name].tasks == 0]]
-                assert Counter(labels) == Counter(label for e in expected if e for label in e.targets[spec.name].labels)
+                labels = [
+                    label
+                    for _, batch in batches
+                    for label in batch.targets[name].labels[batch.targets[name].tasks == 0]
+                ]
+                assert Counter(labels) == Counter(
+                    label for e in expected if e for label in e.targets[spec.name].labels
+                )

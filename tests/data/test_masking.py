@@ -18,7 +18,15 @@ SIZE = 25
 
 def small_vocabulary() -> Vocabulary:
     special = np.arange(SIZE) < SPECIALS
-    return Vocabulary(SIZE, cls_id=1, sep_id=2, pad_id=0, mask_id=3, special=special, ordinary_ids=np.arange(SPECIALS, SIZE))
+    return Vocabulary(
+        SIZE,
+        cls_id=1,
+        sep_id=2,
+        pad_id=0,
+        mask_id=3,
+        special=special,
+        ordinary_ids=np.arange(SPECIALS, SIZE),
+    )
 
 
 def units_of(starts: list[int]) -> list[list[int]]:
@@ -31,7 +39,12 @@ def units_of(starts: list[int]) -> list[list[int]]:
     return units
 
 
-TEXTS = st.lists(st.tuples(st.sampled_from([*range(SPECIALS, SIZE)] * 3 + [*range(SPECIALS)]), st.sampled_from([0, 0, 1, 2])))
+TEXTS = st.lists(
+    st.tuples(
+        st.sampled_from([*range(SPECIALS, SIZE)] * 3 + [*range(SPECIALS)]),
+        st.sampled_from([0, 0, 1, 2]),
+    )
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -39,9 +52,17 @@ TEXTS = st.lists(st.tuples(st.sampled_from([*range(SPECIALS, SIZE)] * 3 + [*rang
 def test_whole_units_without_special_tokens_are_masked(text, rate, seed):
     ids, starts = (list(column) for column in zip(*text, strict=True))
     token_ids = np.array(ids)
-    result = mask_units(token_ids, np.array(starts, dtype=np.uint8), small_vocabulary(), rate, np.random.default_rng(seed))
+    result = mask_units(
+        token_ids,
+        np.array(starts, dtype=np.uint8),
+        small_vocabulary(),
+        rate,
+        np.random.default_rng(seed),
+    )
     assert token_ids.tolist() == ids
-    maskable = [unit for unit in units_of(starts) if all(ids[position] >= SPECIALS for position in unit)]
+    maskable = [
+        unit for unit in units_of(starts) if all(ids[position] >= SPECIALS for position in unit)
+    ]
     if not maskable:
         assert result is None
         return
@@ -61,7 +82,10 @@ def test_whole_units_without_special_tokens_are_masked(text, rate, seed):
 def test_the_same_rng_masks_the_same(text, seed):
     ids, starts = (np.array(column) for column in zip(*text, strict=True))
     first, second = (
-        mask_units(ids, starts.astype(np.uint8), small_vocabulary(), 0.5, np.random.default_rng(seed)) for _ in range(2)
+        mask_units(
+            ids, starts.astype(np.uint8), small_vocabulary(), 0.5, np.random.default_rng(seed)
+        )
+        for _ in range(2)
     )
     assert (first is None) == (second is None)
     if first and second:
@@ -71,7 +95,8 @@ def test_the_same_rng_masks_the_same(text, seed):
 
 @pytest.mark.parametrize("rate", [0.1, 0.15, 0.4])
 def test_long_units_do_not_shift_the_rate(rate):
-    # Units of 1 to 19 tokens: always or never to take the unit that crosses the budget would shift the rate by points.
+    # Units of 1 to 19 tokens: always or never to take the unit that crosses the budget would shift
+    # the rate by points.
     layout = np.random.default_rng(0)
     rng = np.random.default_rng(1)
     predicted, tokens = 0, 0
@@ -96,22 +121,34 @@ def test_every_token_is_masked_equally_often():
         result = mask_units(np.full(len(starts), 7), starts, small_vocabulary(), 0.25, rng)
         assert result is not None
         counts[result[1].positions] += 1
-    assert counts / draws == pytest.approx(np.full(len(starts), 0.25), abs=5 * (0.25 * 0.75 / draws) ** 0.5)
+    assert counts / draws == pytest.approx(
+        np.full(len(starts), 0.25), abs=5 * (0.25 * 0.75 / draws) ** 0.5
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_shortest_text_has_a_target(seed):
-    result = mask_units(np.array([9]), np.array([0], dtype=np.uint8), small_vocabulary(), 0.01, np.random.default_rng(seed))
+    result = mask_units(
+        np.array([9]),
+        np.array([0], dtype=np.uint8),
+        small_vocabulary(),
+        0.01,
+        np.random.default_rng(seed),
+    )
     assert result is not None
     assert result[1].positions.tolist() == [0]
 
 
-def masked_windows(corpus: Corpus, epochs: int) -> Iterator[tuple[AnnotatedText, IntArray, Targets]]:
+def masked_windows(
+    corpus: Corpus, epochs: int
+) -> Iterator[tuple[AnnotatedText, IntArray, Targets]]:
     """Every window of 62 tokens of a corpus, masked a few times over."""
     text = corpus.split("train")
     rng = np.random.default_rng(0)
     for _ in range(epochs):
-        for first, end in zip(text.document_tokens[:-1].tolist(), text.document_tokens[1:].tolist(), strict=True):
+        for first, end in zip(
+            text.document_tokens[:-1].tolist(), text.document_tokens[1:].tolist(), strict=True
+        ):
             for start in range(first, end, 62):
                 window = text.passage(start, min(start + 62, end), corpus.profile.layers)
                 units = knowledge_units(window, corpus.profile.spans)
@@ -148,10 +185,14 @@ def test_rate_and_replacement_of_real_text(language, request):
 
 def test_random_tokens_come_from_the_whole_vocabulary_but_the_special_ones():
     starts = np.ones(20_000, dtype=np.uint8)
-    result = mask_units(np.full(20_000, 7), starts, small_vocabulary(), 0.5, np.random.default_rng(0))
+    result = mask_units(
+        np.full(20_000, 7), starts, small_vocabulary(), 0.5, np.random.default_rng(0)
+    )
     assert result is not None
     counts = np.bincount(result[0], minlength=SIZE)
     drawn = [number for number in range(SIZE) if number not in (3, 7)]
     expected = 20_000 * 0.5 * 0.1 / (SIZE - SPECIALS)
     for number in drawn:
-        assert counts[number] == pytest.approx(0 if number < SPECIALS else expected, abs=5 * expected**0.5 * (number >= SPECIALS))
+        assert counts[number] == pytest.approx(
+            0 if number < SPECIALS else expected, abs=5 * expected**0.5 * (number >= SPECIALS)
+        )

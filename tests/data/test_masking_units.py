@@ -9,8 +9,13 @@ from ernie_cmtl.data.masking_units import knowledge_units, span_places
 from ernie_cmtl.records import AnnotatedText
 
 
-def make_text(words: list[int], layers: dict[str, list[int]], sentences: list[int] | None = None) -> AnnotatedText:
-    arrays = {name: np.array(values, dtype=np.uint8) for name, values in ({"word_starts": words} | layers).items()}
+def make_text(
+    words: list[int], layers: dict[str, list[int]], sentences: list[int] | None = None
+) -> AnnotatedText:
+    arrays = {
+        name: np.array(values, dtype=np.uint8)
+        for name, values in ({"word_starts": words} | layers).items()
+    }
     offsets = np.array([0, *(sentences or []), len(words)])
     return AnnotatedText(np.arange(len(words)), offsets, arrays)
 

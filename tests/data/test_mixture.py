@@ -1,4 +1,6 @@
-"""Samples drawn from several sources by their weights: the shares of the tokens, exactly repeatable."""
+"""Samples drawn from several sources by their weights: the shares of the tokens, exactly
+repeatable.
+"""
 
 import logging
 from pathlib import Path
@@ -22,20 +24,31 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("mixed")
     texts = sample_texts("en", 40)
     write_jsonl(folder / "long.jsonl", texts[:20])
-    short = [sentence.strip() + "." for text in texts[20:] for sentence in text.split(". ") if 30 < len(sentence) < 200]
+    short = [
+        sentence.strip() + "."
+        for text in texts[20:]
+        for sentence in text.split(". ")
+        if 30 < len(sentence) < 200
+    ]
     write_jsonl(folder / "short.jsonl", short)
-    write_jsonl(folder / "single.jsonl", [f"Here is the single sentence number {n}" for n in range(30)])
+    write_jsonl(
+        folder / "single.jsonl", [f"Here is the single sentence number {n}" for n in range(30)]
+    )
     words = [f"{name}={folder / name}.jsonl" for name in ("long", "short", "single")]
     make_corpus(words, folder / "corpus")
     return Corpus(folder / "corpus")
 
 
-def open_stream(corpus: Corpus, mixture: list[MixturePart], task: str = "knowledge_masking", seed: int = 1) -> SampleStream:
+def open_stream(
+    corpus: Corpus, mixture: list[MixturePart], task: str = "knowledge_masking", seed: int = 1
+) -> SampleStream:
     instance = make_instance(task, 0, TaskConfig(), corpus)
     return SampleStream(instance, corpus.split("train"), 64, seed, mixture)
 
 
-def tokens_by_source(corpus: Corpus, stream: SampleStream, first: int, last: int) -> dict[str, float]:
+def tokens_by_source(
+    corpus: Corpus, stream: SampleStream, first: int, last: int
+) -> dict[str, float]:
     split = corpus.split("train")
     found = dict.fromkeys(corpus.manifest.sources, 0)
     for number in range(first, last):
@@ -46,7 +59,11 @@ def tokens_by_source(corpus: Corpus, stream: SampleStream, first: int, last: int
 
 @pytest.mark.parametrize(
     "weights",
-    [{"long": 0.5, "short": 0.3, "single": 0.2}, {"long": 0.1, "short": 0.9, "single": 0}, {"long": 0, "short": 0, "single": 1}],
+    [
+        {"long": 0.5, "short": 0.3, "single": 0.2},
+        {"long": 0.1, "short": 0.9, "single": 0},
+        {"long": 0, "short": 0, "single": 1},
+    ],
 )
 def test_each_source_gives_its_part_of_the_tokens(mixed: Corpus, weights: dict[str, float]) -> None:
     stream = open_stream(mixed, [([name], weight) for name, weight in weights.items()])
@@ -83,7 +100,9 @@ def test_any_number_is_found_at_once_and_seeds_differ(mixed: Corpus) -> None:
     expected = [stream.place(number) for number in sorted(set(numbers))]
     fresh = open_stream(mixed, parts)
     assert [fresh.place(number) for number in sorted(set(numbers), reverse=True)] == expected[::-1]
-    assert [open_stream(mixed, parts, seed=2).place(number) for number in sorted(set(numbers))] != expected
+    assert [
+        open_stream(mixed, parts, seed=2).place(number) for number in sorted(set(numbers))
+    ] != expected
 
 
 def test_without_a_mixture_the_order_is_that_of_all_text_as_one(mixed: Corpus) -> None:
@@ -93,16 +112,22 @@ def test_without_a_mixture_the_order_is_that_of_all_text_as_one(mixed: Corpus) -
     assert len(set(first)) == len(first)
 
 
-def test_a_source_without_a_sample_leaves_its_part_to_the_others(mixed: Corpus, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_source_without_a_sample_leaves_its_part_to_the_others(
+    mixed: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
-        stream = open_stream(mixed, [(["long"], 0.5), (["single"], 0.5)], task="sentence_reordering")
+        stream = open_stream(
+            mixed, [(["long"], 0.5), (["single"], 0.5)], task="sentence_reordering"
+        )
     assert "sentence_reordering finds no sample in single" in caplog.text
     assert tokens_by_source(mixed, stream, 0, CHUNK)["long"] == 1
     with pytest.raises(UserError, match="'sentence_reordering' finds no sample"):
         open_stream(mixed, [(["single"], 1.0)], task="sentence_reordering")
 
 
-def test_a_weight_of_nothing_leaves_a_source_out_without_a_word(mixed: Corpus, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_weight_of_nothing_leaves_a_source_out_without_a_word(
+    mixed: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         stream = open_stream(mixed, [(["long"], 1.0), (["single"], 0.0)])
     assert not caplog.text
@@ -112,4 +137,6 @@ def test_a_weight_of_nothing_leaves_a_source_out_without_a_word(mixed: Corpus, c
 def test_a_corpus_path_is_no_part_of_the_order(mixed: Corpus, tmp_path: Path) -> None:
     other = Corpus(mixed.folder)
     parts: list[MixturePart] = [(["long"], 0.3), (["short"], 0.7)]
-    assert [open_stream(other, parts).place(n) for n in range(50)] == [open_stream(mixed, parts).place(n) for n in range(50)]
+    assert [open_stream(other, parts).place(n) for n in range(50)] == [
+        open_stream(mixed, parts).place(n) for n in range(50)
+    ]

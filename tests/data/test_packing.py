@@ -51,7 +51,9 @@ def cases(draw: st.DrawFn) -> Case:
         streams.append(FixedSlots(tuple(slots)))
     stages = []
     for _ in range(draw(st.integers(1, 2))):
-        budgets = draw(st.lists(st.integers(0, 10), min_size=len(streams), max_size=len(streams)).filter(any))
+        budgets = draw(
+            st.lists(st.integers(0, 10), min_size=len(streams), max_size=len(streams)).filter(any)
+        )
         stages.append([budget / sum(budgets) for budget in budgets])
     return Case(streams, stages, length)
 
@@ -89,7 +91,9 @@ def test_no_row_is_overfull_and_samples_come_in_order(case):
             assert taken == list(range(before.samples[task], plan.ledger.samples[task]))
             assert share > 0 or not taken
             assert plan.ledger.tokens[task] - before.tokens[task] == tokens[task]
-            assert plan.ledger.planned[task] - before.planned[task] == pytest.approx(share * sum(tokens), abs=1e-6)
+            assert plan.ledger.planned[task] - before.planned[task] == pytest.approx(
+                share * sum(tokens), abs=1e-6
+            )
 
 
 @settings(max_examples=100, deadline=None)
@@ -97,20 +101,26 @@ def test_no_row_is_overfull_and_samples_come_in_order(case):
 def test_no_task_is_off_its_plan_by_a_sample(case):
     longest = 0
     for shares, _, plan in run_steps(case):
-        off = [tokens - planned for tokens, planned in zip(plan.ledger.tokens, plan.ledger.planned, strict=True)]
+        off = [
+            tokens - planned
+            for tokens, planned in zip(plan.ledger.tokens, plan.ledger.planned, strict=True)
+        ]
         active = [task for task, share in enumerate(shares) if share > 0]
         longest = max(longest, *(case.streams[task].longest for task in active))
-        # What tasks without a share were ahead or behind when they left stays with those that have one.
+        # What tasks without a share were ahead or behind when they left stays with those that have
+        # one.
         left = abs(sum(off[task] for task in active)) + 1e-6
         for task in active:
-            # Ahead: by less than a sample of its own; behind: by less than a sample of whoever had the turn.
+            # Ahead: by less than a sample of its own; behind: by less than a sample of whoever had
+            # the turn.
             assert -longest - left < off[task] < case.streams[task].longest + left
 
 
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_every_step_is_filled_whatever_the_lengths_of_the_tasks(case):
-    # A step is large beside a sample, so a task of long samples must not wait for one of short samples, or the reverse.
+    # A step is large beside a sample, so a task of long samples must not wait for one of short
+    # samples, or the reverse.
     for _, before, plan in run_steps(case):
         taken = sum(plan.ledger.tokens) - sum(before.tokens)
         assert taken > 0.3 * ROWS * case.length
@@ -127,12 +137,18 @@ def test_short_samples_beside_long_ones_fill_their_rows(shares):
 
 @pytest.mark.parametrize(("rows", "least"), [(32, 0.985), (8, 0.965)])
 def test_a_mix_of_seven_tasks_leaves_hardly_a_place_free(rows, least):
-    """Lengths as of the paper's tasks in rows of 512: whole windows and the ends of documents, runs of sentences, pairs."""
+    """Lengths as of the paper's tasks in rows of 512: whole windows and the ends of documents, runs
+    of sentences, pairs.
+    """
     rng = np.random.default_rng(0)
-    windows = [np.where(rng.random(400) < 0.6, 512, rng.integers(20, 512, size=400)) for _ in range(3)]
+    windows = [
+        np.where(rng.random(400) < 0.6, 512, rng.integers(20, 512, size=400)) for _ in range(3)
+    ]
     runs = [rng.integers(250, 513, size=400), rng.integers(150, 513, size=400)]
     pairs = [rng.integers(25, 110, size=400), rng.integers(90, 132, size=400)]
-    streams = dict(enumerate(FixedSlots(tuple(slots.tolist())) for slots in (*windows, *runs, *pairs)))
+    streams = dict(
+        enumerate(FixedSlots(tuple(slots.tolist())) for slots in (*windows, *runs, *pairs))
+    )
     ledger = empty_ledger(7)
     for _ in range(60):
         ledger = plan_step(streams, [1 / 7] * 7, ledger, rows, 512).ledger  # type: ignore[arg-type]
@@ -156,7 +172,9 @@ def test_the_same_ledger_gives_the_same_step(case):
 
 
 def test_one_task_steps_hold_that_task_alone_and_are_exact():
-    table = StageTable([Stage(name="one", budgets={"a": 6, "b": 9}), Stage(name="two", budgets={"c": 5, "a": 5})])
+    table = StageTable(
+        [Stage(name="one", budgets={"a": 6, "b": 9}), Stage(name="two", budgets={"c": 5, "a": 5})]
+    )
     shares_of = Plan(table, "one_task", seed=4)
     streams = [FixedSlots((64,)), FixedSlots((20, 33, 41)), FixedSlots((7, 9))]
     ledger = empty_ledger(3)
@@ -167,7 +185,8 @@ def test_one_task_steps_hold_that_task_alone_and_are_exact():
         tasks = {task for row in plan.rows for task, _ in row}
         assert tasks == {shares.index(1.0)}
         served[table.tasks[shares.index(1.0)]] += 1
-        # Rows of the longest sample are full, the others have less room left than their next sample.
+        # Rows of the longest sample are full, the others have less room left than their next
+        # sample.
         assert all(row for row in plan.rows)
         ledger = plan.ledger
         assert list(ledger.tokens) == pytest.approx(list(ledger.planned))
@@ -196,14 +215,23 @@ def test_sample_goes_into_the_fullest_row_that_has_room(rows, sizes):
 def test_rows_of_several_samples_are_fuller(english, tmp_path):
     found = {}
     for row_length, rows in ((48, 32), (384, 4)):
-        data = {"row_length": row_length, "maximum_length": 48, "rows": rows, "rows_per_group": rows}
-        run = Run(RunConfig.model_validate(tiny_settings(english, tmp_path / "run") | {"data": data}))
+        data = {
+            "row_length": row_length,
+            "maximum_length": 48,
+            "rows": rows,
+            "rows_per_group": rows,
+        }
+        run = Run(
+            RunConfig.model_validate(tiny_settings(english, tmp_path / "run") | {"data": data})
+        )
         steps = list(run.steps_from(run.first_ledger(), run.table.steps, rank=0, workers=1))
         batches = [group for step in steps for group in step.groups]
         assert all(batch.token_ids.shape == (rows, row_length) for batch in batches)
         assert max(int(batch.sequence_lengths.max()) for batch in batches) <= 48
         assert max(int(batch.position_ids.max()) for batch in batches) < 48
-        found[row_length] = sum(step.real_tokens for step in steps) / sum(step.slots for step in steps)
+        found[row_length] = sum(step.real_tokens for step in steps) / sum(
+            step.slots for step in steps
+        )
     assert found[384] > 0.97 > found[48] + 0.01, found
 
 
@@ -214,6 +242,8 @@ def test_rows_of_real_text_are_nearly_full(english, tmp_path, mode):
     steps = list(run.steps_from(run.first_ledger(), run.table.steps, rank=0, workers=1))
     assert sum(step.real_tokens for step in steps) / sum(step.slots for step in steps) > 0.9
     for step in steps:
-        places = sum(int((group.token_ids != run.corpus.vocabulary.pad_id).sum()) for group in step.groups)
+        places = sum(
+            int((group.token_ids != run.corpus.vocabulary.pad_id).sum()) for group in step.groups
+        )
         assert step.real_tokens == places
         assert step.slots == 32 * 64

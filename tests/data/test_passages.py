@@ -13,7 +13,11 @@ def split(tmp_path_factory):
 
 
 def document_of(split, sentence: int) -> int:
-    return next(d for d in range(split.documents) if split.document_offsets[d] <= sentence < split.document_offsets[d + 1])
+    return next(
+        d
+        for d in range(split.documents)
+        if split.document_offsets[d] <= sentence < split.document_offsets[d + 1]
+    )
 
 
 def test_random_sentences_are_of_sample_document_and_other_documents(split):
@@ -22,7 +26,9 @@ def test_random_sentences_are_of_sample_document_and_other_documents(split):
         first, end = split.document_tokens[document : document + 2].tolist()
         text = split.passage((first + end) // 2, end, ())
         drawn = [random_sentences(text, np.random.default_rng(seed), split) for seed in range(2000)]
-        here, there, elsewhere = (set(np.concatenate(part).tolist()) for part in zip(*drawn, strict=True))
+        here, there, elsewhere = (
+            set(np.concatenate(part).tolist()) for part in zip(*drawn, strict=True)
+        )
         own = set(range(split.document_offsets[document], split.document_offsets[document + 1]))
         assert here == {s for s in own if split.sentence_offsets[s + 1] > text.start}
         assert there == own
@@ -32,16 +38,23 @@ def test_random_sentences_are_of_sample_document_and_other_documents(split):
 def test_borders_and_text_beside_stay_in_the_document(split):
     numbers = np.arange(len(split.sentence_offsets) - 1)
     for after in (True, False):
-        borders, beyond, others = borders_beside(split, numbers.reshape(1, -1), np.full(len(numbers), after))
+        borders, beyond, others = borders_beside(
+            split, numbers.reshape(1, -1), np.full(len(numbers), after)
+        )
         assert borders.shape == beyond.shape == others.shape == (1, len(numbers))
         for sentence in numbers:
             document = document_of(split, sentence)
             first, end = split.document_offsets[document : document + 2].tolist()
-            start, stop = split.sentence_offsets[[sentence + 1, end] if after else [first, sentence]].tolist()
+            start, stop = split.sentence_offsets[
+                [sentence + 1, end] if after else [first, sentence]
+            ].tolist()
             assert text_beside(split, sentence, after) == (start, stop)
             assert borders[0, sentence] == (start if after else stop)
             assert beyond[0, sentence] == stop - start
-            assert beyond[0, sentence] + others[0, sentence] == np.diff(split.document_tokens)[document]
+            assert (
+                beyond[0, sentence] + others[0, sentence]
+                == np.diff(split.document_tokens)[document]
+            )
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -22,8 +22,12 @@ CASES = [
 ]
 
 
-def open_stream(corpus: Corpus, task: str, length: int, seed: int = 1, name: str = "", **options: object) -> SampleStream:
-    instance = make_instance(name or task, 0, TaskConfig.model_validate({"type": task, **options}), corpus)
+def open_stream(
+    corpus: Corpus, task: str, length: int, seed: int = 1, name: str = "", **options: object
+) -> SampleStream:
+    instance = make_instance(
+        name or task, 0, TaskConfig.model_validate({"type": task, **options}), corpus
+    )
     return SampleStream(instance, corpus.split("train"), length, seed)
 
 
@@ -36,14 +40,24 @@ def opened(request: pytest.FixtureRequest) -> tuple[Corpus, str, int]:
 def as_lists(example: Example | None) -> object:
     if example is None:
         return None
-    targets = {name: (t.positions.tolist(), t.labels.tolist()) for name, t in example.targets.items()}
-    return example.token_ids.tolist(), example.token_type_ids.tolist(), targets, example.sequence_lengths
+    targets = {
+        name: (t.positions.tolist(), t.labels.tolist()) for name, t in example.targets.items()
+    }
+    return (
+        example.token_ids.tolist(),
+        example.token_type_ids.tolist(),
+        targets,
+        example.sequence_lengths,
+    )
 
 
 def test_each_epoch_shows_every_sample_once_and_in_another_order(opened):
     stream = open_stream(*opened)
     size = len(stream)
-    epochs = [[stream.place(number) for number in range(epoch * size, (epoch + 1) * size)] for epoch in range(3)]
+    epochs = [
+        [stream.place(number) for number in range(epoch * size, (epoch + 1) * size)]
+        for epoch in range(3)
+    ]
     every = list(zip(stream.index.starts.tolist(), stream.index.stops.tolist(), strict=True))
     assert len(set(every)) == size
     for epoch in epochs:
@@ -92,19 +106,25 @@ def test_a_passage_is_masked_anew_in_each_epoch(english):
     size = len(stream)
     place = {stream.place(number): number for number in range(size)}
     again = [(place[stream.place(number)], number) for number in range(size, size + 50)]
-    differing = [as_lists(stream.example(first)) != as_lists(stream.example(second)) for first, second in again]
+    differing = [
+        as_lists(stream.example(first)) != as_lists(stream.example(second))
+        for first, second in again
+    ]
     assert sum(differing) >= 45
 
 
 def segment_counts(stream: SampleStream, first: int) -> tuple[int, ...]:
-    """The first thing that sentence reordering draws, whatever the text: into how many segments it cuts."""
+    """The first thing that sentence reordering draws, whatever the text: into how many segments it
+    cuts.
+    """
     examples = [stream.example(number) for number in range(first, first + 100)]
     return tuple(int(example.token_type_ids[-1]) + 1 for example in examples if example)
 
 
 def test_seed_instance_name_and_epoch_give_other_orders_and_other_draws(english):
     streams = [
-        open_stream(english, "sentence_reordering", 64, seed, name) for seed, name in [(1, "order"), (2, "order"), (1, "again")]
+        open_stream(english, "sentence_reordering", 64, seed, name)
+        for seed, name in [(1, "order"), (2, "order"), (1, "again")]
     ]
     orders = {tuple(stream.place(number) for number in range(100)) for stream in streams}
     assert len(orders) == 3
@@ -123,6 +143,8 @@ def test_corpus_without_a_fitting_sample_is_refused(tmp_path: Path):
     sentence = " ".join(["word"] * 40) + "."
     build_corpus(tmp_path, [f"Number {number}. {sentence} {sentence}" for number in range(8)])
     corpus = Corpus(tmp_path / "corpus")
-    with pytest.raises(UserError, match=r"'sentence_reordering' finds no sample.* 3 sentence\(s\) .* 32 tokens"):
+    with pytest.raises(
+        UserError, match=r"'sentence_reordering' finds no sample.* 3 sentence\(s\) .* 32 tokens"
+    ):
         open_stream(corpus, "sentence_reordering", 32)
     assert len(open_stream(corpus, "knowledge_masking", 32)) > 0

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_cmtl.data.windows import FEWEST_TOKENS, balanced_windows, even_windows, sentence_windows, token_windows
+from ernie_cmtl.data.windows import (
+    FEWEST_TOKENS,
+    balanced_windows,
+    even_windows,
+    sentence_windows,
+    token_windows,
+)
 from ernie_cmtl.records import IntArray
 
 # Documents of sentences of so many tokens.
@@ -31,7 +37,9 @@ def sums(values: list[int]) -> IntArray:
 
 def lay_out(documents: list[list[int]]) -> Layout:
     sentences = [length for document in documents for length in document]
-    return Layout(sums([sum(d) for d in documents]), sums([len(d) for d in documents]), sums(sentences))
+    return Layout(
+        sums([sum(d) for d in documents]), sums([len(d) for d in documents]), sums(sentences)
+    )
 
 
 def windows_by_document(index, layout: Layout) -> list[list[tuple[int, int]]]:
@@ -39,7 +47,9 @@ def windows_by_document(index, layout: Layout) -> list[list[tuple[int, int]]]:
     found: list[list[tuple[int, int]]] = [[] for _ in layout.document_tokens[1:]]
     for start, stop in zip(index.starts.tolist(), index.stops.tolist(), strict=True):
         document = int(np.searchsorted(layout.document_tokens, start, side="right")) - 1
-        assert layout.document_tokens[document] <= start < stop <= layout.document_tokens[document + 1]
+        assert (
+            layout.document_tokens[document] <= start < stop <= layout.document_tokens[document + 1]
+        )
         found[document].append((start, stop))
     return found
 
@@ -51,7 +61,9 @@ def test_token_windows_tile_every_document(documents, tokens, specials):
     index = token_windows(layout, tokens, specials)
     for document, windows in enumerate(windows_by_document(index, layout)):
         covered = [token for start, stop in windows for token in range(start, stop)]
-        assert covered == list(range(layout.document_tokens[document], layout.document_tokens[document + 1]))
+        assert covered == list(
+            range(layout.document_tokens[document], layout.document_tokens[document + 1])
+        )
         assert all(stop - start == tokens for start, stop in windows[:-1])
         assert windows[-1][1] - windows[-1][0] <= tokens
     assert (index.slots >= index.stops - index.starts + specials).all()
@@ -60,7 +72,9 @@ def test_token_windows_tile_every_document(documents, tokens, specials):
 
 @settings(max_examples=100, deadline=None)
 @given(DOCUMENTS, st.integers(1, 30), st.integers(0, 4), st.integers(1, 4))
-def test_sentence_windows_are_the_longest_runs_of_whole_sentences(documents, tokens, specials, minimum):
+def test_sentence_windows_are_the_longest_runs_of_whole_sentences(
+    documents, tokens, specials, minimum
+):
     layout = lay_out(documents)
     index = sentence_windows(layout, tokens, specials, minimum)
     for document, windows in enumerate(windows_by_document(index, layout)):
@@ -71,14 +85,20 @@ def test_sentence_windows_are_the_longest_runs_of_whole_sentences(documents, tok
                 runs.append([])
             runs[-1].append(sentence)
         borders = sums(documents[document]) + layout.document_tokens[document]
-        fitting = [run for run in runs if sum(documents[document][s] for s in run) <= tokens and len(run) >= minimum]
+        fitting = [
+            run
+            for run in runs
+            if sum(documents[document][s] for s in run) <= tokens and len(run) >= minimum
+        ]
         assert windows == [(borders[run[0]], borders[run[-1] + 1]) for run in fitting]
     assert (index.slots >= index.stops - index.starts + specials).all()
     assert not len(index) or index.slots.max() <= tokens + specials
 
 
 def test_sentence_longer_than_a_window_is_stepped_over():
-    index = sentence_windows(lay_out([[4, 50, 3, 4, 2, 9]]), tokens=10, specials=2, minimum_sentences=2)
+    index = sentence_windows(
+        lay_out([[4, 50, 3, 4, 2, 9]]), tokens=10, specials=2, minimum_sentences=2
+    )
     assert (index.starts.tolist(), index.stops.tolist(), index.slots.tolist()) == ([54], [63], [11])
 
 
@@ -107,10 +127,18 @@ def test_even_windows_share_a_document_out(documents, tokens, specials, minimum)
 def test_balanced_windows_go_through_a_document_from_one_of_its_ends(documents, tokens, minimum):
     layout = lay_out(documents)
     mirrored = lay_out([document[::-1] for document in documents])
-    ahead, back = (windows_by_document(sentence_windows(text, tokens, 3, minimum), text) for text in (layout, mirrored))
-    for document, windows in enumerate(windows_by_document(balanced_windows(layout, tokens, 3, minimum), layout)):
+    ahead, back = (
+        windows_by_document(sentence_windows(text, tokens, 3, minimum), text)
+        for text in (layout, mirrored)
+    )
+    for document, windows in enumerate(
+        windows_by_document(balanced_windows(layout, tokens, 3, minimum), layout)
+    ):
         ends = layout.document_tokens[document] + layout.document_tokens[document + 1]
-        assert windows in (ahead[document], [(ends - stop, ends - start) for start, stop in back[document][::-1]])
+        assert windows in (
+            ahead[document],
+            [(ends - stop, ends - start) for start, stop in back[document][::-1]],
+        )
 
 
 def test_the_sides_of_balanced_windows_are_alike():

@@ -54,7 +54,9 @@ def model(run: Run) -> MultiTaskModel:
     return model
 
 
-def score(run: Run, model: MultiTaskModel, samples: int = SAMPLES, worker: OneWorker | None = None) -> dict[str, HeadScore]:
+def score(
+    run: Run, model: MultiTaskModel, samples: int = SAMPLES, worker: OneWorker | None = None
+) -> dict[str, HeadScore]:
     streams, pad_id = run.streams("heldout"), run.corpus.vocabulary.pad_id
     return heldout_scores(model, streams, samples, run.config.data, pad_id, worker or OneWorker())  # type: ignore[arg-type]
 
@@ -62,41 +64,74 @@ def score(run: Run, model: MultiTaskModel, samples: int = SAMPLES, worker: OneWo
 def plain_encoder(model: MultiTaskModel) -> ErnieModel:
     """Return transformers' own encoder, with its own attention, filled with the same weights."""
     settings = model.encoder.config.to_dict()
-    encoder = ErnieModel(ErnieConfig(**{key: value for key, value in settings.items() if not key.startswith("_")}))
+    encoder = ErnieModel(
+        ErnieConfig(**{key: value for key, value in settings.items() if not key.startswith("_")})
+    )
     encoder.set_attn_implementation("eager")
-    state = {name: value for name, value in model.encoder.state_dict().items() if "task_type_embeddings" not in name}
-    rows = [parameter for name, parameter in model.encoder.named_parameters() if "task_type_embeddings" in name]
+    state = {
+        name: value
+        for name, value in model.encoder.state_dict().items()
+        if "task_type_embeddings" not in name
+    }
+    rows = [
+        parameter
+        for name, parameter in model.encoder.named_parameters()
+        if "task_type_embeddings" in name
+    ]
     state["embeddings.task_type_embeddings.weight"] = torch.stack(rows)
     encoder.load_state_dict(state, strict=False)
     return encoder.train(False)
 
 
-def class_scores(model: MultiTaskModel, encoder: ErnieModel, example: Example, row: int, head: str) -> Tensor:
-    token_ids, token_types = (torch.from_numpy(np.array(a))[None] for a in (example.token_ids, example.token_type_ids))
-    output = encoder(input_ids=token_ids, token_type_ids=token_types, task_type_ids=torch.full_like(token_ids, row))
+def class_scores(
+    model: MultiTaskModel, encoder: ErnieModel, example: Example, row: int, head: str
+) -> Tensor:
+    token_ids, token_types = (
+        torch.from_numpy(np.array(a))[None] for a in (example.token_ids, example.token_type_ids)
+    )
+    output = encoder(
+        input_ids=token_ids,
+        token_type_ids=token_types,
+        task_type_ids=torch.full_like(token_ids, row),
+    )
     layer: nn.Module = model.heads["masked_token" if head.endswith("masked_token") else head]
     weights = dict(layer.named_parameters())
     (targets,) = example.targets.values()
     if head.endswith("order"):
-        return functional.linear(output.pooler_output, weights["dense.weight"], weights["dense.bias"])
+        return functional.linear(
+            output.pooler_output, weights["dense.weight"], weights["dense.bias"]
+        )
     states = output.last_hidden_state[0, torch.from_numpy(targets.positions)]
     if head.endswith("capital"):
         return functional.linear(states, weights["dense.weight"], weights["dense.bias"])
-    states = functional.gelu(functional.linear(states, weights["transform.dense.weight"], weights["transform.dense.bias"]))
+    states = functional.gelu(
+        functional.linear(
+            states, weights["transform.dense.weight"], weights["transform.dense.bias"]
+        )
+    )
     norm = (weights["transform.LayerNorm.weight"], weights["transform.LayerNorm.bias"])
     states = functional.layer_norm(states, states.shape[-1:], *norm, eps=1e-5)
     return functional.linear(states, encoder.embeddings.word_embeddings.weight, weights["bias"])
 
 
 @torch.no_grad()
-def single_scores(run: Run, model: MultiTaskModel, head: str, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (scores of the classes, right classes) of one example after the other, each alone in its batch."""
+def single_scores(
+    run: Run, model: MultiTaskModel, head: str, samples: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (scores of the classes, right classes) of one example after the other, each alone in
+    its batch.
+    """
     encoder = plain_encoder(model)
-    (stream,) = (stream for stream in run.streams("heldout") if stream.instance.name == head.split("/")[0])
+    (stream,) = (
+        stream for stream in run.streams("heldout") if stream.instance.name == head.split("/")[0]
+    )
     for number in range(min(samples, len(stream))):
         if example := stream.example(number):
             (targets,) = example.targets.values()
-            yield class_scores(model, encoder, example, stream.instance.row, head).double(), torch.from_numpy(targets.labels)
+            yield (
+                class_scores(model, encoder, example, stream.instance.row, head).double(),
+                torch.from_numpy(targets.labels),
+            )
 
 
 def mean_score(examples: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
@@ -104,45 +139,63 @@ def mean_score(examples: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
     losses = -scores.log_softmax(-1)[torch.arange(len(wanted)), wanted]
     hits = (scores.argmax(-1) == wanted).double()
     approximate = {"loss": float(losses.mean()), "accuracy": float(hits.mean())}
-    return {key: pytest.approx(value, abs=1e-5) for key, value in approximate.items()} | {"labels": len(wanted)}
+    return {key: pytest.approx(value, abs=1e-5) for key, value in approximate.items()} | {
+        "labels": len(wanted)
+    }
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_scores_are_those_of_single_examples_without_packing(run: Run, model: MultiTaskModel, head: str) -> None:
+def test_scores_are_those_of_single_examples_without_packing(
+    run: Run, model: MultiTaskModel, head: str
+) -> None:
     expected = mean_score(list(single_scores(run, model, head, SAMPLES)))
     assert expected["labels"] >= SAMPLES
     found = score(run, model)[head]
     assert {key: found[key] for key in expected} == expected  # type: ignore[literal-required]
 
 
-def test_the_interval_of_an_accuracy_is_that_of_sequences_and_not_of_their_tokens(run: Run, model: MultiTaskModel) -> None:
+def test_the_interval_of_an_accuracy_is_that_of_sequences_and_not_of_their_tokens(
+    run: Run, model: MultiTaskModel
+) -> None:
     head = "capitalization/capital"
     examples = list(single_scores(run, model, head, SAMPLES))
     hits = [float((scores.argmax(-1) == wanted).sum()) for scores, wanted in examples]
     labels = [float(len(wanted)) for _, wanted in examples]
     products = [float(np.dot(*pair)) for pair in ((hits, hits), (hits, labels), (labels, labels))]
     found = score(run, model)[head]
-    assert found["interval"] == pytest.approx(clustered(sum(hits), sum(labels), *products), abs=1e-6)
+    assert found["interval"] == pytest.approx(
+        clustered(sum(hits), sum(labels), *products), abs=1e-6
+    )
     low, high = found["interval"]
     assert low < (found["accuracy"] or 0) < high
     assert "interval" in score(run, model, 40)["sentence_reordering/order"]["given"]["2 segments"]
 
 
-def test_scores_given_the_number_of_segments_choose_among_the_orders_of_so_many(run: Run, model: MultiTaskModel) -> None:
+def test_scores_given_the_number_of_segments_choose_among_the_orders_of_so_many(
+    run: Run, model: MultiTaskModel
+) -> None:
     samples = 40
     examples = list(single_scores(run, model, "sentence_reordering/order", samples))
     # Classes 0; 1, 2; 3 to 8 are the orders of 1, 2 and 3 segments.
     groups = {"1 segments": (0, 1), "2 segments": (1, 3), "3 segments": (3, 9)}
     expected = {}
     for name, (first, end) in groups.items():
-        members = [(scores[:, first:end], wanted - first) for scores, wanted in examples if first <= int(wanted) < end]
+        members = [
+            (scores[:, first:end], wanted - first)
+            for scores, wanted in examples
+            if first <= int(wanted) < end
+        ]
         expected[name] = mean_score(members) | {"classes": end - first}
     assert sum(group["labels"] for group in expected.values()) == len(examples)
     found = score(run, model, samples)["sentence_reordering/order"]["given"]
-    assert {name: {key: group[key] for key in expected[name]} for name, group in found.items()} == expected  # type: ignore[literal-required]
+    assert {
+        name: {key: group[key] for key in expected[name]} for name, group in found.items()
+    } == expected  # type: ignore[literal-required]
 
 
-def test_scores_are_the_same_each_time_whatever_is_drawn_in_between(run: Run, model: MultiTaskModel) -> None:
+def test_scores_are_the_same_each_time_whatever_is_drawn_in_between(
+    run: Run, model: MultiTaskModel
+) -> None:
     first = score(run, model)
     torch.rand(7)
     np.random.default_rng().random(3)
@@ -152,13 +205,17 @@ def test_scores_are_the_same_each_time_whatever_is_drawn_in_between(run: Run, mo
     assert set(first) == set(HEADS)
 
 
-def test_the_held_out_examples_do_not_depend_on_the_seed_of_the_run(run: Run, model: MultiTaskModel) -> None:
+def test_the_held_out_examples_do_not_depend_on_the_seed_of_the_run(
+    run: Run, model: MultiTaskModel
+) -> None:
     other = Run(run.config.model_copy(update={"seed": 99}))
     assert score(other, model) == score(run, model)
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_scoring_leaves_the_model_as_it_was(run: Run, model: MultiTaskModel, training: bool) -> None:
+def test_scoring_leaves_the_model_as_it_was(
+    run: Run, model: MultiTaskModel, training: bool
+) -> None:
     model.train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     score(run, model)
@@ -187,7 +244,9 @@ def test_workers_together_score_each_example_once(run: Run, model: MultiTaskMode
 
 
 @pytest.mark.parametrize("more", [-3, 0, 5])
-def test_as_many_samples_are_scored_as_asked_for_or_as_there_are(run: Run, model: MultiTaskModel, more: int) -> None:
+def test_as_many_samples_are_scored_as_asked_for_or_as_there_are(
+    run: Run, model: MultiTaskModel, more: int
+) -> None:
     stream = run.streams("heldout")[2]
     samples = len(stream) + more
     scores = heldout_scores(model, [stream], samples, run.config.data, 0, OneWorker())  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""Minimal pairs score as one masked sentence at a time does, and what is no pair is refused by its line."""
+"""Minimal pairs score as one masked sentence at a time does, and what is no pair is refused by its
+line.
+"""
 
 import json
 from pathlib import Path
@@ -40,11 +42,15 @@ def one_at_a_time(judged: MaskedLanguageModel, sentence: str, rest_of_word: bool
 
 
 @pytest.mark.parametrize("rest_of_word", [False, True])
-def test_the_obvious_cases_score_as_one_masked_sentence_at_a_time(judged: MaskedLanguageModel, rest_of_word: bool) -> None:
+def test_the_obvious_cases_score_as_one_masked_sentence_at_a_time(
+    judged: MaskedLanguageModel, rest_of_word: bool
+) -> None:
     pairs = read_pairs(OBVIOUS)
     expected: dict[str, list[bool]] = {}
     for pair in pairs:
-        good, bad = (one_at_a_time(judged, sentence, rest_of_word) for sentence in (pair.good, pair.bad))
+        good, bad = (
+            one_at_a_time(judged, sentence, rest_of_word) for sentence in (pair.good, pair.bad)
+        )
         (found,) = {*pseudo_log_likelihoods(judged, judged.encode([pair.good], [""]), rest_of_word)}
         assert found == pytest.approx(good, abs=1e-3)
         expected.setdefault(pair.group, []).append(good > bad)
@@ -52,15 +58,24 @@ def test_the_obvious_cases_score_as_one_masked_sentence_at_a_time(judged: Masked
     hits = [hit for group in expected.values() for hit in group]
     assert 0 < sum(hits) < len(hits) == result["pairs"] == 12
     assert result["accuracy"] == sum(hits) / 12
-    assert {name: (score["accuracy"], score["pairs"]) for name, score in result["groups"].items()} == {
-        name: (sum(group) / len(group), len(group)) for name, group in expected.items()
+    assert {
+        name: (score["accuracy"], score["pairs"]) for name, score in result["groups"].items()
+    } == {name: (sum(group) / len(group), len(group)) for name, group in expected.items()}
+    assert set(result["groups"]) == {
+        "subject_verb",
+        "determiner_noun",
+        "verb_form",
+        "anaphora",
+        "polarity",
+        "obvious_pairs",
     }
-    assert set(result["groups"]) == {"subject_verb", "determiner_noun", "verb_form", "anaphora", "polarity", "obvious_pairs"}
     assert result["interval"] == pytest.approx(wilson(sum(hits) / 12, 12))
     assert result["pairs_per_second"] > 0
 
 
-def test_pairs_score_the_same_in_parts(judged: MaskedLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_score_the_same_in_parts(
+    judged: MaskedLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs = read_pairs(OBVIOUS)
     whole = judge_pairs(judged, pairs)
     monkeypatch.setattr(minimal_pairs, "_AT_ONCE", 5)
@@ -72,20 +87,25 @@ def test_words_of_several_pieces_make_the_two_ways_differ(judged: MaskedLanguage
     sentence = "An unparameterised counter."
     assert any(token.startswith("##") for token in judged.tokenizer.tokenize(sentence))
     encoded = judged.encode([sentence], [""])
-    assert pseudo_log_likelihoods(judged, encoded) != pytest.approx(pseudo_log_likelihoods(judged, encoded, True), abs=1e-3)
+    assert pseudo_log_likelihoods(judged, encoded) != pytest.approx(
+        pseudo_log_likelihoods(judged, encoded, True), abs=1e-3
+    )
 
 
 def test_equal_inputs_are_computed_once_and_the_head_runs_at_one_place(
     judged: MaskedLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    handle = judged.model.register_forward_hook(lambda module, given, output: seen.append(tuple(output.logits.shape)))
+    handle = judged.model.register_forward_hook(
+        lambda module, given, output: seen.append(tuple(output.logits.shape))
+    )
     pair = Pair("the file is read", "the file was read", "", "")
     words = len(judged.tokenizer.tokenize(pair.good))
     monkeypatch.setattr(pseudo_likelihood, "_TOKENS", 2 * (words + 2))
     scores = judge_pairs(judged, [pair, pair])
     handle.remove()
-    # What is masked where they differ is one input; all else stands twice, however many pairs ask for it.
+    # What is masked where they differ is one input; all else stands twice, however many pairs ask
+    # for it.
     assert sum(shape[0] for shape in seen) == 2 * words - 1
     assert {shape[1] for shape in seen} == {1}
     assert max(shape[0] for shape in seen) == 2
@@ -96,7 +116,10 @@ def test_equal_inputs_are_computed_once_and_the_head_runs_at_one_place(
     ("line", "message"),
     [
         ('{"good": "A cat sat."}', "line 2 has no key 'bad' or 'sentence_bad'; it has good"),
-        ('{"sentence_bad": "A cat sat.", "UID": "x"}', "line 2 has no key 'good' or 'sentence_good'; it has sentence_bad, UID"),
+        (
+            '{"sentence_bad": "A cat sat.", "UID": "x"}',
+            "line 2 has no key 'good' or 'sentence_good'; it has sentence_bad, UID",
+        ),
         ('{"good": "A cat sat.", "bad": 3}', "line 2: 'bad' is no sentence: 3"),
         ('{"good": "  ", "bad": "A cat sat."}', "line 2: 'good' is no sentence"),
         ('{"good": "A cat.", "bad": "A cat."}', "line 2: both sentences are 'A cat.'"),
@@ -122,17 +145,25 @@ def test_files_without_pairs_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_holds_the_pairs_of_its_files(tmp_path: Path) -> None:
     for name in ("b", "a"):
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"good": f"{name} is", "bad": f"{name} are"}))
-    assert [(pair.group, pair.good) for pair in read_pairs(tmp_path)] == [("a", "a is"), ("b", "b is")]
+        (tmp_path / f"{name}.jsonl").write_text(
+            json.dumps({"good": f"{name} is", "bad": f"{name} are"})
+        )
+    assert [(pair.group, pair.good) for pair in read_pairs(tmp_path)] == [
+        ("a", "a is"),
+        ("b", "b is"),
+    ]
 
 
 def test_a_sentence_that_is_too_long_is_named(judged: MaskedLanguageModel) -> None:
-    with pytest.raises(UserError, match=r"x\.jsonl, line 7: a sentence of 52 tokens; 'small' takes at most 40"):
+    with pytest.raises(
+        UserError, match=r"x\.jsonl, line 7: a sentence of 52 tokens; 'small' takes at most 40"
+    ):
         judge_pairs(judged, [Pair("the " * 50, "the", "", "x.jsonl, line 7")])
 
 
 def test_intervals_are_those_of_the_textbook() -> None:
-    # Newcombe 1998 (Statistics in Medicine 17:857), table I, score method without continuity correction.
+    # Newcombe 1998 (Statistics in Medicine 17:857), table I, score method without continuity
+    # correction.
     assert wilson(81 / 263, 263) == pytest.approx([0.2553, 0.3662], abs=5e-5)
     assert wilson(15 / 148, 148) == pytest.approx([0.0624, 0.1605], abs=5e-5)
     assert wilson(0.0, 20) == pytest.approx([0.0, 0.1611], abs=5e-5)
@@ -141,7 +172,8 @@ def test_intervals_are_those_of_the_textbook() -> None:
 def test_labels_that_agree_within_their_cluster_count_as_one() -> None:
     def of(hits: list[int], labels: list[int]) -> list[float]:
         products = [
-            sum(a * b for a, b in zip(*columns, strict=True)) for columns in ((hits, hits), (hits, labels), (labels, labels))
+            sum(a * b for a, b in zip(*columns, strict=True))
+            for columns in ((hits, hits), (hits, labels), (labels, labels))
         ]
         return clustered(sum(hits), sum(labels), *products)
 
@@ -153,5 +185,8 @@ def test_labels_that_agree_within_their_cluster_count_as_one() -> None:
 
 def test_a_line_ends_where_the_file_says_so(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
-    path.write_text('{"sentence_good": "a\u2028b", "sentence_bad": "b a"}\n{"sentence_good": "c\x85", "sentence_bad": "d"}\n')
+    path.write_text(
+        '{"sentence_good": "a\u2028b", "sentence_bad": "b a"}\n{"sentence_good": "c\x85", '
+        '"sentence_bad": "d"}\n'
+    )
     assert [pair.good for pair in read_pairs(path)] == ["a\u2028b", "c\x85"]

@@ -1,4 +1,6 @@
-"""The retention matrix: every measure worked out by hand on small tables, and what holds for any table."""
+"""The retention matrix: every measure worked out by hand on small tables, and what holds for any
+table.
+"""
 
 import csv
 import io
@@ -20,7 +22,10 @@ STAGES = Stages(("one", "two", "three"), (10, 20, 30), {"a": 1, "b": 2, "c": 3})
 def measured(metric: str, *rows: tuple[int, dict[str, float]]) -> list[Measurement]:
     """Measurements of one metric; rows: (step, head -> value)."""
     other = {"loss": {"accuracy": None}, "accuracy": {"loss": 1.0}}[metric]
-    return [Measurement(step, {f"{n}/x": other | {metric: v, "labels": 5} for n, v in scores.items()}) for step, scores in rows]
+    return [
+        Measurement(step, {f"{n}/x": other | {metric: v, "labels": 5} for n, v in scores.items()})
+        for step, scores in rows
+    ]
 
 
 ACCURACIES = measured(
@@ -42,7 +47,8 @@ def test_the_measures_in_accuracy_are_those_worked_out_by_hand() -> None:
         # It was there from the first stage: no earlier one could have prepared it.
         "forward_transfer": None,
         "forgetting": pytest.approx(0.80 - 0.75),
-        # 0.80 fell to 0.50 in stage two; 0.70 did not fall in stage three, where the worst was 0.72.
+        # 0.80 fell to 0.50 in stage two; 0.70 did not fall in stage three, where the worst was
+        # 0.72.
         "stability_gap": pytest.approx((0.30 - 0.02) / 2),
         "stability_gaps": {"two": pytest.approx(0.30), "three": pytest.approx(-0.02)},
     }
@@ -114,7 +120,10 @@ def test_losses_are_normalised_by_what_was_learned_and_less_is_better() -> None:
 def test_the_heads_of_a_task_count_together_as_one_task() -> None:
     stages = Stages(("one", "two"), (1, 2), {"a": 1, "b": 1})
     rows = [{"a/x": 0.9, "a/y": 0.5, "b/x": 0.4}, {"a/x": 0.8, "a/y": 0.2, "b/x": 0.4}]
-    steps = [Measurement(step, {head: {"accuracy": v} for head, v in row.items()}) for step, row in enumerate(rows, 1)]
+    steps = [
+        Measurement(step, {head: {"accuracy": v} for head, v in row.items()})
+        for step, row in enumerate(rows, 1)
+    ]
     summary = retention(steps, stages)["summary"]["accuracy"]
     assert summary["average"] == pytest.approx(((0.8 + 0.2) / 2 + 0.4) / 2)
     assert summary["forgetting"] == pytest.approx(((0.1 + 0.3) / 2 + 0) / 2)
@@ -122,7 +131,12 @@ def test_the_heads_of_a_task_count_together_as_one_task() -> None:
 
 def test_the_matrix_has_a_row_for_the_start_and_each_end_and_none_for_what_is_between() -> None:
     matrix = retention(ACCURACIES, STAGES)["matrix"]
-    assert [(row["stage"], row["step"]) for row in matrix] == [("start", 0), ("one", 10), ("two", 20), ("three", 30)]
+    assert [(row["stage"], row["step"]) for row in matrix] == [
+        ("start", 0),
+        ("one", 10),
+        ("two", 20),
+        ("three", 30),
+    ]
     assert matrix[2]["tasks"]["b/x"] == {"loss": 1.0, "accuracy": 0.9}
 
 
@@ -161,15 +175,37 @@ def test_without_the_end_of_a_stage_there_is_no_measure(rows: list[Measurement])
 
 def test_a_stage_that_is_called_start_is_a_stage() -> None:
     stages = Stages(("start", "end"), (1, 2), {"a": 1})
-    found = retention(measured("accuracy", (0, {"a": 0.1}), (1, {"a": 0.5}), (2, {"a": 0.2})), stages)
-    assert [(row["stage"], row["step"]) for row in found["matrix"]] == [("start", 0), ("start", 1), ("end", 2)]
+    found = retention(
+        measured("accuracy", (0, {"a": 0.1}), (1, {"a": 0.5}), (2, {"a": 0.2})), stages
+    )
+    assert [(row["stage"], row["step"]) for row in found["matrix"]] == [
+        ("start", 0),
+        ("start", 1),
+        ("end", 2),
+    ]
     assert found["summary"]["accuracy"]["forgetting"] == pytest.approx(0.3)
 
 
 def test_the_table_has_a_row_for_each_value_and_none_for_what_is_missing() -> None:
     rows = [
-        Measurement(0, {"a/x": {"loss": 2.5, "accuracy": 0.25, "labels": 8, "given": {"2 segments": {"loss": 1.0}}}}),
-        Measurement(15, {"a/x": {"loss": 2.0, "accuracy": None, "labels": 8}, "b/y": {"loss": 0.1, "labels": 3}}),
+        Measurement(
+            0,
+            {
+                "a/x": {
+                    "loss": 2.5,
+                    "accuracy": 0.25,
+                    "labels": 8,
+                    "given": {"2 segments": {"loss": 1.0}},
+                }
+            },
+        ),
+        Measurement(
+            15,
+            {
+                "a/x": {"loss": 2.0, "accuracy": None, "labels": 8},
+                "b/y": {"loss": 0.1, "labels": 3},
+            },
+        ),
     ]
     assert list(csv.reader(io.StringIO(tidy_table(rows, STAGES)))) == [
         ["stage", "step", "task", "head", "metric", "value"],
@@ -189,13 +225,19 @@ def test_the_last_step_of_a_stage_is_its_own(step: int, stage: int) -> None:
 
 
 def test_it_needs_no_torch() -> None:
-    ours = {name for name in imports_of("ernie_cmtl.evaluation.retention") if name.startswith(("ernie_cmtl", "torch"))}
+    ours = {
+        name
+        for name in imports_of("ernie_cmtl.evaluation.retention")
+        if name.startswith(("ernie_cmtl", "torch"))
+    }
     assert not ours
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Measurement], Stages]:
-    """Tasks that begin in any stage, measured at the start, at every end and at some places between."""
+    """Tasks that begin in any stage, measured at the start, at every end and at some places
+    between.
+    """
     count = draw(st.integers(1, 4))
     stages = Stages(
         tuple(f"s{n}" for n in range(count)),
@@ -234,7 +276,9 @@ def test_measures_agree_with_one_another(history: tuple[list[Measurement], Stage
 
 
 @given(histories())
-def test_nothing_is_forgotten_where_the_end_is_the_best(history: tuple[list[Measurement], Stages]) -> None:
+def test_nothing_is_forgotten_where_the_end_is_the_best(
+    history: tuple[list[Measurement], Stages],
+) -> None:
     rows, stages = history
     best = {head: {"loss": 0.005, "accuracy": 1.0, "labels": 1} for head in rows[0].scores}
     found = retention([*rows[:-1], Measurement(rows[-1].step, best)], stages)
@@ -247,13 +291,23 @@ def test_nothing_is_forgotten_where_the_end_is_the_best(history: tuple[list[Meas
 
 
 @given(histories(), st.floats(0.1, 10), st.floats(0, 5))
-def test_the_scale_of_a_loss_does_not_matter(history: tuple[list[Measurement], Stages], scale: float, shift: float) -> None:
+def test_the_scale_of_a_loss_does_not_matter(
+    history: tuple[list[Measurement], Stages], scale: float, shift: float
+) -> None:
     rows, stages = history
     other = [
-        Measurement(row.step, {head: score | {"loss": scale * score["loss"] + shift} for head, score in row.scores.items()})
+        Measurement(
+            row.step,
+            {
+                head: score | {"loss": scale * score["loss"] + shift}
+                for head, score in row.scores.items()
+            },
+        )
         for row in rows
     ]
-    first, second = (retention(found, stages)["summary"]["normalised_loss"] for found in (rows, other))
+    first, second = (
+        retention(found, stages)["summary"]["normalised_loss"] for found in (rows, other)
+    )
     # Where losses differ by little, rounding decides.
     spans = [
         max(losses) - min(losses)
@@ -261,7 +315,10 @@ def test_the_scale_of_a_loss_does_not_matter(history: tuple[list[Measurement], S
         for losses in [[row.scores[head]["loss"] for row in rows if row.step in (0, *stages.ends)]]
     ]
     if min(spans) > 0.01:
-        assert second == {name: value if value is None else pytest.approx(value, abs=1e-5) for name, value in first.items()}
+        assert second == {
+            name: value if value is None else pytest.approx(value, abs=1e-5)
+            for name, value in first.items()
+        }
 
 
 def test_the_document_names_every_measure() -> None:

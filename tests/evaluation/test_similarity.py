@@ -40,11 +40,17 @@ def read(path: Path) -> list[ScoredPair]:
 def test_a_line_ends_where_the_file_says_so(tmp_path: Path) -> None:
     rows = ["a\u2028b\tc\x0bd\t1", "e\tf\x85\t2", "g\th\t3"]
     pairs = read(table(tmp_path / "sts.tsv", rows))
-    assert [pair.sentences for pair in pairs] == [("a\u2028b", "c\x0bd"), ("e", "f\x85"), ("g", "h")]
+    assert [pair.sentences for pair in pairs] == [
+        ("a\u2028b", "c\x0bd"),
+        ("e", "f\x85"),
+        ("g", "h"),
+    ]
 
 
 @torch.no_grad()
-def test_cosines_of_both_poolings_correlate_with_the_scores(judged: MaskedLanguageModel, tmp_path: Path) -> None:
+def test_cosines_of_both_poolings_correlate_with_the_scores(
+    judged: MaskedLanguageModel, tmp_path: Path
+) -> None:
     pairs = read(table(tmp_path / "sts.tsv", ["\t".join(map(str, row)) for row in ROWS]))
     assert [(*pair.sentences, pair.score) for pair in pairs] == ROWS
     found = judge_similarity(judged, pairs)
@@ -52,7 +58,11 @@ def test_cosines_of_both_poolings_correlate_with_the_scores(judged: MaskedLangua
         cosines = []
         for first, second, _ in ROWS:
             vectors = [
-                pool(judged.model(**judged.tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[-1][0])
+                pool(
+                    judged.model(
+                        **judged.tokenizer(text, return_tensors="pt"), output_hidden_states=True
+                    ).hidden_states[-1][0]
+                )
                 for text in (first, second)
             ]
             cosines.append(float(vectors[0] @ vectors[1] / (vectors[0].norm() * vectors[1].norm())))
@@ -78,18 +88,25 @@ def test_cosines_of_both_poolings_correlate_with_the_scores(judged: MaskedLangua
         ([], "there are 0 rows"),
     ],
 )
-def test_a_row_that_is_no_scored_pair_is_named(tmp_path: Path, rows: list[str], message: str) -> None:
+def test_a_row_that_is_no_scored_pair_is_named(
+    tmp_path: Path, rows: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         read(table(tmp_path / "sts.tsv", rows))
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "sts.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "similarity": 1}')
-    with pytest.raises(UserError, match=r"line 1 has no 'score'; needed are .*, it has sentence1, sentence2, similarity"):
+    with pytest.raises(
+        UserError,
+        match=r"line 1 has no 'score'; needed are .*, it has sentence1, sentence2, similarity",
+    ):
         read(tmp_path / "sts.jsonl")
 
 
-def test_without_scipy_the_extra_is_named(judged: MaskedLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scipy_the_extra_is_named(
+    judged: MaskedLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pairs = read(table(tmp_path / "sts.tsv", ["a\tb\t1", "c\td\t2", "e\tf\t3"]))
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(UserError, match=r"pip install 'ernie-cmtl\[finetune\]'"):

@@ -10,8 +10,18 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.folder import export_folder
 from tests.support.builds import tree
 
-FIRST = {"config.json": "one", "model.safetensors": "one", "1_Pooling/config.json": "one", "old.txt": "one"}
-SECOND = {"config.json": "two", "model.safetensors": "two", "1_Pooling/config.json": "two", "new.txt": "two"}
+FIRST = {
+    "config.json": "one",
+    "model.safetensors": "one",
+    "1_Pooling/config.json": "one",
+    "old.txt": "one",
+}
+SECOND = {
+    "config.json": "two",
+    "model.safetensors": "two",
+    "1_Pooling/config.json": "two",
+    "new.txt": "two",
+}
 
 
 def export(output: Path, files: Mapping[str, str]) -> None:
@@ -23,7 +33,11 @@ def export(output: Path, files: Mapping[str, str]) -> None:
 
 def exported(output: Path) -> dict[str, str]:
     """What is there beside the list, and what a broken lock has left."""
-    return {name: data.decode() for name, data in tree(output).items() if name != "SHA256SUMS" and not name.startswith(".lock")}
+    return {
+        name: data.decode()
+        for name, data in tree(output).items()
+        if name != "SHA256SUMS" and not name.startswith(".lock")
+    }
 
 
 def test_an_export_replaces_what_the_one_before_wrote_and_keeps_the_rest(tmp_path: Path) -> None:
@@ -32,7 +46,9 @@ def test_an_export_replaces_what_the_one_before_wrote_and_keeps_the_rest(tmp_pat
     (tmp_path / "model" / "notes.md").write_text("a person's")
     export(tmp_path / "model", SECOND)
     assert exported(tmp_path / "model") == SECOND | {"notes.md": "a person's"}
-    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "model", check=True)
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "model", check=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +59,9 @@ def test_an_export_replaces_what_the_one_before_wrote_and_keeps_the_rest(tmp_pat
         ("new.txt", "was not written by an export"),
     ],
 )
-def test_a_file_of_a_persons_is_refused_by_name_and_all_stays(tmp_path: Path, name: str, message: str) -> None:
+def test_a_file_of_a_persons_is_refused_by_name_and_all_stays(
+    tmp_path: Path, name: str, message: str
+) -> None:
     export(tmp_path / "model", FIRST)
     (tmp_path / "model" / name).write_text("a person's")
     before = tree(tmp_path)
@@ -72,7 +90,9 @@ def test_a_file_that_a_person_removed_is_no_obstacle(tmp_path: Path) -> None:
     assert exported(tmp_path / "model") == SECOND
 
 
-def test_an_export_that_fails_leaves_a_new_folder_unmade_and_an_old_one_as_it_was(tmp_path: Path) -> None:
+def test_an_export_that_fails_leaves_a_new_folder_unmade_and_an_old_one_as_it_was(
+    tmp_path: Path,
+) -> None:
     def fail(output: Path) -> None:
         with export_folder(output) as folder:
             (folder / "config.json").write_text("two")
@@ -104,7 +124,11 @@ def test_an_export_that_is_broken_off_at_any_moment_is_replaced_by_the_next(
         left = calls
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", lambda path, target: (count(), rename(path, target))[1])
-            patch.setattr(Path, "unlink", lambda path, missing_ok=False: (count(), unlink(path, missing_ok))[1])
+            patch.setattr(
+                Path,
+                "unlink",
+                lambda path, missing_ok=False: (count(), unlink(path, missing_ok))[1],
+            )
             try:
                 export(output, SECOND)
             except KeyboardInterrupt:
@@ -125,7 +149,10 @@ def test_an_export_that_is_broken_off_at_any_moment_is_replaced_by_the_next(
     assert calls > 2 * len(FIRST)
 
 
-@pytest.mark.parametrize("line", ["", "no list", f"{'0' * 64}  ../private.txt", f"{'0' * 64}  /etc/passwd", f"{'0' * 64}  "])
+@pytest.mark.parametrize(
+    "line",
+    ["", "no list", f"{'0' * 64}  ../private.txt", f"{'0' * 64}  /etc/passwd", f"{'0' * 64}  "],
+)
 def test_a_list_that_leads_elsewhere_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "private.txt").write_text("years of work")
     export(tmp_path / "model", FIRST)

@@ -1,4 +1,6 @@
-"""An export is the trained model itself: stock classes of transformers load it and compute the same, bit for bit."""
+"""An export is the trained model itself: stock classes of transformers load it and compute the
+same, bit for bit.
+"""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +14,15 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, ErnieForMaskedLM, ErnieModel, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    ErnieForMaskedLM,
+    ErnieModel,
+    pipeline,
+)
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
@@ -35,7 +45,9 @@ ROW = 64
 
 @pytest.fixture(scope="module")
 def run_folder(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run whose learning rate is so high that 12 steps leave their mark on every weight."""
+    """A finished run whose learning rate is so high that 12 steps leave their mark on every
+    weight.
+    """
     folder = tmp_path_factory.mktemp("trained") / "run"
     settings = tiny_settings(english, folder)
     settings["optimizer"] |= {"learning_rate": 0.02}
@@ -59,11 +71,19 @@ def exported(report: dict[str, Any]) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def task_table(model: MultiTaskModel) -> Tensor:
-    rows = [value for name, value in model.encoder.named_parameters() if name.startswith("embeddings.task_type_embeddings")]
+    rows = [
+        value
+        for name, value in model.encoder.named_parameters()
+        if name.startswith("embeddings.task_type_embeddings")
+    ]
     return torch.stack(rows).detach()
 
 
@@ -71,9 +91,16 @@ def filled_by_hand(model: MultiTaskModel, config: Any) -> ErnieForMaskedLM:
     """Return the stock class with each trained weight put to where BERT's layout has it."""
     stock = ErnieForMaskedLM(config)
     state = {f"ernie.{name}": value for name, value in model.encoder.state_dict().items()}
-    state = {name: value for name, value in state.items() if "task_type" not in name and "pooler" not in name}
+    state = {
+        name: value
+        for name, value in state.items()
+        if "task_type" not in name and "pooler" not in name
+    }
     state["ernie.embeddings.task_type_embeddings.weight"] = task_table(model)
-    state |= {f"cls.predictions.{name}": value for name, value in model.heads["masked_token"].state_dict().items()}
+    state |= {
+        f"cls.predictions.{name}": value
+        for name, value in model.heads["masked_token"].state_dict().items()
+    }
     state["cls.predictions.decoder.weight"] = model.encoder.embeddings.word_embeddings.weight
     state["cls.predictions.decoder.bias"] = model.heads["masked_token"].bias
     missing, unexpected = stock.load_state_dict(state, strict=False)
@@ -83,7 +110,9 @@ def filled_by_hand(model: MultiTaskModel, config: Any) -> ErnieForMaskedLM:
 
 
 def packed_scores(model: MultiTaskModel, token_ids: list[int], row: int) -> Tensor:
-    """Return what the training model scores for a sentence that stands in the middle of a packed row."""
+    """Return what the training model scores for a sentence that stands in the middle of a packed
+    row.
+    """
     other = token_ids[::-1]
     lengths = np.array([len(other), len(token_ids), len(other)])
     places = np.zeros((1, ROW), dtype=np.int64)
@@ -98,7 +127,11 @@ def packed_scores(model: MultiTaskModel, token_ids: list[int], row: int) -> Tens
 
 
 def test_a_run_starts_from_an_export_with_nothing_to_warn_of(
-    exported: Path, trained: MultiTaskModel, english: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    exported: Path,
+    trained: MultiTaskModel,
+    english: Corpus,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = tiny_settings(english, tmp_path / "run") | {"encoder": {"init_from": str(exported)}}
     started = Run(RunConfig.model_validate(settings)).new_model()
@@ -109,7 +142,10 @@ def test_a_run_starts_from_an_export_with_nothing_to_warn_of(
         for name, value in started.heads.state_dict(prefix="heads.").items()
         if "masked_token" in name
     )
-    assert all(torch.equal(value, expected[f"encoder.{name}"]) for name, value in started.encoder.state_dict().items())
+    assert all(
+        torch.equal(value, expected[f"encoder.{name}"])
+        for name, value in started.encoder.state_dict().items()
+    )
 
 
 def test_stock_classes_find_every_weight_that_they_look_for(exported: Path) -> None:
@@ -123,19 +159,27 @@ def test_stock_classes_find_every_weight_that_they_look_for(exported: Path) -> N
     assert {key.split(".")[0] for key in about_encoder["unexpected_keys"]} == {"cls"}
 
 
-def test_logits_are_bit_for_bit_those_of_the_trained_weights(exported: Path, trained: MultiTaskModel) -> None:
+def test_logits_are_bit_for_bit_those_of_the_trained_weights(
+    exported: Path, trained: MultiTaskModel
+) -> None:
     loaded = AutoModelForMaskedLM.from_pretrained(exported).train(False)
     expected = filled_by_hand(trained, AutoConfig.from_pretrained(exported))
     generator = torch.Generator().manual_seed(1)
     token_ids = torch.randint(0, trained.encoder.config.vocab_size, (3, ROW), generator=generator)
     segments = torch.randint(0, 4, (3, ROW), generator=generator)
     for row in (*TASKS.values(), 31):
-        inputs = {"input_ids": token_ids, "token_type_ids": segments, "task_type_ids": torch.full_like(token_ids, row)}
+        inputs = {
+            "input_ids": token_ids,
+            "token_type_ids": segments,
+            "task_type_ids": torch.full_like(token_ids, row),
+        }
         with torch.no_grad():
             assert torch.equal(loaded(**inputs).logits, expected(**inputs).logits)
 
 
-def test_the_pooler_is_the_trained_one(exported: Path, trained: MultiTaskModel, run_folder: Path) -> None:
+def test_the_pooler_is_the_trained_one(
+    exported: Path, trained: MultiTaskModel, run_folder: Path
+) -> None:
     untrained = open_run(run_folder)[0].new_model()
     pooler = AutoModel.from_pretrained(exported).pooler.dense
     assert torch.equal(pooler.weight, trained.encoder.pooler.dense.weight)
@@ -144,8 +188,13 @@ def test_the_pooler_is_the_trained_one(exported: Path, trained: MultiTaskModel, 
 
 
 @pytest.mark.parametrize("row", TASKS.values())
-def test_a_plain_sentence_scores_as_it_did_in_packed_training(exported: Path, trained: MultiTaskModel, row: int) -> None:
-    tokenizer, model = AutoTokenizer.from_pretrained(exported), AutoModelForMaskedLM.from_pretrained(exported).train(False)
+def test_a_plain_sentence_scores_as_it_did_in_packed_training(
+    exported: Path, trained: MultiTaskModel, row: int
+) -> None:
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(exported),
+        AutoModelForMaskedLM.from_pretrained(exported).train(False),
+    )
     inputs = tokenizer(SENTENCE, return_tensors="pt")
     with torch.no_grad():
         task_ids = torch.full_like(inputs["input_ids"], row)
@@ -156,8 +205,14 @@ def test_a_plain_sentence_scores_as_it_did_in_packed_training(exported: Path, tr
     assert float((found - without_task).abs().max()) > 1e-3
 
 
-def test_the_report_says_where_the_export_is_and_that_nothing_differs(report: dict[str, Any], run_folder: Path) -> None:
-    assert report == {"path": str(run_folder.parent / "export"), "format": "hf", "max_abs_logit_difference": 0.0}
+def test_the_report_says_where_the_export_is_and_that_nothing_differs(
+    report: dict[str, Any], run_folder: Path
+) -> None:
+    assert report == {
+        "path": str(run_folder.parent / "export"),
+        "format": "hf",
+        "max_abs_logit_difference": 0.0,
+    }
 
 
 def test_the_tokenizer_comes_along(exported: Path, english: Corpus) -> None:
@@ -174,14 +229,21 @@ def test_the_tokenizer_comes_along(exported: Path, english: Corpus) -> None:
 def test_the_config_is_a_plain_ernie_that_knows_its_tasks(exported: Path) -> None:
     written = json.loads((exported / "config.json").read_text(encoding="utf-8"))
     assert (written["model_type"], written["architectures"]) == ("ernie", ["ErnieForMaskedLM"])
-    assert (written["use_task_id"], written["task_type_vocab_size"], written["type_vocab_size"]) == (True, 32, 4)
+    assert (
+        written["use_task_id"],
+        written["task_type_vocab_size"],
+        written["type_vocab_size"],
+    ) == (True, 32, 4)
     assert "auto_map" not in written
     assert "packed" not in json.dumps(written)
 
 
 def test_the_fill_mask_pipeline_works(exported: Path) -> None:
     best = pipeline("fill-mask", model=str(exported))("the [MASK] returns a list .", top_k=3)
-    tokenizer, model = AutoTokenizer.from_pretrained(exported), AutoModelForMaskedLM.from_pretrained(exported)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(exported),
+        AutoModelForMaskedLM.from_pretrained(exported),
+    )
     inputs = tokenizer("the [MASK] returns a list .", return_tensors="pt")
     with torch.no_grad():
         expected = model(**inputs).logits[0, 2].softmax(-1).topk(3)
@@ -192,7 +254,9 @@ def test_the_fill_mask_pipeline_works(exported: Path) -> None:
     assert [score for _, score in shown] == pytest.approx(expected.values.tolist(), abs=1e-6)
 
 
-def test_the_task_heads_stand_beside_the_model_with_their_names(exported: Path, trained: MultiTaskModel) -> None:
+def test_the_task_heads_stand_beside_the_model_with_their_names(
+    exported: Path, trained: MultiTaskModel
+) -> None:
     about = json.loads((exported / "pretraining.json").read_text(encoding="utf-8"))
     assert about["tasks"] == TASKS
     assert (about["steps"], about["stages"]) == (12, ["first", "second"])
@@ -205,7 +269,9 @@ def test_the_task_heads_stand_beside_the_model_with_their_names(exported: Path, 
     assert about["heads"]["capitalization/capital"]["classes"] == ["lower", "capital"]
     assert len(about["heads"]["sentence_reordering/order"]["classes"]) == 9
     heads = load_file(exported / "pretraining_heads.safetensors")
-    assert set(heads) == {f"{name}.dense.{part}" for name in list(kinds)[1:] for part in ("weight", "bias")}
+    assert set(heads) == {
+        f"{name}.dense.{part}" for name in list(kinds)[1:] for part in ("weight", "bias")
+    }
     for name in list(kinds)[1:]:
         assert torch.equal(heads[f"{name}.dense.weight"], trained.heads[name].dense.weight)
 
@@ -223,14 +289,22 @@ def test_nothing_in_the_export_is_a_pickle(exported: Path) -> None:
     found = {path.suffix for path in exported.rglob("*") if path.is_file()}
     assert found <= {".json", ".safetensors", ".md", ".txt", ""}
     assert [path.name for path in exported.rglob("*") if not path.suffix] == ["SHA256SUMS"]
-    assert not [name for name, data in contents(exported).items() if data[:2] in (b"PK", b"\x80\x02", b"\x80\x04")]
+    assert not [
+        name
+        for name, data in contents(exported).items()
+        if data[:2] in (b"PK", b"\x80\x02", b"\x80\x04")
+    ]
 
 
-def test_a_folder_with_other_files_is_refused_and_left_alone(run_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_and_left_alone(
+    run_folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work", encoding="utf-8")
     with pytest.raises(
-        UserError, match="thesis is not empty and no earlier export: it has no SHA256SUMS; choose another --output"
+        UserError,
+        match="thesis "
+        "is not empty and no earlier export: it has no SHA256SUMS; choose another --output",
     ):
         export_run(run_folder, tmp_path / "thesis", None)
     assert contents(tmp_path) == {"thesis/chapter.txt": b"years of work"}
@@ -259,8 +333,14 @@ def test_exporting_again_replaces_the_first_export(run_folder: Path, tmp_path: P
 
 
 def test_the_sums_of_an_export_are_those_of_its_files(exported: Path) -> None:
-    found = dict(reversed(line.split("  ")) for line in (exported / "SHA256SUMS").read_text().splitlines())
-    assert found == {name: sha256(data).hexdigest() for name, data in contents(exported).items() if name != "SHA256SUMS"}
+    found = dict(
+        reversed(line.split("  ")) for line in (exported / "SHA256SUMS").read_text().splitlines()
+    )
+    assert found == {
+        name: sha256(data).hexdigest()
+        for name, data in contents(exported).items()
+        if name != "SHA256SUMS"
+    }
 
 
 def test_an_export_to_the_working_directory_has_its_name(
@@ -282,7 +362,11 @@ def test_an_export_that_fails_its_check_leaves_the_earlier_one_in_place(
     stock_state = huggingface.stock_state
 
     def without_a_layer(model: MultiTaskModel) -> dict[str, Tensor]:
-        return {name: value for name, value in stock_state(model).items() if "layer.1.output" not in name}
+        return {
+            name: value
+            for name, value in stock_state(model).items()
+            if "layer.1.output" not in name
+        }
 
     with monkeypatch.context() as patch:
         patch.setattr(huggingface, "stock_state", without_a_layer)
@@ -291,7 +375,9 @@ def test_an_export_that_fails_its_check_leaves_the_earlier_one_in_place(
     assert contents(output) == before
 
 
-def test_a_step_without_a_checkpoint_is_refused_with_those_there_are(run_folder: Path, tmp_path: Path) -> None:
+def test_a_step_without_a_checkpoint_is_refused_with_those_there_are(
+    run_folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="no checkpoint at step 5; it has 8, 12"):
         export_run(run_folder, tmp_path / "model", 5)
     assert not (tmp_path / "model").exists()

@@ -20,11 +20,23 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of an encoder with four different task rows, of which pretraining filled 0 and 2; read-only."""
+    """Folder of an encoder with four different task rows, of which pretraining filled 0 and 2;
+    read-only.
+    """
     folder = tmp_path_factory.mktemp("models") / "ernie"
     config = ErnieConfig(
-        **{"vocab_size": len(MARKS + WORDS), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
-        **{"intermediate_size": 64, "max_position_embeddings": 64, "type_vocab_size": 4, "pad_token_id": 0},
+        **{
+            "vocab_size": len(MARKS + WORDS),
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+        },
+        **{
+            "intermediate_size": 64,
+            "max_position_embeddings": 64,
+            "type_vocab_size": 4,
+            "pad_token_id": 0,
+        },
         **{"use_task_id": True, "task_type_vocab_size": TASK_ROWS, "hidden_dropout_prob": 0.0},
     )
     torch.manual_seed(5)
@@ -41,7 +53,9 @@ def write(tmp_path: Path) -> WriteRows:
     """Write a file of lines, a `.jsonl` of values; both into one folder."""
 
     def write_rows(name: str, rows: list[Any]) -> Path:
-        lines = [json.dumps(row, ensure_ascii=False) if name.endswith(".jsonl") else row for row in rows]
+        lines = [
+            json.dumps(row, ensure_ascii=False) if name.endswith(".jsonl") else row for row in rows
+        ]
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return tmp_path
 

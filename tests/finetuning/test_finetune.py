@@ -1,4 +1,6 @@
-"""A recipe carried out on a tiny encoder: every kind learns what can be learned, and the same again gives the same."""
+"""A recipe carried out on a tiny encoder: every kind learns what can be learned, and the same again
+gives the same.
+"""
 
 import json
 import shutil
@@ -25,23 +27,39 @@ PLACES = ["sun", "moon", "rain", "day", "night"]
 NAMES = ["john", "mary"]
 PAIRED = {"text": "text", "text_pair": "pair", "label": "label"}
 ROWS: dict[str, list[dict[str, Any]]] = {
-    "classification": [{"text": f"the {w} {p}", "label": w} for p in PLACES for w in ("good", "bad")],
-    "regression": [{"text": f"the {w} {p}", "label": 4.0 * (w == "good")} for p in PLACES for w in ("good", "bad")],
+    "classification": [
+        {"text": f"the {w} {p}", "label": w} for p in PLACES for w in ("good", "bad")
+    ],
+    "regression": [
+        {"text": f"the {w} {p}", "label": 4.0 * (w == "good")}
+        for p in PLACES
+        for w in ("good", "bad")
+    ],
     "ranking": [
         {"text": f"who {p}", "pair": f"{w} {q}", "label": int(w == "good")}
         for p in PLACES
         for w, q in (("bad", "sun"), ("good", "moon"), ("bad", "of"))
     ],
-    "tokens": [{"text": f"the {n} of {p}", "label": "O B-PER O B-LOC"} for n in NAMES for p in PLACES],
-    "span": [{"text": "who?", "pair": f"the {p} of {n} came", "label": [{"text": n}]} for n in NAMES for p in PLACES],
+    "tokens": [
+        {"text": f"the {n} of {p}", "label": "O B-PER O B-LOC"} for n in NAMES for p in PLACES
+    ],
+    "span": [
+        {"text": "who?", "pair": f"the {p} of {n} came", "label": [{"text": n}]}
+        for n in NAMES
+        for p in PLACES
+    ],
 }
 
 
 def recipe_of(kind: str, **settings: Any) -> Recipe:
     columns = PAIRED if "pair" in ROWS[kind][0] else {"text": "text", "label": "label"}
     data = {"train": "rows.jsonl", "test": "rows.jsonl"}
-    train = {"learning_rates": [5e-3], "seeds": [1], "epochs": 20, "batch_size": 5} | settings.pop("train", {})
-    return Recipe.model_validate({"kind": kind, "columns": columns, "data": data, "train": train} | settings)
+    train = {"learning_rates": [5e-3], "seeds": [1], "epochs": 20, "batch_size": 5} | settings.pop(
+        "train", {}
+    )
+    return Recipe.model_validate(
+        {"kind": kind, "columns": columns, "data": data, "train": train} | settings
+    )
 
 
 def carried_out(model: str, folder: Path, recipe: Recipe) -> dict[str, Any]:
@@ -59,27 +77,44 @@ def test_a_kind_learns_what_words_tell(kind: str, model: str, write: WriteRows) 
     assert (result["std"], result["task_row"], result["split"]) == (None, 0, "test")
 
 
-def test_seeds_and_rates_make_a_model_each_and_the_same_again_gives_the_same(model: str, write: WriteRows) -> None:
+def test_seeds_and_rates_make_a_model_each_and_the_same_again_gives_the_same(
+    model: str, write: WriteRows
+) -> None:
     data = {"train": "rows.jsonl", "dev": 0.3, "test": "rows.jsonl", "limit": 6}
     train = {"learning_rates": [1e-3, 1e-4], "seeds": [3, 4], "max_steps": 3}
     recipe = recipe_of("regression", data=data, train=train)
     folder = write("rows.jsonl", ROWS["regression"])
     first, second = (carried_out(model, folder, recipe) for _ in range(2))
-    assert [(run["learning_rate"], run["seed"]) for run in first["runs"]] == [(1e-3, 3), (1e-3, 4), (1e-4, 3), (1e-4, 4)]
+    assert [(run["learning_rate"], run["seed"]) for run in first["runs"]] == [
+        (1e-3, 3),
+        (1e-3, 4),
+        (1e-4, 3),
+        (1e-4, 4),
+    ]
     assert {run["steps"] for run in first["runs"]} == {3}
     assert len({run["loss"] for run in first["runs"]}) == 4
     for one, other in zip(first["runs"], second["runs"], strict=True):
         assert one | {"seconds": 0} == other | {"seconds": 0}
-    chosen = [run["test"]["pearson"] for run in first["runs"] if run["learning_rate"] == first["learning_rate"]]
+    chosen = [
+        run["test"]["pearson"]
+        for run in first["runs"]
+        if run["learning_rate"] == first["learning_rate"]
+    ]
     assert first["scores"] == chosen
     assert first["std"] == pytest.approx(abs(chosen[0] - chosen[1]) / 2**0.5)
     assert first["examples"] == {"train": 6, "dev": 3, "test": 6}
 
 
 def test_the_rate_is_chosen_on_dev_though_another_does_better_on_test() -> None:
-    scores = {1e-3: [(0.5, 0.9), (0.6, 0.9)], 1e-4: [(0.7, 0.2), (0.5, 0.2)], 1e-5: [(0.6, 0.3), (0.6, 0.3)]}
+    scores = {
+        1e-3: [(0.5, 0.9), (0.6, 0.9)],
+        1e-4: [(0.7, 0.2), (0.5, 0.2)],
+        1e-5: [(0.6, 0.3), (0.6, 0.3)],
+    }
     runs = [
-        {"learning_rate": rate, "dev": {"f1": dev}, "test": {"f1": test}} for rate, found in scores.items() for dev, test in found
+        {"learning_rate": rate, "dev": {"f1": dev}, "test": {"f1": test}}
+        for rate, found in scores.items()
+        for dev, test in found
     ]
     assert best_rate(runs, "f1") == 1e-4
     assert best_rate([{"learning_rate": 1e-3, "test": {"f1": 0.1}}], "f1") == 1e-3
@@ -122,22 +157,37 @@ def test_inputs_that_name_no_task_get_the_row_of_the_recipe(model: str) -> None:
 
 def test_a_random_encoder_has_the_size_and_none_of_the_weights(model: str) -> None:
     random, trained = (started(model, init=init).state_dict() for init in ("random", "pretrained"))
-    assert {name: value.shape for name, value in random.items()} == {name: value.shape for name, value in trained.items()}
+    assert {name: value.shape for name, value in random.items()} == {
+        name: value.shape for name, value in trained.items()
+    }
     words = "ernie.embeddings.word_embeddings.weight"
-    assert torch.equal(trained[words], AutoModel.from_pretrained(model).state_dict()[words.removeprefix("ernie.")])
+    assert torch.equal(
+        trained[words], AutoModel.from_pretrained(model).state_dict()[words.removeprefix("ernie.")]
+    )
     assert not torch.isclose(random[words], trained[words]).all(1)[1:].any()
 
 
 @pytest.mark.parametrize("init", ["random", "pretrained"])
-def test_weights_in_half_precision_are_trained_in_full(init: str, model: str, tmp_path: Path) -> None:
+def test_weights_in_half_precision_are_trained_in_full(
+    init: str, model: str, tmp_path: Path
+) -> None:
     AutoModel.from_pretrained(model, dtype=torch.float16).save_pretrained(tmp_path / "half")
-    assert {parameter.dtype for parameter in started(str(tmp_path / "half"), init=init).parameters()} == {torch.float32}
+    assert {
+        parameter.dtype for parameter in started(str(tmp_path / "half"), init=init).parameters()
+    } == {torch.float32}
 
 
 def test_a_model_without_task_embedding_says_so(tmp_path: Path, write: WriteRows) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     tokenizer = word_tokenizer()
-    BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=8, **sizes)).save_pretrained(tmp_path / "bert")
+    BertModel(
+        BertConfig(vocab_size=len(tokenizer), max_position_embeddings=8, **sizes)
+    ).save_pretrained(tmp_path / "bert")
     tokenizer.save_pretrained(tmp_path / "bert")
     rows = [row | {"text": row["text"] * 5} for row in ROWS["classification"]]
     recipe = recipe_of("classification", train={"max_steps": 1})
@@ -159,12 +209,19 @@ def test_pickled_weights_and_code_of_a_model_are_not_touched(model: str, tmp_pat
         started(str(pickled))
     foreign = shutil.copytree(model, tmp_path / "foreign")
     settings = json.loads((foreign / "config.json").read_text())
-    planted = {"_attn_implementation": "kernels-community/flash", "quantization_config": {"quant_method": "gptq"}}
-    (foreign / "config.json").write_text(json.dumps(settings | planted | {"attn_implementation": "kernels-community/flash"}))
+    planted = {
+        "_attn_implementation": "kernels-community/flash",
+        "quantization_config": {"quant_method": "gptq"},
+    }
+    (foreign / "config.json").write_text(
+        json.dumps(settings | planted | {"attn_implementation": "kernels-community/flash"})
+    )
     assert started(str(foreign)).config._attn_implementation in ("sdpa", "eager")
 
 
-def test_without_the_libraries_the_extra_is_named(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_libraries_the_extra_is_named(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "seqeval.metrics", None)
     with pytest.raises(UserError, match=r"pip install 'ernie-cmtl\[finetune\]'"):
         finetune(model, recipe_of("tokens"), tmp_path, lambda _: None)
@@ -186,11 +243,21 @@ train: {learning_rates: [1e-3], seeds: [1, 2]}
 def test_the_verb_gives_one_result_with_its_recipe(model: str, write: WriteRows) -> None:
     folder = write("rows.tsv", ["label\ttext", '1\t"good', "0\tbad day"])
     (folder / "recipe.yaml").write_text(RECIPE)
-    words = (model, "--task", folder / "recipe.yaml", "--data", folder, "train.max_steps=1", "--random")
+    words = (
+        model,
+        "--task",
+        folder / "recipe.yaml",
+        "--data",
+        folder,
+        "train.max_steps=1",
+        "--random",
+    )
     done = call(*words, "--json")
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
-    assert {"metric", "mean", "std", "scores", "split", "learning_rate", "task_row", "runs"} <= set(result)
+    assert {"metric", "mean", "std", "scores", "split", "learning_rate", "task_row", "runs"} <= set(
+        result
+    )
     assert (result["model"], result["init"], len(result["scores"])) == (model, "random", 2)
     assert done.stderr.count("learning rate 0.001, seed") == 2
     shown = call(*words).stdout
@@ -201,11 +268,23 @@ def test_the_verb_gives_one_result_with_its_recipe(model: str, write: WriteRows)
     ("rows", "words", "message"),
     [
         (["label\ttext", "1\tgood", "2\tbad"], [], "rows.tsv, line 3: label '2' is none of 0, 1"),
-        (["label\ttext", '1\t"good" day', "0\tbad\tday"], [], "rows.tsv, line 3: 3 fields, the header has 2"),
-        (["label\ttext", "1\tgood"], ["columns.text=sentence"], "rows.tsv has no column 'sentence'"),
+        (
+            ["label\ttext", '1\t"good" day', "0\tbad\tday"],
+            [],
+            "rows.tsv, line 3: 3 fields, the header has 2",
+        ),
+        (
+            ["label\ttext", "1\tgood"],
+            ["columns.text=sentence"],
+            "rows.tsv has no column 'sentence'",
+        ),
         ([], [], "rows.tsv holds no row"),
         (["label\ttext", "1\tgood"], ["data.train=other.tsv"], "other.tsv"),
-        (["label\ttext", "1\tgood"], ["colums.text=a"], "unknown key 'colums'; did you mean 'columns'"),
+        (
+            ["label\ttext", "1\tgood"],
+            ["colums.text=a"],
+            "unknown key 'colums'; did you mean 'columns'",
+        ),
         (["label\ttext", "1\tgood", "0\tbad"], ["task_row=9"], "task_row 9"),
     ],
 )

@@ -22,7 +22,13 @@ from tests.support.finetuning import SMALL
 PASSAGE = "the sunny day came the moon of the night"
 
 
-def row(label: Any, text: Any = "good day", pair: Any = None, group: Any = None, place: str = "train.tsv, line 2") -> LabelledRow:
+def row(
+    label: Any,
+    text: Any = "good day",
+    pair: Any = None,
+    group: Any = None,
+    place: str = "train.tsv, line 2",
+) -> LabelledRow:
     return LabelledRow(place, text, pair, label, group)
 
 
@@ -54,11 +60,22 @@ def test_a_score_that_is_no_number_is_refused_with_its_row(label: str) -> None:
 
 
 def test_a_query_with_one_candidate_is_refused_with_its_row() -> None:
-    rows = [row("1", "who", "sun", "q1"), row("0", "who", "moon", "q1"), row("1", "who", "rain", "q2", "train.tsv, line 9")]
+    rows = [
+        row("1", "who", "sun", "q1"),
+        row("0", "who", "moon", "q1"),
+        row("1", "who", "rain", "q2", "train.tsv, line 9"),
+    ]
     with pytest.raises(UserError, match=r"line 9: query 'q2' has one candidate"):
         make("ranking", rows).examples(rows)
     # By its text, all three are candidates of one query.
-    assert len(make("ranking", rows).examples([LabelledRow(r.place, r.text, r.text_pair, r.label, None) for r in rows])) == 1
+    assert (
+        len(
+            make("ranking", rows).examples(
+                [LabelledRow(r.place, r.text, r.text_pair, r.label, None) for r in rows]
+            )
+        )
+        == 1
+    )
 
 
 def test_queries_need_grades_that_teach_something(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -74,7 +91,10 @@ def test_candidates_are_dealt_out_with_every_grade_in_each_list() -> None:
     grades = [0, 1, 0, 2, 0, 0, 2, 1, 0]
     lists = deal_out(grades, 5)
     assert sorted(itertools.chain(*lists)) == list(range(9))
-    assert [sorted(grades[place] for place in places) for places in lists] == [[0, 0, 0, 1, 2], [0, 0, 1, 2]]
+    assert [sorted(grades[place] for place in places) for places in lists] == [
+        [0, 0, 0, 1, 2],
+        [0, 0, 1, 2],
+    ]
     assert deal_out([1, 1], 5) == deal_out([0, 0, 0], 2) == []
 
 
@@ -90,7 +110,9 @@ def test_the_loss_of_lists_is_their_mean_cross_entropy() -> None:
 def test_lists_become_one_batch_of_candidates(tokenizer: PreTrainedTokenizerFast) -> None:
     rows = [row(str(n % 2), "who", "sun moon" if n else "sun", f"q{n // 3}") for n in range(6)]
     kind = make("ranking", rows)
-    batch = kind.collator(tokenizer)(kind.encode(kind.examples(rows), tokenizer, 16, training=True).inputs)
+    batch = kind.collator(tokenizer)(
+        kind.encode(kind.examples(rows), tokenizer, 16, training=True).inputs
+    )
     assert batch["lists"].tolist() == [0, 0, 0, 1, 1, 1]
     assert batch["labels"].tolist() == [1, 0, 0, 1, 1, 0]
     assert batch["input_ids"].shape == (6, 6)
@@ -131,7 +153,9 @@ def test_words_and_labels_must_be_as_many(words: Any, labels: Any) -> None:
 def test_an_answer_is_found_where_it_says_or_where_it_stands_first() -> None:
     kind = make("span", [])
     answers = [{"text": "the", "start": 19}, {"text": "moon", "start": 23}]
-    said, unsaid = kind.examples([row(a, "who?", PASSAGE) for a in (answers, {"text": ["the"], "answer_start": [3]})])
+    said, unsaid = kind.examples(
+        [row(a, "who?", PASSAGE) for a in (answers, {"text": ["the"], "answer_start": [3]})]
+    )
     assert (said.start, unsaid.start) == (19, 0)
     assert said.answers == ["the", "moon"]
     with pytest.raises(UserError, match="line 2: the answer 'rain' does not stand in the passage"):
@@ -140,7 +164,9 @@ def test_an_answer_is_found_where_it_says_or_where_it_stands_first() -> None:
         kind.examples([row([], "who?", PASSAGE)])
 
 
-def test_windows_cover_the_passage_and_the_answer_is_labelled_where_it_is_whole(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_windows_cover_the_passage_and_the_answer_is_labelled_where_it_is_whole(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     kind = make("span", [], options={"stride": 2})
     answer = "moon of"
     examples = kind.examples([row([{"text": answer}], "who came?", PASSAGE)])
@@ -168,7 +194,9 @@ def test_an_answer_inside_of_a_token_takes_the_token() -> None:
 
 def test_the_best_span_is_the_best_of_all_that_are_allowed() -> None:
     values = np.random.default_rng(3).normal(size=(9, 2))
-    offsets = np.array([[-1, -1]] * 3 + [[n * 2, n * 2 + 1] for n in range(5)] + [[-1, -1]], dtype=np.int32)
+    offsets = np.array(
+        [[-1, -1]] * 3 + [[n * 2, n * 2 + 1] for n in range(5)] + [[-1, -1]], dtype=np.int32
+    )
     allowed = [(s, e) for s in range(3, 8) for e in range(s, min(s + 2, 8))]
     first, last = max(allowed, key=lambda span: values[span[0], 0] + values[span[1], 1])
     score, start, end = best_span(values, offsets, 2)
@@ -177,7 +205,10 @@ def test_the_best_span_is_the_best_of_all_that_are_allowed() -> None:
 
 
 def test_a_metric_or_an_option_of_another_kind_is_refused() -> None:
-    with pytest.raises(UserError, match="metric 'mrr' is none of the kind classification; accepted: accuracy, f1, matthews"):
+    with pytest.raises(
+        UserError,
+        match="metric 'mrr' is none of the kind classification; accepted: accuracy, f1, matthews",
+    ):
         make("classification", [row("a"), row("b")], metric="mrr")
     with pytest.raises(UserError, match="options of the kind ranking: unknown key 'stride'"):
         make("ranking", [], options={"stride": 1})

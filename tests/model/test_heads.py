@@ -9,7 +9,14 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.model.encoder import compile_layers, recompute_activations
 from ernie_cmtl.model.heads import losses_and_hits
-from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch, TensorTargets
+from ernie_cmtl.model.multitask import (
+    HITS,
+    LABELS,
+    LOSS,
+    MultiTaskModel,
+    TensorBatch,
+    TensorTargets,
+)
 from ernie_cmtl.task import HeadSpec
 from tests.support.heads import KINDS, every_kind
 
@@ -20,7 +27,9 @@ def scored(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
 
 
 @pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.name)
-def test_each_kind_has_the_loss_of_its_definition(scored: tuple[MultiTaskModel, TensorBatch], spec: HeadSpec) -> None:
+def test_each_kind_has_the_loss_of_its_definition(
+    scored: tuple[MultiTaskModel, TensorBatch], spec: HeadSpec
+) -> None:
     model, batch = scored
     output = model.encoder(
         input_ids=batch.token_ids,
@@ -34,9 +43,15 @@ def test_each_kind_has_the_loss_of_its_definition(scored: tuple[MultiTaskModel, 
     targets = batch.targets[name]
     states = output.hidden_states[spec.layer][0][targets.positions]
     if spec.kind.startswith(("sequence", "choice")):
-        states = torch.tanh(states @ model.encoder.pooler.dense.weight.T + model.encoder.pooler.dense.bias)
+        states = torch.tanh(
+            states @ model.encoder.pooler.dense.weight.T + model.encoder.pooler.dense.bias
+        )
     head = model.heads[name].dense
-    scores = (states @ head.weight.T + head.bias).squeeze(0) if spec.kind == "choice" else states @ head.weight.T + head.bias
+    scores = (
+        (states @ head.weight.T + head.bias).squeeze(0)
+        if spec.kind == "choice"
+        else states @ head.weight.T + head.bias
+    )
     if spec.kind.endswith("regression"):
         expected = ((scores[:, 0] - targets.labels) ** 2).sum()
     elif spec.multi_label:
@@ -44,19 +59,25 @@ def test_each_kind_has_the_loss_of_its_definition(scored: tuple[MultiTaskModel, 
         expected = torch.log1p(torch.exp(-sign * scores)).mean()
     else:
         scores = scores.reshape(len(targets.labels), -1)
-        expected = (torch.logsumexp(scores, 1) - scores[torch.arange(len(scores)), targets.labels]).sum()
+        expected = (
+            torch.logsumexp(scores, 1) - scores[torch.arange(len(scores)), targets.labels]
+        ).sum()
     _, statistics = model(batch, torch.ones(len(model.specs), 2))
     row = list(model.specs).index(name)
     assert float(statistics[row, 0, LOSS]) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert int(statistics[row, 0, LABELS]) == len(targets.labels)
 
 
-def test_the_loss_is_the_weighted_sum_over_heads(scored: tuple[MultiTaskModel, TensorBatch]) -> None:
+def test_the_loss_is_the_weighted_sum_over_heads(
+    scored: tuple[MultiTaskModel, TensorBatch],
+) -> None:
     model, batch = scored
     weights = torch.arange(1.0, len(model.specs) + 1)
     coefficients = torch.stack([weights, torch.zeros_like(weights)], dim=1)
     loss, statistics = model(batch, coefficients)
-    assert float(loss.detach()) == pytest.approx(float((statistics[:, 0, LOSS] * weights).sum()), rel=1e-6)
+    assert float(loss.detach()) == pytest.approx(
+        float((statistics[:, 0, LOSS] * weights).sum()), rel=1e-6
+    )
 
 
 def test_activations_that_are_computed_again_give_the_same_gradients_of_every_head(
@@ -88,8 +109,14 @@ def test_compiled_layers_compute_the_same(scored: tuple[MultiTaskModel, TensorBa
     model, batch = scored
     words = batch.targets["every_kind/word_class"]
     # As many places as a head has units would make the compiler take the one for the other.
-    fewer = [TensorTargets(words.positions[first:], words.labels[first:], words.tasks[first:]) for first in (1, 2)]
-    batches = [replace(batch, targets={**batch.targets, "every_kind/word_class": targets}) for targets in fewer]
+    fewer = [
+        TensorTargets(words.positions[first:], words.labels[first:], words.tasks[first:])
+        for first in (1, 2)
+    ]
+    batches = [
+        replace(batch, targets={**batch.targets, "every_kind/word_class": targets})
+        for targets in fewer
+    ]
     expected = [loss_and_gradients(model, one) for one in batches]
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
@@ -100,16 +127,21 @@ def test_compiled_layers_compute_the_same(scored: tuple[MultiTaskModel, TensorBa
         pieces.add(counter.frame_count)
         torch.testing.assert_close(found, loss, rtol=1e-6, atol=0)
         torch.testing.assert_close(compiled, gradients, rtol=1e-4, atol=1e-6)
-    # The pieces of a layer around its attention, and those of the last one; other places to read need nothing more.
+    # The pieces of a layer around its attention, and those of the last one; other places to read
+    # need nothing more.
     assert len(pieces) == 1
     assert 2 < pieces.pop() < 11
 
 
-def loss_and_gradients(model: MultiTaskModel, batch: TensorBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def loss_and_gradients(
+    model: MultiTaskModel, batch: TensorBatch
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     model.zero_grad(set_to_none=True)
     loss, _ = model(batch, torch.ones(len(model.specs), 2))
     loss.backward()
-    return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return loss.detach(), {
+        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
 
 
 def test_an_idle_head_counts_nothing(scored: tuple[MultiTaskModel, TensorBatch]) -> None:
@@ -122,6 +154,8 @@ def test_an_idle_head_counts_nothing(scored: tuple[MultiTaskModel, TensorBatch])
 
 def test_hits_are_right_predictions() -> None:
     scores = torch.tensor([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
-    _, hits = losses_and_hits(HeadSpec("a", "token_class", classes=2), scores, torch.tensor([0, 1, 1]))
+    _, hits = losses_and_hits(
+        HeadSpec("a", "token_class", classes=2), scores, torch.tensor([0, 1, 1])
+    )
     assert hits.tolist() == [1, 1, 0]
     assert HITS == 1

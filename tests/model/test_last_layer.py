@@ -14,12 +14,17 @@ from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
 
-STAGES = {"masked": ["knowledge_masking"], "every_token_twice": ["capitalization", "token_document_relation"]}
+STAGES = {
+    "masked": ["knowledge_masking"],
+    "every_token_twice": ["capitalization", "token_document_relation"],
+}
 
 
 def first_batch(config: RunConfig, tasks: list[str]) -> tuple[MultiTaskModel, Batch]:
     """A model without dropout, and the first batch of a run whose tasks have equal shares."""
-    settings = config.model_dump(exclude_unset=True) | {"stages": [{"name": "only", "budgets": dict.fromkeys(tasks, 8)}]}
+    settings = config.model_dump(exclude_unset=True) | {
+        "stages": [{"name": "only", "budgets": dict.fromkeys(tasks, 8)}]
+    }
     settings["encoder"] |= {"dropout": 0.0}
     run = Run(RunConfig.model_validate(settings))
     data = next(iter(run.steps_from(run.first_ledger(), 1, 0, 1)))
@@ -27,7 +32,9 @@ def first_batch(config: RunConfig, tasks: list[str]) -> tuple[MultiTaskModel, Ba
 
 
 @pytest.mark.parametrize("tasks", STAGES.values(), ids=STAGES)
-def test_loss_and_gradients_are_those_of_the_whole_layer(tiny_config: RunConfig, tasks: list[str]) -> None:
+def test_loss_and_gradients_are_those_of_the_whole_layer(
+    tiny_config: RunConfig, tasks: list[str]
+) -> None:
     model, group = first_batch(tiny_config, tasks)
 
     def loss_and_gradients() -> tuple[torch.Tensor, list[torch.Tensor | None]]:
@@ -39,10 +46,14 @@ def test_loss_and_gradients_are_those_of_the_whole_layer(tiny_config: RunConfig,
     torch.testing.assert_close(found, loss_and_gradients(), rtol=1e-5, atol=1e-7)
 
 
-def test_masking_alone_computes_the_rest_of_the_last_layer_at_masked_places_only(tiny_config: RunConfig) -> None:
+def test_masking_alone_computes_the_rest_of_the_last_layer_at_masked_places_only(
+    tiny_config: RunConfig,
+) -> None:
     model, group = first_batch(tiny_config, ["knowledge_masking"])
     places = []
-    model.encoder.encoder.layer[-1].intermediate.register_forward_hook(lambda _, given, __: places.append(given[0].shape))
+    model.encoder.encoder.layer[-1].intermediate.register_forward_hook(
+        lambda _, given, __: places.append(given[0].shape)
+    )
     train(model, group)
     labels = read_places(group)
     assert 0 < labels < 0.3 * group.token_ids.size
@@ -60,14 +71,18 @@ def test_what_is_saved_is_not_counted_as_done(tiny_config: RunConfig) -> None:
         group.token_ids.size,
         int((group.sequence_lengths**2).sum()),
     )
-    everything = layers + read_places(group) * vocabulary_flops(config.hidden_size, config.vocab_size)
+    everything = layers + read_places(group) * vocabulary_flops(
+        config.hidden_size, config.vocab_size
+    )
     read = operations(model, group)
     compute_everywhere(model)
     assert 0 < everything - training_flops(model, group) == operations(model, group) - read
 
 
 def train(model: MultiTaskModel, group: Batch) -> torch.Tensor:
-    loss, _ = model(TensorBatch.of(group, torch.device("cpu")), torch.ones(len(model.specs), model.tasks + 1))
+    loss, _ = model(
+        TensorBatch.of(group, torch.device("cpu")), torch.ones(len(model.specs), model.tasks + 1)
+    )
     loss.backward()
     return cast(torch.Tensor, loss)
 
@@ -87,7 +102,11 @@ def compute_everywhere(model: MultiTaskModel) -> None:
     """Let the last layer compute all places and pick afterwards."""
     last = model.encoder.encoder.layer[-1]
 
-    def whole(states: torch.Tensor, *arguments: object, read: ReadPlaces, **keywords: object) -> torch.Tensor:
-        return ErnieLayer.forward(last, states, *arguments, **keywords).flatten(0, 1)[read.places][None]
+    def whole(
+        states: torch.Tensor, *arguments: object, read: ReadPlaces, **keywords: object
+    ) -> torch.Tensor:
+        return ErnieLayer.forward(last, states, *arguments, **keywords).flatten(0, 1)[read.places][
+            None
+        ]
 
     last.forward = whole

@@ -8,8 +8,12 @@ from tests.support.places import build
 
 @pytest.fixture(scope="session")
 def distinct(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Documents of one sentence, of a few and of many; one is longer than all the others together."""
-    return build(tmp_path_factory.mktemp("distinct"), [1, 2, 900, *[3] * 10, *range(4, 44), *[1] * 10, 60])
+    """Documents of one sentence, of a few and of many; one is longer than all the others
+    together.
+    """
+    return build(
+        tmp_path_factory.mktemp("distinct"), [1, 2, 900, *[3] * 10, *range(4, 44), *[1] * 10, 60]
+    )
 
 
 @pytest.fixture(scope="session")

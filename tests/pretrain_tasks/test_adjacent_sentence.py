@@ -5,7 +5,15 @@ import pytest
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from tests.support.places import Finder, build, check_shares, leak, numbered_examples, open_stream, segments_of
+from tests.support.places import (
+    Finder,
+    build,
+    check_shares,
+    leak,
+    numbered_examples,
+    open_stream,
+    segments_of,
+)
 
 PREVIOUS, NEXT, OTHER = range(3)
 
@@ -53,7 +61,9 @@ def test_text_of_another_document_is_like_the_one_that_it_stands_for(distinct):
         replaced = len(own.token_ids) - len(first)
         assert replaced - replaced // 8 <= len(second) <= replaced
         assert (
-            finder.sentences(finder.place(first) or own.start, len(first)) + finder.sentences(place, len(second)) == own.sentences
+            finder.sentences(finder.place(first) or own.start, len(first))
+            + finder.sentences(place, len(second))
+            == own.sentences
         )
         lacking, tokens, others = lacking + replaced - len(second), tokens + replaced, others + 1
         # As it could be next to something, its document goes on at one of its sides.
@@ -71,7 +81,9 @@ def test_the_form_tells_nothing_of_the_class(language, row_length, request):
 
 
 def test_what_begins_or_ends_a_document_is_replaced_by_what_does(tmp_path):
-    """Documents that are one sample each: the part that stands second begins or ends its document in all classes."""
+    """Documents that are one sample each: the part that stands second begins or ends its document
+    in all classes.
+    """
     corpus = build(tmp_path, [6] * 300)
     finder = Finder(corpus.split("train"))
     at_edge = []
@@ -85,5 +97,7 @@ def test_what_begins_or_ends_a_document_is_replaced_by_what_does(tmp_path):
 
 
 def test_a_single_document_is_refused(tmp_path):
-    with pytest.raises(UserError, match="'adjacent_sentence' needs text of 2 documents; there is 1"):
+    with pytest.raises(
+        UserError, match="'adjacent_sentence' needs text of 2 documents; there is 1"
+    ):
         open_stream("adjacent_sentence", build(tmp_path, [40]))

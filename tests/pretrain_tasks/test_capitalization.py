@@ -15,9 +15,12 @@ from ernie_cmtl.run.instances import make_instance
 from tests.support.corpora import build_corpus
 
 TEXTS = [
-    "The House of Lords met in London. NASA sent three rockets (the Saturn V, mostly) to the moon! Did O'Brien see it?",
-    'An iPhone costs 300 dollars; a 3D printer costs more. Jean-Luc said: "Never mind, Élan is a word." The moon is far.',
-    "École normale in Paris. Ärger über London, says the House. ÜBER ALLES? No, e.g. Saturn and mostly rockets of NASA.",
+    "The House of Lords met in London. NASA sent three rockets (the Saturn V, mostly) to the "
+    "moon! Did O'Brien see it?",
+    'An iPhone costs 300 dollars; a 3D printer costs more. Jean-Luc said: "Never mind, Élan is a '
+    'word." The moon is far.',
+    "École normale in Paris. Ärger über London, says the House. ÜBER ALLES? No, e.g. Saturn and "
+    "mostly rockets of NASA.",
 ]
 LENGTH = 16
 """Short windows, so that some begin or end within a word."""
@@ -29,22 +32,36 @@ def build(folder: Path, texts: list[str], tokenizer: str | Path | None = None) -
     return Corpus(folder / "corpus")
 
 
-def examples_in_text_order(corpus: Corpus, length: int = LENGTH) -> list[tuple[int, int, Example | None]]:
+def examples_in_text_order(
+    corpus: Corpus, length: int = LENGTH
+) -> list[tuple[int, int, Example | None]]:
     """(first token, one past the last, example) of every window."""
-    stream = SampleStream(make_instance("capitalization", 0, TaskConfig(), corpus), corpus.split("train"), length, seed=1)
+    stream = SampleStream(
+        make_instance("capitalization", 0, TaskConfig(), corpus),
+        corpus.split("train"),
+        length,
+        seed=1,
+    )
     found = [(*stream.place(number), stream.example(number)) for number in range(len(stream))]
     return sorted(found, key=lambda window: window[0])
 
 
-def expected_tokens_and_labels(texts: list[str], corpus: Corpus) -> tuple[list[int], list[int | None]]:
-    """Word by word: the pieces of the word alone, and at the first piece its case, if it begins with a letter."""
+def expected_tokens_and_labels(
+    texts: list[str], corpus: Corpus
+) -> tuple[list[int], list[int | None]]:
+    """Word by word: the pieces of the word alone, and at the first piece its case, if it begins
+    with a letter.
+    """
     tokens: list[int] = []
     labels: list[int | None] = []
     for text in texts:
         for word in re.findall(r"\w+|[^\w\s]", text):
             pieces = corpus.tokenizer(word, add_special_tokens=False)["input_ids"]
             tokens += pieces
-            labels += [int(word[0].isupper()) if word[0].isalpha() else None, *[None] * (len(pieces) - 1)]
+            labels += [
+                int(word[0].isupper()) if word[0].isalpha() else None,
+                *[None] * (len(pieces) - 1),
+            ]
     return tokens, labels
 
 
@@ -60,7 +77,9 @@ def test_each_word_is_labelled_with_its_case_in_the_text(tmp_path):
     tokens, labels = expected_tokens_and_labels(TEXTS, corpus)
     found = 0
     for start, stop, example in examples_in_text_order(corpus):
-        expected = {place: label for place, label in enumerate(labels[start:stop]) if label is not None}
+        expected = {
+            place: label for place, label in enumerate(labels[start:stop]) if label is not None
+        }
         assert labels_by_position(example) == expected
         if example:
             assert example.token_ids[1:-1].tolist() == tokens[start:stop]
@@ -112,17 +131,24 @@ def test_window_without_a_letter_gives_no_example(tmp_path):
 def cased_tokenizer(folder: Path) -> Path:
     words = sorted({word for text in TEXTS for word in re.findall(r"\w+|[^\w\s]", text)})
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    tokenizer = BertTokenizer(vocab={token: number for number, token in enumerate(vocabulary)}, do_lower_case=False)
+    tokenizer = BertTokenizer(
+        vocab={token: number for number, token in enumerate(vocabulary)}, do_lower_case=False
+    )
     tokenizer.save_pretrained(str(folder))
     return folder
 
 
 def test_corpus_of_a_cased_tokenizer_is_refused(tmp_path):
     corpus = build(tmp_path, TEXTS, cased_tokenizer(tmp_path / "cased"))
-    with pytest.raises(UserError, match=r"'capitalization' needs layer 'letter_case'.*its tokenizer keeps letter case"):
+    with pytest.raises(
+        UserError,
+        match=r"'capitalization' needs layer 'letter_case'.*its tokenizer keeps letter case",
+    ):
         make_instance("capitalization", 0, TaskConfig(), corpus)
     # The corpus is good for the others.
-    assert make_instance("sentence_reordering", 0, TaskConfig(), corpus).name == "sentence_reordering"
+    assert (
+        make_instance("sentence_reordering", 0, TaskConfig(), corpus).name == "sentence_reordering"
+    )
 
 
 def test_chinese_corpus_is_refused_with_the_languages(chinese):

@@ -16,7 +16,12 @@ from tests.support.labelled_rows import SUPERVISED
 
 SAMPLES = 100
 CORPORA = {"en": "english", "zh": "chinese"}
-MINED = [(name, language) for name in task_names() if name not in SUPERVISED for language in find_task(name).languages]
+MINED = [
+    (name, language)
+    for name in task_names()
+    if name not in SUPERVISED
+    for language in find_task(name).languages
+]
 TOKEN_LEVEL = ("vocabulary", "token_class", "token_regression")
 
 
@@ -24,7 +29,12 @@ TOKEN_LEVEL = ("vocabulary", "token_class", "token_regression")
 def stream(request: pytest.FixtureRequest) -> SampleStream:
     name, language = request.param
     corpus: Corpus = request.getfixturevalue(CORPORA[language])
-    return SampleStream(make_instance(name, 0, TaskConfig(), corpus), corpus.split("train"), maximum_length=128, seed=1)
+    return SampleStream(
+        make_instance(name, 0, TaskConfig(), corpus),
+        corpus.split("train"),
+        maximum_length=128,
+        seed=1,
+    )
 
 
 def examples_of(stream: SampleStream) -> list[tuple[int, Example]]:
@@ -105,8 +115,15 @@ def test_heads_that_come_out_are_those_declared(stream):
 
 
 def as_lists(example: Example) -> tuple[Any, ...]:
-    targets = {name: (t.positions.tolist(), t.labels.tolist()) for name, t in example.targets.items()}
-    return example.token_ids.tolist(), example.token_type_ids.tolist(), targets, example.sequence_lengths
+    targets = {
+        name: (t.positions.tolist(), t.labels.tolist()) for name, t in example.targets.items()
+    }
+    return (
+        example.token_ids.tolist(),
+        example.token_type_ids.tolist(),
+        targets,
+        example.sequence_lengths,
+    )
 
 
 def test_all_chance_comes_from_the_generator(stream):
@@ -131,7 +148,9 @@ def test_examples_fit_their_slots(stream):
 
 @pytest.mark.parametrize("units", ["knowledge", "word", "token"])
 def test_any_task_masks_its_input_when_it_is_asked_to(stream, units, request):
-    """The same example with units masked: where nothing is masked it stays as it is, its own labels too."""
+    """The same example with units masked: where nothing is masked it stays as it is, its own labels
+    too.
+    """
     corpus = stream.corpus
     name, row_length = stream.instance.name, 128
     options = {"masked_tokens": True, "masking": {"units": units}}
@@ -159,7 +178,13 @@ def test_the_rate_moves_over_the_first_samples(english):
     stream = SampleStream(instance, english.split("train"), 128, 1)
 
     def rate(first: int) -> float:
-        examples = [example for number in range(first, first + 40) if (example := stream.example(number))]
-        return sum(len(e.targets[MASKED_TOKEN].labels) for e in examples) / sum(len(e.token_ids) - 2 for e in examples)
+        examples = [
+            example for number in range(first, first + 40) if (example := stream.example(number))
+        ]
+        return sum(len(e.targets[MASKED_TOKEN].labels) for e in examples) / sum(
+            len(e.token_ids) - 2 for e in examples
+        )
 
-    assert [rate(first) for first in (0, 180, 400, 5000)] == pytest.approx([0.29, 0.2, 0.1, 0.1], abs=0.01)
+    assert [rate(first) for first in (0, 180, 400, 5000)] == pytest.approx(
+        [0.29, 0.2, 0.1, 0.1], abs=0.01
+    )

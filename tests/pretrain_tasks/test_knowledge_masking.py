@@ -15,7 +15,9 @@ from ernie_cmtl.run.instances import make_instance
 
 
 def open_stream(corpus: Corpus, **options: object) -> SampleStream:
-    instance = make_instance("knowledge_masking", 0, TaskConfig.model_validate({"masking": options}), corpus)
+    instance = make_instance(
+        "knowledge_masking", 0, TaskConfig.model_validate({"masking": options}), corpus
+    )
     return SampleStream(instance, corpus.split("train"), maximum_length=128, seed=1)
 
 
@@ -44,9 +46,16 @@ def masked_samples(stream: SampleStream, count: int = 100) -> list[tuple[Annotat
     return samples
 
 
-def split_units(samples: list[tuple[AnnotatedText, set[int]]], spans: Sequence[str]) -> tuple[int, int]:
+def split_units(
+    samples: list[tuple[AnnotatedText, set[int]]], spans: Sequence[str]
+) -> tuple[int, int]:
     """How many units of several tokens are masked as a whole, and how many in part."""
-    touched = [(unit, masked) for text, masked in samples for _, unit in units_of(text, spans) if len(unit) > 1 and unit & masked]
+    touched = [
+        (unit, masked)
+        for text, masked in samples
+        for _, unit in units_of(text, spans)
+        if len(unit) > 1 and unit & masked
+    ]
     whole = sum(unit <= masked for unit, masked in touched)
     return whole, len(touched) - whole
 
@@ -66,7 +75,9 @@ def test_words_are_masked_apart_from_their_collocation(english):
     assert in_part > 50
 
 
-@pytest.mark.parametrize("spans", [["collocations"], ["capitalized_names"], ["collocations", "capitalized_names"]])
+@pytest.mark.parametrize(
+    "spans", [["collocations"], ["capitalized_names"], ["collocations", "capitalized_names"]]
+)
 def test_the_spans_that_are_chosen_are_the_units(english, spans):
     samples = masked_samples(open_stream(english, spans=spans))
     masked_spans = dict.fromkeys(range(2, 2 + len(spans)), 0)
@@ -80,13 +91,33 @@ def test_the_spans_that_are_chosen_are_the_units(english, spans):
 
 
 def test_all_span_layers_of_the_corpus_are_used_unless_some_are_chosen(english):
-    assert open_stream(english).instance.layers == ("word_starts", "capitalized_names", "collocations")
-    assert open_stream(english, spans=["collocations"]).instance.layers == ("word_starts", "collocations")
+    assert open_stream(english).instance.layers == (
+        "word_starts",
+        "capitalized_names",
+        "collocations",
+    )
+    assert open_stream(english, spans=["collocations"]).instance.layers == (
+        "word_starts",
+        "collocations",
+    )
     assert open_stream(english, units="word").instance.layers == ("word_starts",)
 
 
 def test_a_span_layer_that_the_corpus_lacks_is_refused_with_the_way_to_add_it(english):
-    with pytest.raises(UserError, match=r"layer 'gazetteer', which the corpus lacks; .*--layers gazetteer; it has word_starts"):
+    with pytest.raises(
+        UserError,
+        match=r"layer "
+        r"'gazetteer', "
+        r"which "
+        r"the "
+        r"corpus "
+        r"lacks; "
+        r".*--layers "
+        r"gazetteer; "
+        r"it "
+        r"has "
+        r"word_starts",
+    ):
         open_stream(english, spans=["gazetteer"])
 
 
@@ -95,7 +126,12 @@ def test_tokens_are_masked_apart_from_their_word(english):
     _, in_part = split_units(samples, ())
     assert in_part > 50
     # About 15 % of words of two pieces are hit twice, as chance has it, not always.
-    pairs = [(unit, masked) for text, masked in samples for _, unit in units_of(text, ()) if len(unit) == 2]
+    pairs = [
+        (unit, masked)
+        for text, masked in samples
+        for _, unit in units_of(text, ())
+        if len(unit) == 2
+    ]
     both = np.mean([unit <= masked for unit, masked in pairs])
     assert both < 0.05
 
@@ -111,7 +147,9 @@ def test_units_are_mixed_with_single_tokens_sample_by_sample(english):
 
 @pytest.mark.parametrize(("single_tokens", "parts"), [(0.0, False), (1.0, True)])
 def test_all_samples_or_none_have_single_tokens(english, single_tokens, parts):
-    _, in_part = split_units(masked_samples(open_stream(english, single_tokens=single_tokens)), english.profile.spans)
+    _, in_part = split_units(
+        masked_samples(open_stream(english, single_tokens=single_tokens)), english.profile.spans
+    )
     assert (in_part > 100) if parts else (in_part == 0)
 
 
@@ -125,7 +163,10 @@ def test_rate_is_the_part_of_the_tokens_that_is_predicted(english, rate):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"units": "phrase"}, "tasks.knowledge_masking: masking.units: .*'knowledge', 'word' or 'token'.*'phrase'"),
+        (
+            {"units": "phrase"},
+            "tasks.knowledge_masking: masking.units: .*'knowledge', 'word' or 'token'.*'phrase'",
+        ),
         ({"rate": 0}, "rate: .*greater than 0"),
         ({"rate": 1.0}, "rate: .*less than 1"),
         ({"single_tokens": 1.5}, "single_tokens: .*less than or equal to 1"),

@@ -9,7 +9,14 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Example
-from tests.support.places import Finder, build, check_shares, numbered_examples, open_stream, segments_of
+from tests.support.places import (
+    Finder,
+    build,
+    check_shares,
+    numbered_examples,
+    open_stream,
+    segments_of,
+)
 
 
 def label_of(example: Example) -> int:
@@ -38,8 +45,11 @@ def test_label_is_rederived_from_the_text(distinct, row_length, candidates, coun
             unclear += 1
             continue
         end = context + len(sequences[0][0])
-        assert [place == end for place in places] == [choice == label for choice in range(candidates)]
-        # All begin with a sentence that another one stands before; one is of the same document, and not in the context.
+        assert [place == end for place in places] == [
+            choice == label for choice in range(candidates)
+        ]
+        # All begin with a sentence that another one stands before; one is of the same document, and
+        # not in the context.
         assert all(finder.border(place) for place in places)
         assert not set(places) & set(finder.split.document_tokens.tolist())
         own = [place for place in places if finder.document(place) == finder.document(context)]
@@ -51,13 +61,17 @@ def test_label_is_rederived_from_the_text(distinct, row_length, candidates, coun
 
 
 def guesses(stream: SampleStream, count: int) -> dict[str, float]:
-    """Accuracy of choosing the longest candidate, the shortest, and those with the most or fewest sentence ends."""
+    """Accuracy of choosing the longest candidate, the shortest, and those with the most or fewest
+    sentence ends.
+    """
     finder = Finder(stream.corpus)
     hits: dict[str, list[float]] = {"longest": [], "shortest": [], "whole": [], "cut": []}
     for _, example in numbered_examples(stream, count):
         candidates = [candidate for _, candidate in segments_of(example)]
         lengths = np.array([len(candidate) for candidate in candidates])
-        whole = np.array([bool(np.isin(candidate[-1], finder.sentence_ends)) for candidate in candidates])
+        whole = np.array(
+            [bool(np.isin(candidate[-1], finder.sentence_ends)) for candidate in candidates]
+        )
         for rule, best in {
             "longest": lengths == lengths.max(),
             "shortest": lengths == lengths.min(),
@@ -100,6 +114,8 @@ def test_two_candidates_need_no_other_document(tmp_path):
         ([5] * 12, {"candidates": 9}, "tasks.quick_thoughts: candidates: .*got 9"),
     ],
 )
-def test_what_cannot_work_is_refused(tmp_path, documents: list[int], options: dict[str, Any], message: str):
+def test_what_cannot_work_is_refused(
+    tmp_path, documents: list[int], options: dict[str, Any], message: str
+):
     with pytest.raises(UserError, match=message):
         open_stream("quick_thoughts", build(tmp_path, documents), **options)

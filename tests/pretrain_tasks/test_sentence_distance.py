@@ -5,7 +5,15 @@ import pytest
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from tests.support.places import Finder, build, check_shares, leak, numbered_examples, open_stream, segments_of
+from tests.support.places import (
+    Finder,
+    build,
+    check_shares,
+    leak,
+    numbered_examples,
+    open_stream,
+    segments_of,
+)
 
 ADJACENT, APART, OTHER = range(3)
 
@@ -39,7 +47,10 @@ def test_label_is_rederived_from_the_text(distinct, row_length, count):
             between = min(ends), max(places)
             assert between[0] < between[1]
             # A whole sentence lies between.
-            assert ((finder.split.sentence_offsets >= between[0]) & (finder.split.sentence_offsets <= between[1])).sum() > 1
+            assert (
+                (finder.split.sentence_offsets >= between[0])
+                & (finder.split.sentence_offsets <= between[1])
+            ).sum() > 1
     assert len(made) > 0.98 * count
     assert unclear < 0.1 * len(made)
     check_shares(labels, 3)
@@ -50,7 +61,9 @@ def test_label_is_rederived_from_the_text(distinct, row_length, count):
 @pytest.mark.parametrize("row_length", [128, 512])
 def test_the_form_tells_nothing_of_the_class(language, row_length, count, request):
     corpus: Corpus = request.getfixturevalue(language)
-    assert leak(open_stream("sentence_distance", corpus, row_length), "distance", count) < 1 / 3 + 0.05
+    assert (
+        leak(open_stream("sentence_distance", corpus, row_length), "distance", count) < 1 / 3 + 0.05
+    )
 
 
 def test_second_segments_of_one_document_stand_anywhere_in_it(many):
@@ -75,7 +88,10 @@ def test_a_document_of_three_sentences_is_enough(tmp_path):
 
 @pytest.mark.parametrize(
     ("documents", "message"),
-    [([40], "needs text of 2 documents; there is 1"), ([2] * 12, r"finds no sample: no document has 3 sentence\(s\)")],
+    [
+        ([40], "needs text of 2 documents; there is 1"),
+        ([2] * 12, r"finds no sample: no document has 3 sentence\(s\)"),
+    ],
 )
 def test_text_that_is_not_enough_is_refused(tmp_path, documents, message):
     with pytest.raises(UserError, match=f"'sentence_distance' {message}"):

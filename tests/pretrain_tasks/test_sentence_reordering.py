@@ -18,7 +18,9 @@ CASES = [("english", 3), ("english", 4), ("english", 2), ("chinese", 3)]
 
 
 def open_stream(corpus: Corpus, segments: int = 3, row_length: int = 128) -> SampleStream:
-    instance = make_instance("sentence_reordering", 0, TaskConfig.model_validate({"segments": segments}), corpus)
+    instance = make_instance(
+        "sentence_reordering", 0, TaskConfig.model_validate({"segments": segments}), corpus
+    )
     return SampleStream(instance, corpus.split("train"), row_length, seed=1)
 
 
@@ -33,7 +35,10 @@ def segments_of(example: Example, sep_id: int) -> list[list[int]]:
     tokens = example.token_ids[1:].tolist()
     ends = [place for place, token in enumerate(tokens) if token == sep_id]
     assert ends[-1] == len(tokens) - 1
-    return [tokens[start:end] for start, end in zip([0, *(end + 1 for end in ends[:-1])], ends, strict=True)]
+    return [
+        tokens[start:end]
+        for start, end in zip([0, *(end + 1 for end in ends[:-1])], ends, strict=True)
+    ]
 
 
 def test_label_is_rederived_from_the_text(stream):
@@ -46,14 +51,18 @@ def test_label_is_rederived_from_the_text(stream):
         assert example is not None
         text = stream.corpus.passage(*stream.place(number), ())
         segments = segments_of(example, sep_id)
-        # Order of the text: which segment of the input comes first, second, ... so that they join to the passage.
+        # Order of the text: which segment of the input comes first, second, ... so that they join
+        # to the passage.
         joins = [
             order
             for order in permutations(range(len(segments)))
             if [token for place in order for token in segments[place]] == text.token_ids.tolist()
         ]
         # A class names, for each segment of the input, its number in the text.
-        possible = {"-".join(str(order.index(place) + 1) for place in range(len(segments))) for order in joins}
+        possible = {
+            "-".join(str(order.index(place) + 1) for place in range(len(segments)))
+            for order in joins
+        }
         targets = example.targets["order"]
         assert targets.positions.tolist() == [0]
         assert names[int(targets.labels[0])] in possible
@@ -69,7 +78,11 @@ def test_label_is_rederived_from_the_text(stream):
 def test_classes_are_all_orders_of_up_to_so_many_segments(english, segments, classes):
     head = open_stream(english, segments).instance.heads["sentence_reordering/order"]
     assert head.classes == classes
-    expected = {"-".join(map(str, order)) for n in range(1, segments + 1) for order in permutations(range(1, n + 1))}
+    expected = {
+        "-".join(map(str, order))
+        for n in range(1, segments + 1)
+        for order in permutations(range(1, n + 1))
+    }
     assert set(head.class_names) == expected
     assert len(head.class_names) == classes
 
@@ -87,8 +100,11 @@ def test_number_of_segments_and_order_are_uniform(stream):
         example = stream.example(number)
         assert example is not None
         drawn[names[int(example.targets["order"].labels[0])]] += 1
-    # A bound that chance passes once in many thousand tries: mean and five standard deviations of chi-square.
-    by_count = [[drawn[name] for name in names if name.count("-") == count] for count in range(most)]
+    # A bound that chance passes once in many thousand tries: mean and five standard deviations of
+    # chi-square.
+    by_count = [
+        [drawn[name] for name in names if name.count("-") == count] for count in range(most)
+    ]
     for counts in [[sum(counts) for counts in by_count], *by_count[1:]]:
         freedom = len(counts) - 1
         assert chi_square(counts) < freedom + 5 * (2 * freedom) ** 0.5
@@ -122,9 +138,16 @@ def test_samples_have_a_sentence_for_each_segment(stream):
 def test_documents_of_one_sentence_give_no_sample(tmp_path):
     texts = [f"The number {number} stands in a document of one sentence." for number in range(12)]
     build_corpus(tmp_path / "single", texts)
-    with pytest.raises(UserError, match=r"'sentence_reordering' finds no sample: no document has 3 sentence\(s\)"):
+    with pytest.raises(
+        UserError, match=r"'sentence_reordering' finds no sample: no document has 3 sentence\(s\)"
+    ):
         open_stream(Corpus(tmp_path / "single" / "corpus"))
-    build_corpus(tmp_path / "one_longer", [*texts, "It rains. Nobody minds. We stay."], heldout_fraction=0, heldout_minimum=1)
+    build_corpus(
+        tmp_path / "one_longer",
+        [*texts, "It rains. Nobody minds. We stay."],
+        heldout_fraction=0,
+        heldout_minimum=1,
+    )
     assert len(open_stream(Corpus(tmp_path / "one_longer" / "corpus"))) <= 1
 
 

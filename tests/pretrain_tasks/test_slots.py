@@ -5,7 +5,10 @@ import pytest
 from tests.support.places import numbered_examples, open_stream
 
 
-@pytest.mark.parametrize(("task", "least"), [("discourse_relation", 1.0), ("ir_relevance", 1.0), ("sentence_distance", 0.96)])
+@pytest.mark.parametrize(
+    ("task", "least"),
+    [("discourse_relation", 1.0), ("ir_relevance", 1.0), ("sentence_distance", 0.96)],
+)
 @pytest.mark.parametrize("language", ["english", "chinese"])
 def test_examples_fill_their_slots(task, least, language, request):
     stream = open_stream(task, request.getfixturevalue(language), 128)

@@ -1,4 +1,6 @@
-"""Rows that people labelled, as pretraining tasks of the same registry: class, number, best candidate."""
+"""Rows that people labelled, as pretraining tasks of the same registry: class, number, best
+candidate.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -32,41 +34,60 @@ def open_stream(corpus: Corpus, name: str, length: int = 64, **changes: Any) -> 
 
 def segments(tokens: np.ndarray, types: np.ndarray) -> tuple[tuple[int, ...], ...]:
     """The texts of one sequence, without special tokens."""
-    return tuple(tuple(tokens[types == number].tolist()[number == 0 : -1]) for number in range(types.max() + 1))
+    return tuple(
+        tuple(tokens[types == number].tolist()[number == 0 : -1])
+        for number in range(types.max() + 1)
+    )
 
 
 def made(stream: SampleStream) -> list[Example]:
-    examples = [example for number in range(len(stream)) if (example := stream.example(number)) is not None]
+    examples = [
+        example for number in range(len(stream)) if (example := stream.example(number)) is not None
+    ]
     assert len(examples) == len(stream)
     return examples
 
 
-@pytest.mark.parametrize(("name", "label"), [("cola", "label"), ("mrpc", "label"), ("stsb", "score")])
+@pytest.mark.parametrize(
+    ("name", "label"), [("cola", "label"), ("mrpc", "label"), ("stsb", "score")]
+)
 def test_every_row_is_an_example_with_its_own_label(judged: Corpus, name: str, label: str) -> None:
     stream = open_stream(judged, name)
     tokenizer = raw_text_tokenizer(judged.folder / "tokenizer")
     texts = [column for column, kind in COLUMNS[name].items() if kind == "text"]
     expected = {
-        tuple(tuple(tokenizer.encode(row[text], add_special_tokens=False).ids) for text in texts): float(row[label])
+        tuple(
+            tuple(tokenizer.encode(row[text], add_special_tokens=False).ids) for text in texts
+        ): float(row[label])
         for row in rows_of(name)
     }
-    found = {segments(e.token_ids, e.token_type_ids): float(e.targets["label"].labels[0]) for e in made(stream)}
+    found = {
+        segments(e.token_ids, e.token_type_ids): float(e.targets["label"].labels[0])
+        for e in made(stream)
+    }
     assert len(found) == judged.manifest.labelled[name].rows["train"] >= 0.7 * len(expected)
     assert found == {key: expected[key] for key in found}
 
 
 def test_the_head_follows_from_the_column(judged: Corpus) -> None:
-    (pair,), (score,), (ranking,) = (open_stream(judged, name).instance.specs for name in ("mrpc", "stsb", "selqa"))
+    (pair,), (score,), (ranking,) = (
+        open_stream(judged, name).instance.specs for name in ("mrpc", "stsb", "selqa")
+    )
     assert (pair.kind, pair.class_names) == ("sequence_class", ("0", "1"))
     assert (score.kind, score.classes) == ("sequence_regression", 1)
     assert (ranking.kind, ranking.classes) == ("choice", 3)
 
 
-def test_the_best_candidate_is_the_one_with_the_highest_grade_and_all_have_one_query(judged: Corpus) -> None:
+def test_the_best_candidate_is_the_one_with_the_highest_grade_and_all_have_one_query(
+    judged: Corpus,
+) -> None:
     stream = open_stream(judged, "selqa")
     tokenizer = raw_text_tokenizer(judged.folder / "tokenizer")
     grades = {
-        tuple(tuple(tokenizer.encode(row[text], add_special_tokens=False).ids) for text in ("question", "sentence")): row["label"]
+        tuple(
+            tuple(tokenizer.encode(row[text], add_special_tokens=False).ids)
+            for text in ("question", "sentence")
+        ): row["label"]
         for row in rows_of("selqa")
     }
     places = set()
@@ -94,20 +115,35 @@ def test_candidates_and_queries_are_cut_to_their_limits(judged: Corpus) -> None:
 
 
 def test_only_near_rows_are_candidates(judged: Corpus) -> None:
-    # Of grades 0 1 2 0 1 2, one has two lower ones right beside it, and three have two within two rows.
-    assert len(open_stream(judged, "selqa", reach=2)) == 3 * len(open_stream(judged, "selqa", reach=1)) > 0
+    # Of grades 0 1 2 0 1 2, one has two lower ones right beside it, and three have two within two
+    # rows.
+    assert (
+        len(open_stream(judged, "selqa", reach=2))
+        == 3 * len(open_stream(judged, "selqa", reach=1))
+        > 0
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("cola", {"label": "score"}, "rows 'cola' have no class or number column 'score'; there are: label"),
-        ("selqa", {"label": "rank"}, "rows 'selqa' have no column 'rank' of grades; there are: label"),
+        (
+            "cola",
+            {"label": "score"},
+            "rows 'cola' have no class or number column 'score'; there are: label",
+        ),
+        (
+            "selqa",
+            {"label": "rank"},
+            "rows 'selqa' have no column 'rank' of grades; there are: label",
+        ),
         ("selqa", {"rows": "cola"}, "rows 'cola' have texts sentence; this task takes two"),
         ("mrpc", {"rows": "nothing"}, "asks for labelled rows 'nothing'; the corpus has: cola"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused(judged: Corpus, name: str, changes: dict[str, Any], message: str) -> None:
+def test_rows_that_do_not_fit_are_refused(
+    judged: Corpus, name: str, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         open_stream(judged, name, **changes)
 
@@ -119,7 +155,9 @@ def test_rows_must_be_named(judged: Corpus, kind: str) -> None:
         instance.task.index(judged.split("train"), 64)
 
 
-def test_a_stage_trains_the_four_outputs_together_with_masking(judged: Corpus, tmp_path: Path) -> None:
+def test_a_stage_trains_the_four_outputs_together_with_masking(
+    judged: Corpus, tmp_path: Path
+) -> None:
     settings = tiny_settings(judged, tmp_path / "run") | {"tasks": OPTIONS}
     together = dict.fromkeys(("knowledge_masking", *OPTIONS), 4)
     settings["stages"] = [
@@ -129,6 +167,10 @@ def test_a_stage_trains_the_four_outputs_together_with_masking(judged: Corpus, t
     result = pretrain(RunConfig.model_validate(settings), Watcher())
     assert result["finished"]
     assert all(result["samples"][name] > 0 for name in OPTIONS)
-    scores = {name: score for name, score in result["heldout"].items() if name.partition("/")[0] in OPTIONS}
+    scores = {
+        name: score
+        for name, score in result["heldout"].items()
+        if name.partition("/")[0] in OPTIONS
+    }
     assert set(scores) == {"cola/label", "mrpc/label", "stsb/label", "selqa/best"}
     assert all(score["labels"] > 0 and np.isfinite(score["loss"]) for score in scores.values())

@@ -27,7 +27,9 @@ def test_label_is_rederived_from_the_source_text(request, language, lengths, min
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("language", "lengths"), [("english", (8, 10, 12, 16, 64)), ("chinese", tuple(range(8, 33)))])
+@pytest.mark.parametrize(
+    ("language", "lengths"), [("english", (8, 10, 12, 16, 64)), ("chinese", tuple(range(8, 33)))]
+)
 def test_label_of_ten_thousand_examples(request, language, lengths):
     check(request.getfixturevalue(language), lengths, 2.0, 10_000)
 

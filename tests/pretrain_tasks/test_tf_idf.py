@@ -1,4 +1,6 @@
-"""Counts in the rest of the document, weighed by how few documents hold the token, found again in the source text."""
+"""Counts in the rest of the document, weighed by how few documents hold the token, found again in
+the source text.
+"""
 
 from math import log
 
@@ -32,7 +34,9 @@ def test_label_is_rederived_from_the_source_text(request, language, lengths, min
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("language", "lengths"), [("english", (8, 10, 12, 16, 64)), ("chinese", tuple(range(8, 33)))])
+@pytest.mark.parametrize(
+    ("language", "lengths"), [("english", (8, 10, 12, 16, 64)), ("chinese", tuple(range(8, 33)))]
+)
 def test_label_of_ten_thousand_examples(request, language, lengths):
     check(request.getfixturevalue(language), lengths, 2.0, 10_000)
 

@@ -29,14 +29,19 @@ def test_label_is_rederived_from_the_source_text(request, language, lengths, min
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("language", "lengths"), [("english", (8, 10, 12, 16, 64)), ("chinese", tuple(range(8, 33)))])
+@pytest.mark.parametrize(
+    ("language", "lengths"), [("english", (8, 10, 12, 16, 64)), ("chinese", tuple(range(8, 33)))]
+)
 def test_label_of_ten_thousand_examples(request, language, lengths):
     check(request.getfixturevalue(language), lengths, 2.0, 10_000)
 
 
 def test_common_tokens_left_out_the_classes_are_balanced(english, chinese):
     for corpus, length in ((english, 64), (chinese, 24)):
-        shares = [labels_of(examples_with_terms(NAME, corpus, (length,), limit), HEAD).mean() for limit in (0.0, 2.0)]
+        shares = [
+            labels_of(examples_with_terms(NAME, corpus, (length,), limit), HEAD).mean()
+            for limit in (0.0, 2.0)
+        ]
         assert 0.2 < shares[1] < 0.8
         assert shares[0] > shares[1] + 0.1
 
@@ -48,15 +53,25 @@ def test_a_document_that_is_one_window_has_no_rest_and_gives_no_sample(tmp_path:
     split = corpus.split("train")
     stream = open_stream(NAME, corpus, 64)
     documents = {split.document_at(stream.place(number)[0]) for number in range(len(stream))}
-    assert documents == {d for d in range(split.documents) if np.diff(split.document_tokens)[d] > 62}
+    assert documents == {
+        d for d in range(split.documents) if np.diff(split.document_tokens)[d] > 62
+    }
     assert len(documents) < split.documents
     covered = sum(stop - start for start, stop in map(stream.place, range(len(stream))))
     assert covered == sum(np.diff(split.document_tokens)[list(documents)])
 
 
 def test_a_corpus_of_short_documents_is_refused(tmp_path: Path) -> None:
-    build_corpus(tmp_path, [f"Text {number} is short. It tells of bees." for number in range(8)], heldout_fraction=0)
-    with pytest.raises(UserError, match="no document is longer than a window of 62 tokens; maximum_length makes windows shorter"):
+    build_corpus(
+        tmp_path,
+        [f"Text {number} is short. It tells of bees." for number in range(8)],
+        heldout_fraction=0,
+    )
+    with pytest.raises(
+        UserError,
+        match="no "
+        "document is longer than a window of 62 tokens; maximum_length makes windows shorter",
+    ):
         open_stream(NAME, Corpus(tmp_path / "corpus"), 64)
     assert len(open_stream(NAME, Corpus(tmp_path / "corpus"), 64, maximum_length=8))
 
@@ -64,7 +79,10 @@ def test_a_corpus_of_short_documents_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_token_has_no_label(tmp_path: Path, english: Corpus) -> None:
     text = "The Ωμέγα is a letter. " * 4 + "And the Ψ too. " * 4
     build_corpus(
-        tmp_path, [text, "The end is here."], tokenizer={"name_or_path": str(english.folder / "tokenizer")}, heldout_fraction=0
+        tmp_path,
+        [text, "The end is here."],
+        tokenizer={"name_or_path": str(english.folder / "tokenizer")},
+        heldout_fraction=0,
     )
     corpus = Corpus(tmp_path / "corpus")
     unknown = corpus.tokenizer.unk_token_id
@@ -79,6 +97,16 @@ def test_an_unknown_token_has_no_label(tmp_path: Path, english: Corpus) -> None:
 def test_a_corpus_without_the_counts_is_refused_with_what_to_do(tmp_path: Path) -> None:
     build_corpus(tmp_path, sample_texts("en", 6), layers={})
     with pytest.raises(
-        UserError, match=r"needs layer 'document_counts'.*add it with prepare --corpus DIR --layers document_counts"
+        UserError,
+        match=r"needs "
+        r"layer "
+        r"'document_counts'.*add "
+        r"it "
+        r"with "
+        r"prepare "
+        r"--corpus "
+        r"DIR "
+        r"--layers "
+        r"document_counts",
     ):
         make_instance(NAME, 0, TaskConfig(), Corpus(tmp_path / "corpus"))

@@ -34,7 +34,14 @@ def environment() -> dict[str, str]:
     information = Path("/proc/cpuinfo")
     lines = information.read_text("utf-8").splitlines() if information.exists() else []
     # Of the first core; several processors go by one name.
-    about = dict(reversed([(key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines)]))
+    about = dict(
+        reversed(
+            [
+                (key.strip(), value.strip())
+                for key, _, value in (line.partition(":") for line in lines)
+            ]
+        )
+    )
     parts = [about.get(key, "") for key in ("model name", "cpu family", "model", "stepping")]
     processor = " ".join(filter(None, parts)) or platform.processor()
     found = {"processor": processor, "vectors": torch.backends.cpu.get_cpu_capability()}
@@ -42,14 +49,23 @@ def environment() -> dict[str, str]:
 
 
 def losses(preset: str, corpus: Corpus, folder: Path) -> Iterator[float]:
-    """Yield the loss of each step of a run of 1x32 whose three tasks have 40, 30 and 30 iterations."""
+    """Yield the loss of each step of a run of 1x32 whose three tasks have 40, 30 and 30
+    iterations.
+    """
     settings: dict[str, Any] = tiny_settings(corpus, folder / preset)
     del settings["stages"]
     settings["preset"] = {"name": preset, "budget": 30, "tasks": TASKS}
     settings["data"] = {"row_length": 32, "rows": 4, "rows_per_group": 4}
     settings["encoder"]["layers"] = 1
     run = Run(RunConfig.model_validate(settings))
-    trainer = Trainer(run.new_model(), run.instances, run.config.optimizer, Workers("fp32"), run.table, run.config.seed)
+    trainer = Trainer(
+        run.new_model(),
+        run.instances,
+        run.config.optimizer,
+        Workers("fp32"),
+        run.table,
+        run.config.seed,
+    )
     for result in trainer.run(run.steps_from(run.first_ledger(), run.table.steps, 0, 1)):
         yield float(result.loss)
 
@@ -61,7 +77,9 @@ def main() -> None:
         build_corpus(folder, sample_texts("en"))
         corpus = Corpus(folder / "corpus")
         found = {preset: list(losses(preset, corpus, folder)) for preset in PRESETS}
-    RECORDED.write_text(json.dumps({"environment": environment(), "losses": found}, indent=1) + "\n", "utf-8")
+    RECORDED.write_text(
+        json.dumps({"environment": environment(), "losses": found}, indent=1) + "\n", "utf-8"
+    )
 
 
 if __name__ == "__main__":

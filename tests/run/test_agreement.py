@@ -1,4 +1,6 @@
-"""Workers of several machines: they agree before the first step, and one that does not see the checkpoint is sent it."""
+"""Workers of several machines: they agree before the first step, and one that does not see the
+checkpoint is sent it.
+"""
 
 import os
 import socket
@@ -46,9 +48,20 @@ def machines(configs: list[RunConfig], folder: Path) -> list[Worker]:
         own = folder / f"machine-{rank}"
         own.mkdir(exist_ok=True)
         words, environment = pretrain_command(config, own)
-        place = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+        place = [
+            "--nnodes",
+            "2",
+            "--node-rank",
+            str(rank),
+            "--master-addr",
+            "127.0.0.1",
+            "--master-port",
+            str(port),
+        ]
         launcher = ["torchrun", *place, "--nproc-per-node", "1", *words[1:]]
-        variables = {name: environment[name] for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+        variables = {
+            name: environment[name] for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+        }
         started.append(Worker(launcher, variables, own / "said", torchrun.main))
     return started
 
@@ -88,7 +101,9 @@ def test_two_machines_of_which_one_is_killed_end_as_if_nothing_had_been(
     assert 0 not in end_of(processes)
     assert checkpoints(configs[0].run / "checkpoints")
     assert shared or not configs[1].run.exists()
-    assert end_of(machines(configs, tmp_path)) == [0, 0], (tmp_path / "machine-1" / "said.err").read_text()[-2000:]
+    assert end_of(machines(configs, tmp_path)) == [0, 0], (
+        tmp_path / "machine-1" / "said.err"
+    ).read_text()[-2000:]
     assert trace(configs[0].run) == trace(unbroken)
     assert same_tensors(final_tensors(configs[0].run), final_tensors(unbroken))
     assert shared or not configs[1].run.exists()
@@ -106,10 +121,15 @@ def attempt(settings: list[dict[str, Any]], before: Callable[[], object] | None 
     return ""
 
 
-def refused(folder: Path, settings: list[dict[str, Any]], before: Callable[[], object] | None = None) -> str:
+def refused(
+    folder: Path, settings: list[dict[str, Any]], before: Callable[[], object] | None = None
+) -> str:
     """Return what is said where two workers do not fit, after checking that no step was taken."""
     main, other = together(attempt, settings, before, folder=folder)
-    assert other in ("worker 1 ends with the others", "worker 1 ends: the main worker cannot go on") or other == main
+    assert (
+        other in ("worker 1 ends with the others", "worker 1 ends: the main worker cannot go on")
+        or other == main
+    )
     for each in settings:
         assert not (Path(each["run"]) / "metrics.jsonl").exists()
     return str(main)
@@ -126,8 +146,16 @@ def other_tasks() -> None:
 
 CHANGES: dict[str, tuple[dict[str, Any], Callable[[], object] | None, str]] = {
     "seed": ({"seed": 2}, None, "settings.seed (2, on the main worker 1)"),
-    "learning rate": ({"optimizer": {"learning_rate": 0.5}}, None, "settings.optimizer.learning_rate (0.5, on the main worker"),
-    "precision": ({"training": {"precision": "bf16"}}, None, "precision ('bf16', on the main worker 'fp32')"),
+    "learning rate": (
+        {"optimizer": {"learning_rate": 0.5}},
+        None,
+        "settings.optimizer.learning_rate (0.5, on the main worker",
+    ),
+    "precision": (
+        {"training": {"precision": "bf16"}},
+        None,
+        "precision ('bf16', on the main worker 'fp32')",
+    ),
     "version": ({}, other_torch, "versions.torch ('2.0.0', on the main worker '"),
     "code of a task": ({}, other_tasks, "samples of the next step ('"),
 }
@@ -162,7 +190,9 @@ def test_another_corpus_on_another_machine_is_refused_and_the_same_in_another_pl
     assert together(attempt, settings, folder=tmp_path) == ["", ""]
 
 
-def test_a_worker_whose_machine_lacks_the_corpus_ends_all_with_its_reason(english: Corpus, tmp_path: Path) -> None:
+def test_a_worker_whose_machine_lacks_the_corpus_ends_all_with_its_reason(
+    english: Corpus, tmp_path: Path
+) -> None:
     settings = [tiny_settings(english, tmp_path / "run") for _ in range(2)]
     settings[1]["corpus"] = str(tmp_path / "absent")
     main, other = together(attempt, settings, folder=tmp_path)
@@ -170,7 +200,9 @@ def test_a_worker_whose_machine_lacks_the_corpus_ends_all_with_its_reason(englis
     assert other == "worker 1 ends with the others" or other.startswith("no corpus at")
 
 
-def test_a_main_worker_that_lost_the_checkpoint_does_not_begin_anew(english: Corpus, tmp_path: Path) -> None:
+def test_a_main_worker_that_lost_the_checkpoint_does_not_begin_anew(
+    english: Corpus, tmp_path: Path
+) -> None:
     settings = [tiny_settings(english, tmp_path / name) for name in ("run", "other")]
     pretrain(RunConfig.model_validate(settings[1]), Watcher(interrupt_at=6))
     (tmp_path / "other" / "metrics.jsonl").unlink()
@@ -182,7 +214,9 @@ def test_a_main_worker_that_lost_the_checkpoint_does_not_begin_anew(english: Cor
 
 @pytest.mark.parametrize("sharding", ["none", "full"])
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_a_worker_without_the_checkpoint_goes_on_bit_equal(english: Corpus, tmp_path: Path, sharding: str, kind: str) -> None:
+def test_a_worker_without_the_checkpoint_goes_on_bit_equal(
+    english: Corpus, tmp_path: Path, sharding: str, kind: str
+) -> None:
     if (kind, sharding) == ("muon", "full"):
         pytest.skip("is refused")
     runs = [[tmp_path / "whole"] * 2, [tmp_path / "run", tmp_path / "other"]]
@@ -198,7 +232,9 @@ def test_a_worker_without_the_checkpoint_goes_on_bit_equal(english: Corpus, tmp_
     for each in settings[1]:
         each["training"]["max_hours"] = None
     assert together(attempt, settings[1], folder=tmp_path) == ["", ""]
-    assert [row[:2] for row in trace(tmp_path / "run")] == [row[:2] for row in trace(tmp_path / "whole")]
+    assert [row[:2] for row in trace(tmp_path / "run")] == [
+        row[:2] for row in trace(tmp_path / "whole")
+    ]
     assert same_tensors(final_tensors(tmp_path / "run"), final_tensors(tmp_path / "whole"))
     assert not (tmp_path / "other").exists()
 

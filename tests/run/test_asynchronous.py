@@ -1,4 +1,6 @@
-"""Checkpoints that are written while the training goes on: the same files, one at a time, and no failure is lost."""
+"""Checkpoints that are written while the training goes on: the same files, one at a time, and no
+failure is lost.
+"""
 
 import json
 import random
@@ -17,7 +19,15 @@ from ernie_cmtl.run import checkpoints as saving
 from ernie_cmtl.training.checkpoint import Snapshot, checkpoints
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.kills import kill
-from tests.support.runs import Watcher, config_of, final_tensors, logged_lines, same_tensors, trace, with_training
+from tests.support.runs import (
+    Watcher,
+    config_of,
+    final_tensors,
+    logged_lines,
+    same_tensors,
+    trace,
+    with_training,
+)
 from tests.support.workers import started
 
 Save = Callable[..., Path]
@@ -36,7 +46,9 @@ class Reporter(Watcher):
 
 
 def patched(monkeypatch: pytest.MonkeyPatch, change: Callable[[int], None]) -> list[int]:
-    """Do something at the beginning of each save, given its step; returns the steps whose save has ended."""
+    """Do something at the beginning of each save, given its step; returns the steps whose save has
+    ended.
+    """
     real: Save = saving.save_checkpoint
     ended: list[int] = []
     busy = threading.Lock()
@@ -64,13 +76,16 @@ def test_the_files_are_those_of_a_synchronous_save_though_the_training_goes_on(
     watcher = Reporter(step=4)
 
     def slow(step: int) -> None:
-        # The step after the next is logged before the first save begins to write; the second one waits for it.
+        # The step after the next is logged before the first save begins to write; the second one
+        # waits for it.
         assert step > 2 or watcher.reached.wait(60)
 
     ended = patched(monkeypatch, slow)
     assert pretrain(with_training(config, asynchronous_checkpoints=True), watcher)["finished"]
     assert ended == [2, 4, 6, 8, 10, 12]
-    pairs = zip(checkpoints(whole.run / "checkpoints"), checkpoints(config.run / "checkpoints"), strict=True)
+    pairs = zip(
+        checkpoints(whole.run / "checkpoints"), checkpoints(config.run / "checkpoints"), strict=True
+    )
     for one, other in pairs:
         for name in ("model.safetensors", "optimizer.safetensors"):
             assert (one / name).read_bytes() == (other / name).read_bytes()
@@ -89,7 +104,9 @@ def test_a_save_that_fails_ends_the_run_within_two_steps_with_its_message(
 
     patched(monkeypatch, broken)
     with pytest.raises(UserError, match="the disk is full"):
-        pretrain(with_training(tiny_config, checkpoint_every=2, asynchronous_checkpoints=True), Watcher())
+        pretrain(
+            with_training(tiny_config, checkpoint_every=2, asynchronous_checkpoints=True), Watcher()
+        )
     assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == ["step-2"]
     assert logged_lines(tiny_config.run)[-1]["step"] <= 6
 
@@ -100,7 +117,9 @@ def test_a_signal_waits_for_its_checkpoint(tiny_config: RunConfig) -> None:
     assert checkpoints(config.run / "checkpoints")[-1].name == "step-6"
 
 
-def test_an_error_lets_the_save_under_way_end(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_lets_the_save_under_way_end(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = patched(monkeypatch, lambda step: time.sleep(0.3))
     with pytest.raises(KeyboardInterrupt):
         pretrain(with_training(tiny_config, asynchronous_checkpoints=True), Watcher(crash_at=5))
@@ -109,7 +128,10 @@ def test_an_error_lets_the_save_under_way_end(tiny_config: RunConfig, monkeypatc
 
 @pytest.mark.slow
 def test_a_kill_inside_a_save_changes_nothing(english: Corpus, tmp_path: Path) -> None:
-    config, whole = (with_training(config_of(english, tmp_path / name, 16, 0), asynchronous_checkpoints=True) for name in "ab")
+    config, whole = (
+        with_training(config_of(english, tmp_path / name, 16, 0), asynchronous_checkpoints=True)
+        for name in "ab"
+    )
     kill(config, tmp_path, 1, "save", random.Random(1))
     for each in (config, whole):
         assert pretrain(each, Watcher())["finished"]
@@ -123,7 +145,9 @@ def test_two_workers_skip_the_same_steps_as_one_and_save_beside_their_training(
     tiny_config: RunConfig, tmp_path: Path, sharding: str
 ) -> None:
     # So narrow that steps of an ordinary run are skipped.
-    config = with_training(tiny_config, asynchronous_checkpoints=True, spike_window=2, spike_sigma=0.5)
+    config = with_training(
+        tiny_config, asynchronous_checkpoints=True, spike_window=2, spike_sigma=0.5
+    )
     alone = config.model_copy(update={"run": tmp_path / "alone"})
     skipped = pretrain(alone, Watcher())["skipped"]
     assert 1 <= skipped["spike"] <= 6

@@ -13,7 +13,14 @@ from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.checkpoint import _sums, checkpoints
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.support.runs import Watcher, final_tensors, logged_lines, same_tensors, tiny_settings, trace
+from tests.support.runs import (
+    Watcher,
+    final_tensors,
+    logged_lines,
+    same_tensors,
+    tiny_settings,
+    trace,
+)
 
 STAGES = [
     {"name": "first", "budgets": {"knowledge_masking": 4}},
@@ -30,12 +37,18 @@ def settings_of(corpus: Corpus, run: Path, **feedback: Any) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def moved(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, dict[str, Any]]:
-    config = settings_of(english, tmp_path_factory.mktemp("feedback") / "run", every=4, floor=0.25, cap=1.75)
+def moved(
+    english: Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunConfig, dict[str, Any]]:
+    config = settings_of(
+        english, tmp_path_factory.mktemp("feedback") / "run", every=4, floor=0.25, cap=1.75
+    )
     return config, pretrain(config, Watcher())
 
 
-def test_decisions_stand_in_the_log_with_their_numbers(moved: tuple[RunConfig, dict[str, Any]]) -> None:
+def test_decisions_stand_in_the_log_with_their_numbers(
+    moved: tuple[RunConfig, dict[str, Any]],
+) -> None:
     config, _ = moved
     rows = logged_lines(config.run, "feedback")
     assert [row["step"] for row in rows] == [8, 12, 16]
@@ -45,7 +58,10 @@ def test_decisions_stand_in_the_log_with_their_numbers(moved: tuple[RunConfig, d
         assert sum(row["left"].values()) == pytest.approx(left)
         assert set(row["factors"]) == {"knowledge_masking", "capitalization"}
     # A factor is re-derived from the losses that were logged beside it.
-    scores = {row["step"]: row["tasks"]["capitalization/capital"]["loss"] for row in logged_lines(config.run, "heldout")}
+    scores = {
+        row["step"]: row["tasks"]["capitalization/capital"]["loss"]
+        for row in logged_lines(config.run, "heldout")
+    }
     losses = [scores[step] for step in (0, 4, 8)]
     learned = max(losses[0] - min(losses), 0.05 * losses[0])
     expected = 1 + (losses[2] - min(losses) + max(0.0, losses[1] - losses[2])) / learned
@@ -73,7 +89,10 @@ def test_decisions_are_the_same_after_a_break(
         pretrain(config, Watcher(crash_at=crash_at))
     pretrain(config, Watcher())
     unbroken = moved[0].run
-    again, before = ([{**row, "time": None} for row in logged_lines(run, "feedback")] for run in (config.run, unbroken))
+    again, before = (
+        [{**row, "time": None} for row in logged_lines(run, "feedback")]
+        for run in (config.run, unbroken)
+    )
     assert again == before
     assert trace(config.run) == trace(unbroken)
     assert same_tensors(final_tensors(config.run), final_tensors(unbroken))
@@ -99,7 +118,10 @@ def test_the_samples_of_every_stage_are_opened_before_the_first_step(
 
 
 def test_with_floor_and_cap_of_one_nothing_moves(english: Corpus, tmp_path: Path) -> None:
-    off, on = settings_of(english, tmp_path / "off"), settings_of(english, tmp_path / "on", every=4, floor=1.0, cap=1.0)
+    off, on = (
+        settings_of(english, tmp_path / "off"),
+        settings_of(english, tmp_path / "on", every=4, floor=1.0, cap=1.0),
+    )
     without, still = pretrain(off, Watcher()), pretrain(on, Watcher())
     assert [row["budgets"] for row in logged_lines(on.run, "feedback")] == [
         {"knowledge_masking": left, "capitalization": left} for left in (6, 4, 2)
@@ -118,12 +140,18 @@ def test_a_task_that_is_made_worse_receives_more(
     # Between steps 10 and 12 somebody turns the signs of the head around.
     weights = checkpoints(config.run / "checkpoints")[-1] / "model.safetensors"
     assert weights.parent.name == "step-10"
-    changed = {name: -10 * value if "capitalization/capital" in name else value for name, value in load_file(weights).items()}
+    changed = {
+        name: -10 * value if "capitalization/capital" in name else value
+        for name, value in load_file(weights).items()
+    }
     assert any("capitalization/capital" in name for name in changed)
     save_file(changed, weights)
     (weights.parent / "SHA256SUMS").write_text(_sums(weights.parent))
     pretrain(config, Watcher())
-    calm, upset = ({row["step"]: row for row in logged_lines(run, "feedback")} for run in (moved[0].run, config.run))
+    calm, upset = (
+        {row["step"]: row for row in logged_lines(run, "feedback")}
+        for run in (moved[0].run, config.run)
+    )
     assert upset[8]["budgets"] == calm[8]["budgets"]
     assert upset[12]["factors"]["capitalization"] > calm[12]["factors"]["capitalization"] + 0.5
     assert upset[12]["budgets"]["capitalization"] > calm[12]["budgets"]["capitalization"]

@@ -1,4 +1,6 @@
-"""A disk that is full while a run goes on: the log waits for room, nothing of it is lost, and the training does not stop."""
+"""A disk that is full while a run goes on: the log waits for room, nothing of it is lost, and the
+training does not stop.
+"""
 
 import errno
 import resource
@@ -47,8 +49,12 @@ def limits() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, before)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's.
-def test_a_run_outlives_a_full_disk_and_has_all_of_its_log(tiny_config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)  # TensorBoard's.
+def test_a_run_outlives_a_full_disk_and_has_all_of_its_log(
+    tiny_config: RunConfig, tmp_path: Path
+) -> None:
     config = with_training(tiny_config, checkpoint_every=12, trackers=["tensorboard"])
     watcher = Filling(config.run / "metrics.jsonl", 3, 8)
     assert pretrain(config, watcher)["finished"]
@@ -58,7 +64,9 @@ def test_a_run_outlives_a_full_disk_and_has_all_of_its_log(tiny_config: RunConfi
     # Held-out scores of the first stage came while there was no room.
     assert [line["step"] for line in logged_lines(config.run, "heldout")] == [0, 5, 12]
     assert (config.run / "retention.csv").read_text() == (whole.run / "retention.csv").read_text()
-    assert [problem.split(" ")[0] for problem in watcher.told if "cannot be written" in problem] == [str(watcher.log)]
+    assert [
+        problem.split(" ")[0] for problem in watcher.told if "cannot be written" in problem
+    ] == [str(watcher.log)]
     assert [problem for problem in watcher.told if "is written again" in problem]
 
 
@@ -74,10 +82,15 @@ def test_a_log_that_is_never_whole_ends_a_run_with_a_message_and_its_last_checkp
     assert checkpoints(tiny_config.run / "checkpoints")[-1].name == "step-12"
 
 
-def test_a_disk_that_is_full_from_the_first_is_one_message(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_from_the_first_is_one_message(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(folder, "write_text", full)
-    with pytest.raises(UserError, match=r"config\.yaml cannot be written: No space left on device; [\d,.]+ MB are free there"):
+    with pytest.raises(
+        UserError,
+        match=r"config\.yaml cannot be written: No space left on device; [\d,.]+ MB are free there",
+    ):
         pretrain(tiny_config, Watcher())

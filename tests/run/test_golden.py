@@ -1,4 +1,6 @@
-"""Losses of each preset are those that were recorded: a change that moves them does not go unseen."""
+"""Losses of each preset are those that were recorded: a change that moves them does not go
+unseen.
+"""
 
 import json
 
@@ -16,7 +18,9 @@ def pair(
     request: pytest.FixtureRequest, english: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[float], list[float]]:
     """(recorded, found) losses of a preset."""
-    return GOLDEN["losses"][request.param], list(losses(request.param, english, tmp_path_factory.mktemp("golden")))
+    return GOLDEN["losses"][request.param], list(
+        losses(request.param, english, tmp_path_factory.mktemp("golden"))
+    )
 
 
 def test_losses_are_those_recorded_on_any_machine(pair: Pair) -> None:
@@ -27,8 +31,15 @@ def test_losses_are_those_recorded_on_any_machine(pair: Pair) -> None:
 
 def test_losses_are_bit_equal_on_the_machine_and_versions_they_were_recorded_on(pair: Pair) -> None:
     here = environment()
-    other = {key: (value, here[key]) for key, value in GOLDEN["environment"].items() if here[key] != value}
+    other = {
+        key: (value, here[key])
+        for key, value in GOLDEN["environment"].items()
+        if here[key] != value
+    }
     if other:
-        pytest.skip("recorded, here: " + "; ".join(f"{key} {before}, {now}" for key, (before, now) in other.items()))
+        pytest.skip(
+            "recorded, here: "
+            + "; ".join(f"{key} {before}, {now}" for key, (before, now) in other.items())
+        )
     recorded, found = pair
     assert found == recorded

@@ -1,4 +1,6 @@
-"""Kills without notice at random moments: the run goes on by the same command and ends as if nothing had been."""
+"""Kills without notice at random moments: the run goes on by the same command and ends as if
+nothing had been.
+"""
 
 import random
 from pathlib import Path
@@ -25,10 +27,16 @@ def finish(config: RunConfig, folder: Path, workers: int) -> None:
         assert [process.wait(250) for process in started(config, folder, workers)] == [0] * workers
 
 
-def check_kills(corpus: Corpus, folder: Path, workers: int, loader_workers: int, kinds: list[str], seed: int) -> None:
-    """Kill a run once for each kind, and compare its end with that of one that nothing happened to."""
+def check_kills(
+    corpus: Corpus, folder: Path, workers: int, loader_workers: int, kinds: list[str], seed: int
+) -> None:
+    """Kill a run once for each kind, and compare its end with that of one that nothing happened
+    to.
+    """
     steps = 4 * (3 * len(kinds) + 3)
-    config, whole = (config_of(corpus, folder / name, steps, loader_workers) for name in ("run", "whole"))
+    config, whole = (
+        config_of(corpus, folder / name, steps, loader_workers) for name in ("run", "whole")
+    )
     chance = random.Random(seed)
     inside = [kill(config, folder, workers, kind, chance) for kind in kinds]
     assert sum(inside) * 3 >= len(kinds)
@@ -37,7 +45,9 @@ def check_kills(corpus: Corpus, folder: Path, workers: int, loader_workers: int,
     assert [row[0] for row in trace(config.run)] == list(range(1, steps + 1))
     assert trace(config.run) == trace(whole.run)
     assert same_tensors(final_tensors(config.run), final_tensors(whole.run))
-    ledgers: list[Any] = [load_state(checkpoints(each.run / "checkpoints")[-1])[0] for each in (config, whole)]
+    ledgers: list[Any] = [
+        load_state(checkpoints(each.run / "checkpoints")[-1])[0] for each in (config, whole)
+    ]
     assert ledgers[0] == ledgers[1]
     assert not saving(config.run)
 
@@ -53,5 +63,7 @@ def test_a_hundred_kills_change_nothing(english: Corpus, tmp_path: Path, part: i
     """Ten times ten, each half inside saves, over all pairs of workers and loader processes."""
     workers, loader_workers = [(1, 2), (2, 0), (2, 2), (1, 0)][part % 4]
     others = ["main", *(["other"] if workers > 1 else []), *(["loader"] if loader_workers else [])]
-    kinds = [kind for number in range(5) for kind in ("save", others[(part + number) % len(others)])]
+    kinds = [
+        kind for number in range(5) for kind in ("save", others[(part + number) % len(others)])
+    ]
     check_kills(english, tmp_path, workers, loader_workers, kinds, seed=2 + part)

@@ -17,17 +17,24 @@ HEADS = ["knowledge_masking/masked_token", "capitalization/capital", "sentence_r
 
 
 def heldout_lines(run: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     return [row for row in rows if row["kind"] == "heldout"]
 
 
 def make_config(corpus: Corpus, run: Path) -> RunConfig:
-    """Two stages, steps 1-5 and 6-12, scored at every other step; checkpoints at steps 4, 8 and 12."""
+    """Two stages, steps 1-5 and 6-12, scored at every other step; checkpoints at steps 4, 8 and
+    12.
+    """
     return with_training(RunConfig.model_validate(tiny_settings(corpus, run)), heldout_every=2)
 
 
 @pytest.fixture(scope="module")
-def unbroken(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def unbroken(
+    english: Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
     run = tmp_path_factory.mktemp("unbroken") / "run"
     return run, pretrain(make_config(english, run), Watcher())
 
@@ -36,10 +43,22 @@ def test_the_table_of_a_run_has_every_score_once(unbroken: tuple[Path, dict[str,
     run, _ = unbroken
     with (run / "retention.csv").open(encoding="utf-8") as stream:
         found = [
-            (row["stage"], int(row["step"]), f"{row['task']}/{row['head']}", row["metric"], float(row["value"]))
+            (
+                row["stage"],
+                int(row["step"]),
+                f"{row['task']}/{row['head']}",
+                row["metric"],
+                float(row["value"]),
+            )
             for row in csv.DictReader(stream)
         ]
-    stages = {0: "start", 2: "first", 4: "first", 5: "first", **dict.fromkeys((6, 8, 10, 12), "second")}
+    stages = {
+        0: "start",
+        2: "first",
+        4: "first",
+        5: "first",
+        **dict.fromkeys((6, 8, 10, 12), "second"),
+    }
     lines = {line["step"]: line["tasks"] for line in heldout_lines(run)}
     assert list(lines) == list(stages)
     assert found == [
@@ -63,14 +82,22 @@ def test_a_resumed_run_leaves_the_table_of_an_unbroken_one(
     assert result["retention"] == whole["retention"]
 
 
-def test_the_matrix_of_a_run_holds_what_it_measured_at_the_ends_of_its_stages(unbroken: tuple[Path, dict[str, Any]]) -> None:
+def test_the_matrix_of_a_run_holds_what_it_measured_at_the_ends_of_its_stages(
+    unbroken: tuple[Path, dict[str, Any]],
+) -> None:
     run, result = unbroken
     lines = {line["step"]: line["tasks"] for line in heldout_lines(run)}
     matrix = result["retention"]["matrix"]
-    assert [(row["stage"], row["step"]) for row in matrix] == [("start", 0), ("first", 5), ("second", 12)]
+    assert [(row["stage"], row["step"]) for row in matrix] == [
+        ("start", 0),
+        ("first", 5),
+        ("second", 12),
+    ]
     for row in matrix:
         for head in HEADS:
-            assert row["tasks"][head] == {name: lines[row["step"]][head][name] for name in ("loss", "accuracy")}
+            assert row["tasks"][head] == {
+                name: lines[row["step"]][head][name] for name in ("loss", "accuracy")
+            }
     measures = result["retention"]["heads"]["accuracy"]
     masked = [lines[step][HEADS[0]]["accuracy"] for step in (5, 6, 8, 10, 12)]
     assert measures[HEADS[0]]["backward_transfer"] == pytest.approx(masked[-1] - masked[0])
@@ -82,22 +109,35 @@ def test_the_matrix_of_a_run_holds_what_it_measured_at_the_ends_of_its_stages(un
         assert measures[head]["forgetting"] is None
 
 
-def test_evaluate_reports_the_retention_up_to_its_step(unbroken: tuple[Path, dict[str, Any]]) -> None:
+def test_evaluate_reports_the_retention_up_to_its_step(
+    unbroken: tuple[Path, dict[str, Any]],
+) -> None:
     run, result = unbroken
     assert evaluate_run(run, None)["retention"] == result["retention"]
-    assert [row["stage"] for row in evaluate_run(run, 8)["retention"]["matrix"]] == ["start", "first"]
+    assert [row["stage"] for row in evaluate_run(run, 8)["retention"]["matrix"]] == [
+        "start",
+        "first",
+    ]
 
 
 @pytest.mark.parametrize("left", [None, "train"])
-def test_a_run_that_logged_no_held_out_scores_is_evaluated_all_the_same(tiny_config: RunConfig, left: str | None) -> None:
+def test_a_run_that_logged_no_held_out_scores_is_evaluated_all_the_same(
+    tiny_config: RunConfig, left: str | None
+) -> None:
     pretrain(tiny_config, Watcher())
     metrics = tiny_config.run / "metrics.jsonl"
-    kept = [line for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True) if f'"kind": "{left}"' in line]
+    kept = [
+        line
+        for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        if f'"kind": "{left}"' in line
+    ]
     metrics.write_text("".join(kept), encoding="utf-8") if left else metrics.unlink()
     found = evaluate_run(tiny_config.run, None)
     assert set(found["heldout"]) == set(HEADS)
     assert found["retention"]["matrix"] == []
-    assert {value for score in found["retention"]["summary"].values() for value in score.values()} == {None}
+    assert {
+        value for score in found["retention"]["summary"].values() for value in score.values()
+    } == {None}
 
 
 @pytest.mark.parametrize(("every", "steps"), [(0, [3]), (2, [0, 2, 3])])

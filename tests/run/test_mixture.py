@@ -34,24 +34,34 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def settings_of(corpus: Corpus, run: Path, **changes: Any) -> RunConfig:
-    settings = tiny_settings(corpus, run) | {"stages": [{"name": "all", "budgets": {"knowledge_masking": 4}}]}
+    settings = tiny_settings(corpus, run) | {
+        "stages": [{"name": "all", "budgets": {"knowledge_masking": 4}}]
+    }
     return RunConfig.model_validate(settings | changes)
 
 
 def share_of_docs(config: RunConfig) -> float:
     run = Run(config)
     (stream,) = run.streams("train")
-    names = run.corpus.split("train").sources(np.array([stream.place(number)[0] for number in range(1024)]))
+    names = run.corpus.split("train").sources(
+        np.array([stream.place(number)[0] for number in range(1024)])
+    )
     return float((names == "docs").mean())
 
 
-def test_the_corpus_brings_its_mixture_and_a_run_may_have_its_own(mixed: Corpus, tmp_path: Path) -> None:
+def test_the_corpus_brings_its_mixture_and_a_run_may_have_its_own(
+    mixed: Corpus, tmp_path: Path
+) -> None:
     assert share_of_docs(settings_of(mixed, tmp_path)) == pytest.approx(0.75, abs=0.03)
-    assert share_of_docs(settings_of(mixed, tmp_path, mixture={"code": 0.9, "docs": 0.1})) == pytest.approx(0.1, abs=0.03)
+    assert share_of_docs(
+        settings_of(mixed, tmp_path, mixture={"code": 0.9, "docs": 0.1})
+    ) == pytest.approx(0.1, abs=0.03)
     assert share_of_docs(settings_of(mixed, tmp_path, mixture={"code": 1, "docs": 0})) == 0
 
 
-def test_heldout_text_of_a_source_that_is_left_out_is_judged_apart(mixed: Corpus, tmp_path: Path) -> None:
+def test_heldout_text_of_a_source_that_is_left_out_is_judged_apart(
+    mixed: Corpus, tmp_path: Path
+) -> None:
     config = settings_of(mixed, tmp_path / "run", mixture={"code": 1, "docs": 0})
     trained = pretrain(config, Watcher())
     found = evaluate_run(tmp_path / "run", None)
@@ -67,9 +77,13 @@ def test_a_task_that_finds_nothing_in_a_source_is_missing_there(tmp_path: Path) 
     single = [f"Here is one sentence with the number {n} in it" for n in range(20)]
     for name, part in (("long", sample_texts("en", 30)), ("single", single)):
         write_jsonl(tmp_path / f"{name}.jsonl", part)
-    make_corpus([f"{name}={tmp_path}/{name}.jsonl" for name in ("long", "single")], tmp_path / "corpus")
+    make_corpus(
+        [f"{name}={tmp_path}/{name}.jsonl" for name in ("long", "single")], tmp_path / "corpus"
+    )
     budgets = {"knowledge_masking": 2, "sentence_reordering": 2}
-    config = settings_of(Corpus(tmp_path / "corpus"), tmp_path / "run", stages=[{"name": "all", "budgets": budgets}])
+    config = settings_of(
+        Corpus(tmp_path / "corpus"), tmp_path / "run", stages=[{"name": "all", "budgets": budgets}]
+    )
     pretrain(config, Watcher())
     sources = evaluate_run(tmp_path / "run", None)["sources"]
     assert set(sources["long"]) == {"knowledge_masking/masked_token", "sentence_reordering/order"}
@@ -79,7 +93,9 @@ def test_a_task_that_finds_nothing_in_a_source_is_missing_there(tmp_path: Path) 
 def test_a_run_does_not_go_on_with_another_mixture(mixed: Corpus, tmp_path: Path) -> None:
     pretrain(settings_of(mixed, tmp_path / "run"), Watcher(interrupt_at=2))
     with pytest.raises(UserError, match="other settings of mixture"):
-        pretrain(settings_of(mixed, tmp_path / "run", mixture={"code": 0.5, "docs": 0.5}), Watcher())
+        pretrain(
+            settings_of(mixed, tmp_path / "run", mixture={"code": 0.5, "docs": 0.5}), Watcher()
+        )
 
 
 def copy_of(corpus: Corpus, folder: Path) -> Corpus:
@@ -103,7 +119,9 @@ def test_a_layer_that_no_task_reads_does_not_stop_a_run(english: Corpus, tmp_pat
 
 
 @pytest.mark.parametrize("what", ["text", "layer"])
-def test_a_run_does_not_go_on_when_what_it_reads_has_changed(english: Corpus, tmp_path: Path, what: str) -> None:
+def test_a_run_does_not_go_on_when_what_it_reads_has_changed(
+    english: Corpus, tmp_path: Path, what: str
+) -> None:
     corpus = copy_of(english, tmp_path / "corpus")
     config = settings_of(corpus, tmp_path / "run")
     pretrain(config, Watcher(interrupt_at=2))
@@ -119,10 +137,14 @@ def test_a_run_does_not_go_on_when_what_it_reads_has_changed(english: Corpus, tm
         open_run(tmp_path / "run")
 
 
-def test_a_run_is_judged_on_another_corpus_of_its_vocabulary(english: Corpus, tmp_path: Path) -> None:
+def test_a_run_is_judged_on_another_corpus_of_its_vocabulary(
+    english: Corpus, tmp_path: Path
+) -> None:
     pretrain(settings_of(english, tmp_path / "run"), Watcher())
     other = sample_texts("en", 70)[40:]
-    build_corpus(tmp_path / "other", other, tokenizer={"name_or_path": str(english.folder / "tokenizer")})
+    build_corpus(
+        tmp_path / "other", other, tokenizer={"name_or_path": str(english.folder / "tokenizer")}
+    )
     found = evaluate_run(tmp_path / "run", None, tmp_path / "other" / "corpus")
     own = evaluate_run(tmp_path / "run", None)
     head = "knowledge_masking/masked_token"

@@ -16,7 +16,9 @@ from tests.support.models import save_bert
 from tests.support.runs import Watcher, tiny_settings
 
 
-def test_a_run_opens_after_the_checkpoint_it_started_from_is_gone(english: Corpus, tmp_path: Path) -> None:
+def test_a_run_opens_after_the_checkpoint_it_started_from_is_gone(
+    english: Corpus, tmp_path: Path
+) -> None:
     source = tmp_path / "bert"
     save_bert(english, source, num_hidden_layers=3)
     settings = tiny_settings(english, tmp_path / "run")
@@ -32,7 +34,9 @@ def test_a_run_opens_after_the_checkpoint_it_started_from_is_gone(english: Corpu
 
 
 @pytest.mark.parametrize("from_checkpoint", [False, True])
-def test_a_run_goes_on_with_the_configuration_of_its_folder(english: Corpus, tmp_path: Path, from_checkpoint: bool) -> None:
+def test_a_run_goes_on_with_the_configuration_of_its_folder(
+    english: Corpus, tmp_path: Path, from_checkpoint: bool
+) -> None:
     settings = tiny_settings(english, tmp_path / "run")
     settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 4}}]
     if from_checkpoint:
@@ -50,7 +54,9 @@ def test_a_run_goes_on_with_the_configuration_of_its_folder(english: Corpus, tmp
         pretrain(other, Watcher())
 
 
-def test_a_run_opens_without_reading_its_text(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_opens_without_reading_its_text(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pretrain(tiny_config, Watcher(interrupt_at=1))
     opened: list[str] = []
     monkeypatch.setattr(Corpus, "split", lambda corpus, name: opened.append(name))

@@ -1,4 +1,6 @@
-"""The global order of samples: whatever the workers and their loader processes, also where their number changes on the way."""
+"""The global order of samples: whatever the workers and their loader processes, also where their
+number changes on the way.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -29,9 +31,17 @@ def run_of(corpus: Corpus, mode: str, loader_workers: int) -> Run:
     settings: dict[str, Any] = tiny_settings(corpus, Path("unused")) | {"mode": mode}
     settings["stages"] = [
         {"name": "first", "budgets": {"knowledge_masking": 160}},
-        {"name": "second", "budgets": {"knowledge_masking": 80, "capitalization": 50, "sentence_reordering": 30}},
+        {
+            "name": "second",
+            "budgets": {"knowledge_masking": 80, "capitalization": 50, "sentence_reordering": 30},
+        },
     ]
-    settings["data"] = {"row_length": 32, "rows": 8, "rows_per_group": 2, "loader_workers": loader_workers}
+    settings["data"] = {
+        "row_length": 32,
+        "rows": 8,
+        "rows_per_group": 2,
+        "loader_workers": loader_workers,
+    }
     return Run(RunConfig.model_validate(settings))
 
 
@@ -46,16 +56,30 @@ def digest(parts: list[StepData]) -> str:
     found = hashlib.sha256()
     for turn in zip(*(part.groups for part in parts), strict=True):
         for group in turn:
-            for values in (group.token_ids, group.token_type_ids, group.task_type_ids, group.sequence_starts):
+            for values in (
+                group.token_ids,
+                group.token_type_ids,
+                group.task_type_ids,
+                group.sequence_starts,
+            ):
                 found.update(values.tobytes())
             for head, targets in sorted(group.targets.items()):
-                found.update(head.encode() + targets.positions.tobytes() + targets.labels.tobytes() + targets.tasks.tobytes())
+                found.update(
+                    head.encode()
+                    + targets.positions.tobytes()
+                    + targets.labels.tobytes()
+                    + targets.tasks.tobytes()
+                )
     return found.hexdigest()
 
 
 @cache
-def order(corpus: Corpus, mode: str, loaders: int, before: int, after: int) -> list[tuple[str, tuple[float, ...], Ledger]]:
-    """(rows, shares of the tasks, ledger) of each step of a run that one number of workers begins and another one ends."""
+def order(
+    corpus: Corpus, mode: str, loaders: int, before: int, after: int
+) -> list[tuple[str, tuple[float, ...], Ledger]]:
+    """(rows, shares of the tasks, ledger) of each step of a run that one number of workers begins
+    and another one ends.
+    """
     run = run_of(corpus, mode, loaders)
     steps = []
     ledger = run.first_ledger()
@@ -72,7 +96,9 @@ def order(corpus: Corpus, mode: str, loaders: int, before: int, after: int) -> l
 
 
 @pytest.mark.parametrize(("mode", "loaders", "before", "after"), CASES)
-def test_samples_come_in_one_order(english: Corpus, mode: str, loaders: int, before: int, after: int) -> None:
+def test_samples_come_in_one_order(
+    english: Corpus, mode: str, loaders: int, before: int, after: int
+) -> None:
     expected = order(english, mode, 0, 1, 1)
     assert len({rows for rows, _, _ in expected}) == STEPS
     assert [shares for _, shares, _ in expected[:160]] == [(1.0, 0.0, 0.0)] * 160

@@ -1,4 +1,6 @@
-"""A run put together: weights that follow from seed and names alone, and a start from another model's checkpoint."""
+"""A run put together: weights that follow from seed and names alone, and a start from another
+model's checkpoint.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,16 @@ from transformers import (
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.huggingface import export_huggingface
-from tests.support.models import ROW, SIZES, largest_difference, save_bert, sentences, shake, start_from, vocabulary_scores
+from tests.support.models import (
+    ROW,
+    SIZES,
+    largest_difference,
+    save_bert,
+    sentences,
+    shake,
+    start_from,
+    vocabulary_scores,
+)
 from tests.support.runs import make_run
 
 FLAT = ("bias", "LayerNorm.weight")
@@ -31,7 +42,9 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
 
 
 @torch.no_grad()
@@ -39,7 +52,11 @@ def bert_scores(bert: PreTrainedModel, corpus: Corpus, segment: int = 0) -> list
     found = []
     for row in sentences(corpus):
         token_ids = torch.tensor([row])
-        found.append(bert(input_ids=token_ids, token_type_ids=torch.full_like(token_ids, segment)).prediction_logits[0])
+        found.append(
+            bert(
+                input_ids=token_ids, token_type_ids=torch.full_like(token_ids, segment)
+            ).prediction_logits[0]
+        )
     return found
 
 
@@ -52,7 +69,9 @@ def test_a_seed_decides_every_weight_whatever_was_drawn_before(english: Corpus) 
 
 
 def test_another_seed_gives_other_weights_everywhere(english: Corpus) -> None:
-    first, second = (dict(make_run(english, seed=seed).new_model().named_parameters()) for seed in (1, 2))
+    first, second = (
+        dict(make_run(english, seed=seed).new_model().named_parameters()) for seed in (1, 2)
+    )
     drawn = [name for name in first if not name.endswith(FLAT)]
     assert len(drawn) > 40
     # The embedding of [PAD] is a row of zeros; one equal row is no equal table.
@@ -71,7 +90,9 @@ def test_making_a_model_draws_nothing_from_the_global_generator(english: Corpus)
 def test_the_first_weights_of_a_head_depend_on_seed_and_name_alone(english: Corpus) -> None:
     head = "sentence_reordering/order"
     alone = make_run(english, [{"sentence_reordering": 3}]).new_model()
-    together = make_run(english, [{"knowledge_masking": 1}, {"capitalization": 2, "sentence_reordering": 3}]).new_model()
+    together = make_run(
+        english, [{"knowledge_masking": 1}, {"capitalization": 2, "sentence_reordering": 3}]
+    ).new_model()
     assert equal(weights(alone.heads[head]), weights(together.heads[head]))
     assert equal(weights(alone.heads["masked_token"]), weights(together.heads["masked_token"]))
     assert equal(weights(alone.encoder), weights(together.encoder))
@@ -82,7 +103,9 @@ def test_the_first_weights_of_a_head_depend_on_seed_and_name_alone(english: Corp
 def test_masked_tokens_are_first_expected_as_often_as_the_text_has_them(english: Corpus) -> None:
     expected = np.ones(english.vocabulary.size)
     for shard in english.manifest.shards:
-        tokens = np.load(english.folder / "shards" / shard.name / "token_ids.npy")[: shard.train.tokens]
+        tokens = np.load(english.folder / "shards" / shard.name / "token_ids.npy")[
+            : shard.train.tokens
+        ]
         np.add.at(expected, tokens, 1)
     bias = make_run(english).new_model().heads["masked_token"].bias
     assert isinstance(bias, Tensor)
@@ -95,12 +118,19 @@ def test_two_instances_of_a_task_have_heads_of_their_own(english: Corpus) -> Non
     tasks = {name: {"type": "sentence_reordering"} for name in ("one", "two")}
     model = make_run(english, [{"one": 1, "two": 1}], tasks=tasks).new_model()
     assert set(model.heads) == {"masked_token", "one/order", "two/order"}
-    assert not torch.equal(model.heads["one/order"].dense.weight, model.heads["two/order"].dense.weight)
+    assert not torch.equal(
+        model.heads["one/order"].dense.weight, model.heads["two/order"].dense.weight
+    )
 
 
 def test_instances_take_embedding_rows_in_order_of_introduction(english: Corpus) -> None:
     run = make_run(
-        english, [{"sentence_reordering": 1}, {"knowledge_masking": 1, "sentence_reordering": 1}, {"capitalization": 1}]
+        english,
+        [
+            {"sentence_reordering": 1},
+            {"knowledge_masking": 1, "sentence_reordering": 1},
+            {"capitalization": 1},
+        ],
     )
     assert {instance.name: instance.row for instance in run.instances} == {
         "sentence_reordering": 0,
@@ -109,7 +139,9 @@ def test_instances_take_embedding_rows_in_order_of_introduction(english: Corpus)
     }
 
 
-def test_a_start_from_bert_scores_masked_tokens_as_that_bert_does(english: Corpus, tmp_path: Path) -> None:
+def test_a_start_from_bert_scores_masked_tokens_as_that_bert_does(
+    english: Corpus, tmp_path: Path
+) -> None:
     expected = bert_scores(save_bert(english, tmp_path), english)
     model = start_from(english, tmp_path).new_model()
     assert min(float(scores.std()) for scores in expected) > 0.5
@@ -131,27 +163,45 @@ def test_a_start_from_bert_takes_its_sizes_and_its_pooler(english: Corpus, tmp_p
     bert = save_bert(english, tmp_path, num_hidden_layers=3, layer_norm_eps=1e-7, hidden_act="relu")
     model = start_from(english, tmp_path).new_model()
     config = model.encoder.config
-    assert (config.num_hidden_layers, config.intermediate_size, config.layer_norm_eps) == (3, 48, 1e-7)
+    assert (config.num_hidden_layers, config.intermediate_size, config.layer_norm_eps) == (
+        3,
+        48,
+        1e-7,
+    )
     assert torch.equal(model.encoder.pooler.dense.weight, bert.bert.pooler.dense.weight)
     assert largest_difference(vocabulary_scores(model, english), bert_scores(bert, english)) < 1e-4
 
 
-def test_task_heads_of_a_start_from_bert_are_those_of_the_seed(english: Corpus, tmp_path: Path) -> None:
+def test_task_heads_of_a_start_from_bert_are_those_of_the_seed(
+    english: Corpus, tmp_path: Path
+) -> None:
     save_bert(english, tmp_path)
     head = "sentence_reordering/order"
     started, fresh = start_from(english, tmp_path).new_model(), make_run(english).new_model()
     assert equal(weights(started.heads[head]), weights(fresh.heads[head]))
 
 
-def test_a_start_from_bert_with_more_rows_than_tokens_scores_the_tokens_alike(english: Corpus, tmp_path: Path) -> None:
-    """Published checkpoints pad their embedding tables to a round number of rows; the tokenizer is the same all the same."""
+def test_a_start_from_bert_with_more_rows_than_tokens_scores_the_tokens_alike(
+    english: Corpus, tmp_path: Path
+) -> None:
+    """Published checkpoints pad their embedding tables to a round number of rows; the tokenizer is
+    the same all the same.
+    """
     size = english.vocabulary.size
-    expected = [scores[:, :size] for scores in bert_scores(save_bert(english, tmp_path, vocabulary=size + 24), english)]
-    found = [scores[:, :size] for scores in vocabulary_scores(start_from(english, tmp_path).new_model(), english)]
+    expected = [
+        scores[:, :size]
+        for scores in bert_scores(save_bert(english, tmp_path, vocabulary=size + 24), english)
+    ]
+    found = [
+        scores[:, :size]
+        for scores in vocabulary_scores(start_from(english, tmp_path).new_model(), english)
+    ]
     assert largest_difference(found, expected) < 1e-4
 
 
-def test_a_start_from_an_export_goes_on_where_the_exported_model_was(english: Corpus, tmp_path: Path) -> None:
+def test_a_start_from_an_export_goes_on_where_the_exported_model_was(
+    english: Corpus, tmp_path: Path
+) -> None:
     run = make_run(english)
     model = run.new_model()
     shake(model)
@@ -160,22 +210,39 @@ def test_a_start_from_an_export_goes_on_where_the_exported_model_was(english: Co
     started = start_from(english, tmp_path / "export").new_model()
     rows = [vocabulary_scores(model, english, task, segment=task % 4) for task in range(4)]
     for task, expected in enumerate(rows):
-        assert largest_difference(vocabulary_scores(started, english, task, segment=task % 4), expected) < 1e-5
+        assert (
+            largest_difference(
+                vocabulary_scores(started, english, task, segment=task % 4), expected
+            )
+            < 1e-5
+        )
     assert largest_difference(rows[0], rows[1]) > 0.1
     assert equal(weights(started.encoder), weights(model.encoder))
 
 
-def test_a_checkpoint_with_another_vocabulary_is_refused(english: Corpus, chinese: Corpus, tmp_path: Path) -> None:
+def test_a_checkpoint_with_another_vocabulary_is_refused(
+    english: Corpus, chinese: Corpus, tmp_path: Path
+) -> None:
     save_bert(chinese, tmp_path, vocabulary=english.vocabulary.size)
-    with pytest.raises(UserError, match="another vocabulary than the corpus; prepare the corpus with --tokenizer"):
+    with pytest.raises(
+        UserError, match="another vocabulary than the corpus; prepare the corpus with --tokenizer"
+    ):
         start_from(english, tmp_path).new_model()
 
 
 @pytest.mark.parametrize(
     ("kind", "model", "config"),
     [
-        ("roberta", RobertaForMaskedLM, RobertaConfig(vocab_size=2000, intermediate_size=48, **SIZES)),
-        ("distilbert", DistilBertForMaskedLM, DistilBertConfig(vocab_size=2000, dim=32, hidden_dim=48, n_layers=1, n_heads=2)),
+        (
+            "roberta",
+            RobertaForMaskedLM,
+            RobertaConfig(vocab_size=2000, intermediate_size=48, **SIZES),
+        ),
+        (
+            "distilbert",
+            DistilBertForMaskedLM,
+            DistilBertConfig(vocab_size=2000, dim=32, hidden_dim=48, n_layers=1, n_heads=2),
+        ),
     ],
 )
 def test_a_checkpoint_of_another_kind_is_refused_by_name(
@@ -200,23 +267,39 @@ def test_pickled_weights_are_refused(english: Corpus, tmp_path: Path) -> None:
         start_from(english, tmp_path).new_model()
 
 
-def test_a_checkpoint_with_fewer_positions_than_a_row_is_refused(english: Corpus, tmp_path: Path) -> None:
+def test_a_checkpoint_with_fewer_positions_than_a_row_is_refused(
+    english: Corpus, tmp_path: Path
+) -> None:
     save_bert(english, tmp_path, max_position_embeddings=ROW - 1)
-    with pytest.raises(UserError, match=f"samples of {ROW} tokens are longer than the encoder's {ROW - 1} positions"):
+    with pytest.raises(
+        UserError,
+        match=f"samples of {ROW} tokens are longer than the encoder's {ROW - 1} positions",
+    ):
         start_from(english, tmp_path).new_model()
 
 
 def test_an_unknown_activation_is_an_error_of_the_user(english: Corpus) -> None:
     with pytest.raises(ValidationError, match=r"unknown activation 'gellu'; accepted: .*\bgelu\b"):
-        make_run(english, encoder={"layers": 1, "hidden_size": 32, "attention_heads": 2, "activation": "gellu"}).new_model()
+        make_run(
+            english,
+            encoder={"layers": 1, "hidden_size": 32, "attention_heads": 2, "activation": "gellu"},
+        ).new_model()
 
 
 @pytest.mark.parametrize(
     ("tasks", "budgets", "parts"),
     [
-        ({}, {"nonsense": 1}, ("'nonsense'", "capitalization", "knowledge_masking", "sentence_reordering")),
+        (
+            {},
+            {"nonsense": 1},
+            ("'nonsense'", "capitalization", "knowledge_masking", "sentence_reordering"),
+        ),
         ({"mine": {"type": "nonsense"}}, {"mine": 1}, ("'nonsense'", "capitalization")),
-        ({"capitalization": {"rate": 0.1}}, {"capitalization": 1}, ("tasks.capitalization", "'rate'", "maximum_length")),
+        (
+            {"capitalization": {"rate": 0.1}},
+            {"capitalization": 1},
+            ("tasks.capitalization", "'rate'", "maximum_length"),
+        ),
         (
             {"knowledge_masking": {"masking": {"rate": 7}}},
             {"knowledge_masking": 1},

@@ -1,4 +1,6 @@
-"""A sharded run from beginning to end: its checkpoints are those of any other, and any number of workers goes on from them."""
+"""A sharded run from beginning to end: its checkpoints are those of any other, and any number of
+workers goes on from them.
+"""
 
 from pathlib import Path
 
@@ -26,12 +28,16 @@ def test_two_sharded_workers_then_one_then_two_end_as_one(english: Corpus, tmp_p
     assert together(part, config, 5, folder=tmp_path) == [6, 6]
     assert part(config, 8) == 9
     assert together(part, config, 0, folder=tmp_path) == [12, 12]
-    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(trace(alone.run), trace(config.run), strict=True):
+    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(
+        trace(alone.run), trace(config.run), strict=True
+    ):
         assert step == other_step
         assert other_loss == pytest.approx(loss, rel=1e-5)
         assert other_norm == pytest.approx(norm, rel=1e-4)
     expected, found = final_tensors(alone.run), final_tensors(config.run)
-    assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in expected.items()}
+    assert {name: value.shape for name, value in found.items()} == {
+        name: value.shape for name, value in expected.items()
+    }
     assert all((found[name] - value).abs().max() < 1e-5 for name, value in expected.items())
     assert [line["workers"] for line in logged_lines(config.run, "workers")] == [1, 2]
     ends = {line["step"]: line["tasks"] for line in logged_lines(alone.run, "heldout")}

@@ -1,4 +1,6 @@
-"""A loss or gradient that is not finite or too large: the step changes nothing, is named, can be made again; many end a run."""
+"""A loss or gradient that is not finite or too large: the step changes nothing, is named, can be
+made again; many end a run.
+"""
 
 import math
 from collections.abc import Collection
@@ -22,7 +24,14 @@ from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.gradient_spikes import Spikes
 from ernie_cmtl.training.trainer import StepResult, Trainer
 from ernie_cmtl.verbs.pretrain import pretrain
-from tests.support.runs import Watcher, final_tensors, logged_lines, same_tensors, trace, with_training
+from tests.support.runs import (
+    Watcher,
+    final_tensors,
+    logged_lines,
+    same_tensors,
+    trace,
+    with_training,
+)
 
 MASKING, CAPITALS = 0, 1
 """Rows of the tasks of the tiny run."""
@@ -39,12 +48,18 @@ class Steps(Watcher):
         self.told.append(line)
 
 
-def poison(monkeypatch: pytest.MonkeyPatch, groups: Collection[int], task: int, value: float = math.nan) -> None:
-    """Spoil the loss of a task in the groups of those numbers, counted over all steps; a step of the tiny run has four."""
+def poison(
+    monkeypatch: pytest.MonkeyPatch, groups: Collection[int], task: int, value: float = math.nan
+) -> None:
+    """Spoil the loss of a task in the groups of those numbers, counted over all steps; a step of
+    the tiny run has four.
+    """
     real = MultiTaskModel.forward
     calls = iter(range(10**6))
 
-    def forward(self: MultiTaskModel, batch: TensorBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self: MultiTaskModel, batch: TensorBatch, coefficients: Tensor
+    ) -> tuple[Tensor, Tensor]:
         loss, sums = real(self, batch, coefficients)
         if self.training and next(calls) in groups:
             sums = sums.clone()
@@ -58,7 +73,14 @@ def poison(monkeypatch: pytest.MonkeyPatch, groups: Collection[int], task: int, 
 @pytest.fixture
 def trainer(tiny_config: RunConfig) -> Trainer:
     run = Run(tiny_config)
-    return Trainer(run.new_model(), run.instances, run.config.optimizer, Workers("fp32"), run.table, run.config.seed)
+    return Trainer(
+        run.new_model(),
+        run.instances,
+        run.config.optimizer,
+        Workers("fp32"),
+        run.table,
+        run.config.seed,
+    )
 
 
 def take(trainer: Trainer, config: RunConfig, steps: int) -> list[StepResult]:
@@ -67,12 +89,18 @@ def take(trainer: Trainer, config: RunConfig, steps: int) -> list[StepResult]:
 
 
 def state(trainer: Trainer) -> list[Tensor]:
-    moments = [value for parameter in trainer.model.parameters() for value in trainer.optimizer.state[parameter].values()]
+    moments = [
+        value
+        for parameter in trainer.model.parameters()
+        for value in trainer.optimizer.state[parameter].values()
+    ]
     return [value.clone() for value in (*trainer.model.parameters(), *moments)]
 
 
 def unchanged(before: list[Tensor], after: list[Tensor]) -> bool:
-    return len(before) == len(after) and all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    return len(before) == len(after) and all(
+        torch.equal(a, b) for a, b in zip(before, after, strict=True)
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -91,7 +119,9 @@ def test_a_step_with_a_loss_that_is_not_finite_changes_no_bit(
     assert not unchanged(before, state(trainer))
 
 
-def test_a_step_with_a_gradient_that_is_not_finite_changes_no_bit(trainer: Trainer, tiny_config: RunConfig) -> None:
+def test_a_step_with_a_gradient_that_is_not_finite_changes_no_bit(
+    trainer: Trainer, tiny_config: RunConfig
+) -> None:
     take(trainer, tiny_config, 1)
     before = state(trainer)
     weight = trainer.model.encoder.embeddings.word_embeddings.weight
@@ -110,7 +140,9 @@ def test_a_loss_that_is_not_finite_on_another_worker_skips_the_step_here(
     take(trainer, tiny_config, 1)
     before = state(trainer)
     # The only single number that the workers of a step sum up is the loss.
-    monkeypatch.setattr(trainer.workers, "sum", lambda values: values + math.inf if values.ndim == 0 else values)
+    monkeypatch.setattr(
+        trainer.workers, "sum", lambda values: values + math.inf if values.ndim == 0 else values
+    )
     (result,) = take(trainer, tiny_config, 1)
     assert result.skipped
     assert math.isfinite(result.loss)
@@ -211,7 +243,9 @@ def test_skipped_steps_are_named_counted_and_left_out_of_the_means(
     assert [{key: line[key] for key in expected[0]} for line in lines] == expected
     assert all(line["stage"] == "second" for line in lines)
     rows = logged_lines(config.run)
-    steps = [step for step in range(log_every, 13, log_every) if log_every > 1 or step not in (7, 9)]
+    steps = [
+        step for step in range(log_every, 13, log_every) if log_every > 1 or step not in (7, 9)
+    ]
     assert [row["step"] for row in rows] == steps
     assert all(math.isfinite(row["loss"]) for row in rows)
     assert all(math.isfinite(score["loss"]) for row in rows for score in row["tasks"].values())
@@ -241,8 +275,13 @@ def test_too_many_skipped_steps_in_a_row_end_a_run(
     # Step 2 alone, then every step from 6 on.
     poison(monkeypatch, {4, *range(20, 48)}, MASKING)
     config = with_training(tiny_config, skipped_steps_limit=3, log_every=log_every)
-    with pytest.raises(UserError, match="of 3 steps in a row, up to step 8, was not finite or too large"):
+    with pytest.raises(
+        UserError, match="of 3 steps in a row, up to step 8, was not finite or too large"
+    ):
         pretrain(config, Watcher())
-    assert [line["step"] for line in logged_lines(config.run, "skipped")] == [2, *range(6, seen_at + 1)]
+    assert [line["step"] for line in logged_lines(config.run, "skipped")] == [
+        2,
+        *range(6, seen_at + 1),
+    ]
     # What it stands on was made before, or is as good.
     assert checkpoints(config.run / "checkpoints")[0].name == "step-4"

@@ -32,7 +32,9 @@ class Signalled(Watcher):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_that_comes_twice_saves_the_running_step(tiny_config: RunConfig, number: int) -> None:
+def test_a_signal_that_comes_twice_saves_the_running_step(
+    tiny_config: RunConfig, number: int
+) -> None:
     before = signal.getsignal(number)
     result = pretrain(tiny_config, Signalled(number))
     assert (result["steps"], result["interrupted"]) == (3, True)
@@ -40,11 +42,17 @@ def test_a_signal_that_comes_twice_saves_the_running_step(tiny_config: RunConfig
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_to_one_worker_and_its_loaders_stops_all_workers_at_one_saved_step(english: Corpus, tmp_path: Path) -> None:
+def test_a_signal_to_one_worker_and_its_loaders_stops_all_workers_at_one_saved_step(
+    english: Corpus, tmp_path: Path
+) -> None:
     config = long_run(english, tmp_path / "run")
     processes = started(config, tmp_path, 2)
     wait_until(lambda: last_step(config.run) >= 3, processes)
-    children = [child for process in processes for child in psutil.Process(process.pid).children(recursive=True)]
+    children = [
+        child
+        for process in processes
+        for child in psutil.Process(process.pid).children(recursive=True)
+    ]
     assert len(children) >= 4
     start = time.monotonic()
     # A cluster manager's way: to every process of the job, again while it ends.

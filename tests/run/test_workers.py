@@ -40,7 +40,10 @@ from tests.support.workers import started
 STAGES = [
     {"name": "first", "budgets": {"knowledge_masking": 6}},
     {"name": "second", "budgets": {"knowledge_masking": 3, "capitalization": 5}},
-    {"name": "third", "budgets": {"knowledge_masking": 2, "capitalization": 2, "sentence_reordering": 6}},
+    {
+        "name": "third",
+        "budgets": {"knowledge_masking": 2, "capitalization": 2, "sentence_reordering": 6},
+    },
 ]
 
 
@@ -52,18 +55,27 @@ def settings_of(corpus: Corpus, run: Path, mode: str = "mixed") -> dict[str, Any
 
 def steps_of(run: Run, workers: int) -> list[list[StepData]]:
     """The steps as each worker sees them; [workers][steps]."""
-    return [list(run.steps_from(run.first_ledger(), run.table.steps, rank, workers)) for rank in range(workers)]
+    return [
+        list(run.steps_from(run.first_ledger(), run.table.steps, rank, workers))
+        for rank in range(workers)
+    ]
 
 
 def slots_consumed(run: Run, groups: list[Batch]) -> dict[str, int]:
-    """Count the real tokens of each task in batches, by the row of the task embedding that the encoder is given."""
-    rows = np.concatenate([group.task_type_ids[group.token_ids != run.corpus.vocabulary.pad_id] for group in groups])
+    """Count the real tokens of each task in batches, by the row of the task embedding that the
+    encoder is given.
+    """
+    rows = np.concatenate(
+        [group.task_type_ids[group.token_ids != run.corpus.vocabulary.pad_id] for group in groups]
+    )
     return {instance.name: int((rows == instance.row).sum()) for instance in run.instances}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("mode", ["mixed", "one_task"])
-def test_what_workers_consume_is_what_the_plan_grants(english: Corpus, tmp_path: Path, workers: int, mode: str) -> None:
+def test_what_workers_consume_is_what_the_plan_grants(
+    english: Corpus, tmp_path: Path, workers: int, mode: str
+) -> None:
     run = Run(RunConfig.model_validate(settings_of(english, tmp_path / "run", mode)))
     seen = steps_of(run, workers)
     alone = seen[0] if workers == 1 else steps_of(run, 1)[0]
@@ -72,7 +84,9 @@ def test_what_workers_consume_is_what_the_plan_grants(english: Corpus, tmp_path:
     for step in range(run.table.steps):
         parts = [worker[step] for worker in seen]
         # Worker r has groups r, r + W, ...: in turns they are the groups of the whole step.
-        groups = [group for turn in zip(*(part.groups for part in parts), strict=True) for group in turn]
+        groups = [
+            group for turn in zip(*(part.groups for part in parts), strict=True) for group in turn
+        ]
         for ours, expected in zip(groups, alone[step].groups, strict=True):
             for one, other in zip(astuple(ours)[:6], astuple(expected)[:6], strict=True):
                 assert np.array_equal(one, other)
@@ -85,7 +99,10 @@ def test_what_workers_consume_is_what_the_plan_grants(english: Corpus, tmp_path:
             assert 0 <= now - then - consumed[task] < 0.2 * (now - then) + 1
             iterations[task] += consumed[task] > 0
         if mode == "mixed":
-            assert all(abs(now - planned) < longest for now, planned in zip(ledger.tokens, ledger.planned, strict=True))
+            assert all(
+                abs(now - planned) < longest
+                for now, planned in zip(ledger.tokens, ledger.planned, strict=True)
+            )
     if mode == "one_task":
         assert iterations == run.table.totals
         assert seen[0][-1].ledger.iterations == pytest.approx(tuple(run.table.totals.values()))
@@ -109,7 +126,9 @@ def _ended(config: RunConfig, folder: Path, workers: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["one_task", pytest.param("mixed", marks=pytest.mark.slow)])
-def test_one_then_four_then_two_workers_end_as_one(english: Corpus, tmp_path: Path, mode: str) -> None:
+def test_one_then_four_then_two_workers_end_as_one(
+    english: Corpus, tmp_path: Path, mode: str
+) -> None:
     alone = RunConfig.model_validate(settings_of(english, tmp_path / "alone", mode))
     expected = pretrain(alone, Watcher())
     config = RunConfig.model_validate(settings_of(english, tmp_path / "run", mode))
@@ -120,15 +139,21 @@ def test_one_then_four_then_two_workers_end_as_one(english: Corpus, tmp_path: Pa
     assert result["samples"] == expected["samples"]
     assert result["iterations"] == expected["iterations"]
     if mode == "one_task":
-        assert {task: round(number, 9) for task, number in result["iterations"].items()} == expected_totals()
-    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(trace(alone.run), trace(config.run), strict=True):
+        assert {
+            task: round(number, 9) for task, number in result["iterations"].items()
+        } == expected_totals()
+    for (step, loss, norm), (other_step, other_loss, other_norm) in zip(
+        trace(alone.run), trace(config.run), strict=True
+    ):
         assert step == other_step
         assert other_loss == pytest.approx(loss, rel=1e-5)
         assert other_norm == pytest.approx(norm, rel=1e-4)
     # What one worker did before it was killed is bit-equal.
     alone_until = logged_lines(config.run, "workers")[0]["step"]
     assert alone_until >= 4
-    assert [row[:2] for row in trace(config.run)][:alone_until] == [row[:2] for row in trace(alone.run)][:alone_until]
+    assert [row[:2] for row in trace(config.run)][:alone_until] == [
+        row[:2] for row in trace(alone.run)
+    ][:alone_until]
     moves = [(row["before"], row["workers"]) for row in logged_lines(config.run, "workers")]
     assert moves == [(1, 4), (4, 2)]
     last = logged_lines(config.run, "workers")[-1]
@@ -138,8 +163,13 @@ def test_one_then_four_then_two_workers_end_as_one(english: Corpus, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 4])
-def test_a_killed_run_goes_on_bit_equal_with_as_many_workers(english: Corpus, tmp_path: Path, workers: int) -> None:
-    runs = [RunConfig.model_validate(settings_of(english, tmp_path / name)) for name in ("unbroken", "broken")]
+def test_a_killed_run_goes_on_bit_equal_with_as_many_workers(
+    english: Corpus, tmp_path: Path, workers: int
+) -> None:
+    runs = [
+        RunConfig.model_validate(settings_of(english, tmp_path / name))
+        for name in ("unbroken", "broken")
+    ]
     _ended(runs[0], tmp_path, workers)
     _killed(runs[1], tmp_path, workers, after=9)
     _killed(runs[1], tmp_path, workers, after=17)
@@ -161,7 +191,14 @@ def test_the_option_workers_starts_them(english: Corpus, tmp_path: Path) -> None
     expected = pretrain(alone, Watcher())
     config = RunConfig.model_validate(settings_of(english, tmp_path / "run"))
     command, environment = pretrain_command(config, tmp_path)
-    done = subprocess.run([*command, "--workers", "2"], env=environment, capture_output=True, text=True, check=False, timeout=400)
+    done = subprocess.run(
+        [*command, "--workers", "2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
     assert (result["steps"], result["worker"], result["finished"]) == (24, 0, True)
@@ -174,21 +211,34 @@ def test_the_option_workers_names_one_that_was_killed(english: Corpus, tmp_path:
     config = long_run(english, tmp_path / "run")
     command, environment = pretrain_command(config, tmp_path)
     with (tmp_path / "said").open("wb") as said:
-        launcher = subprocess.Popen([*command, "--workers", "2"], env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        launcher = subprocess.Popen(
+            [*command, "--workers", "2"], env=environment, stdout=subprocess.DEVNULL, stderr=said
+        )
     wait_until(lambda: last_step(config.run) >= 1, [launcher])
-    workers = [child for child in psutil.Process(launcher.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = [
+        child
+        for child in psutil.Process(launcher.pid).children()
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
     workers[1].kill()
     assert launcher.wait(60) == 1
     text = (tmp_path / "said").read_text()
-    assert "worker 1 (signal SIGKILL); the same command goes on from the newest checkpoint" in " ".join(text.split())
+    assert (
+        "worker 1 (signal SIGKILL); the same command goes on from the newest checkpoint"
+        in " ".join(text.split())
+    )
     assert "Traceback" not in text
 
 
-def test_what_all_workers_refuse_is_said_once(english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_all_workers_refuse_is_said_once(
+    english: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_of(english, tmp_path / "run")
     pretrain(RunConfig.model_validate(settings), Watcher(interrupt_at=1))
 
-    def launch(config: LaunchConfig, work: Callable[..., object]) -> Callable[..., dict[int, object]]:
+    def launch(
+        config: LaunchConfig, work: Callable[..., object]
+    ) -> Callable[..., dict[int, object]]:
         return lambda *given: {rank: work(*given) for rank in range(config.nproc_per_node)}
 
     monkeypatch.setattr(local_workers, "elastic_launch", launch)
@@ -206,8 +256,12 @@ def test_what_all_workers_refuse_is_said_once(english: Corpus, tmp_path: Path, m
         ("0", "'0' is neither a number from 1 on nor auto"),
     ],
 )
-def test_a_number_of_workers_that_cannot_be_is_refused(english: Corpus, tmp_path: Path, workers: str, message: str) -> None:
-    command, _ = pretrain_command(RunConfig.model_validate(settings_of(english, tmp_path / "run")), tmp_path)
+def test_a_number_of_workers_that_cannot_be_is_refused(
+    english: Corpus, tmp_path: Path, workers: str, message: str
+) -> None:
+    command, _ = pretrain_command(
+        RunConfig.model_validate(settings_of(english, tmp_path / "run")), tmp_path
+    )
     done = CliRunner().invoke(app, [*command[2:], "--workers", workers])
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())

@@ -1,4 +1,6 @@
-"""The stage of a task that comes to a finished run: numbers worked out by hand, and the paper's own last stage."""
+"""The stage of a task that comes to a finished run: numbers worked out by hand, and the paper's own
+last stage.
+"""
 
 import pytest
 
@@ -8,7 +10,9 @@ from ernie_cmtl.scheduling.stages import Stage, StageTable
 
 
 def table_of(*rows: dict[str, int]) -> StageTable:
-    return StageTable([Stage(name=f"stage-{number}", budgets=budgets) for number, budgets in enumerate(rows)])
+    return StageTable(
+        [Stage(name=f"stage-{number}", budgets=budgets) for number, budgets in enumerate(rows)]
+    )
 
 
 def test_the_fourth_task_gets_the_last_stage_of_the_table_of_the_paper():
@@ -20,14 +24,20 @@ def test_the_fourth_task_gets_the_last_stage_of_the_table_of_the_paper():
 def test_each_old_task_reviews_a_part_of_its_own_total():
     # Two old tasks: a quarter. 17.5, 2.5 and 0.25 are 18, 3 and the least, 1.
     assert extending_budgets(table_of({"a": 70}, {"b": 10}), "c") == {"a": 18, "b": 3, "c": 70}
-    assert extending_budgets(table_of({"a": 70}, {"b": 1}), "c", budget=5) == {"a": 18, "b": 1, "c": 5}
+    assert extending_budgets(table_of({"a": 70}, {"b": 1}), "c", budget=5) == {
+        "a": 18,
+        "b": 1,
+        "c": 5,
+    }
     # One old task: a third.
     assert extending_budgets(table_of({"a": 10}), "b") == {"a": 3, "b": 10}
     assert extending_budgets(table_of({"a": 11}), "b") == {"a": 4, "b": 11}
 
 
 def grown(table: StageTable, task: str, **options: int) -> StageTable:
-    added = Stage(name=task, budgets=extending_budgets(table, task, **options), restart_schedule=True)
+    added = Stage(
+        name=task, budgets=extending_budgets(table, task, **options), restart_schedule=True
+    )
     return StageTable([*table.stages, added])
 
 

@@ -10,7 +10,9 @@ from ernie_cmtl.scheduling.feedback import FeedbackConfig, Measurement, decide, 
 from ernie_cmtl.scheduling.plan import Plan, Revision
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 
-TABLE = StageTable([Stage(name="one", budgets={"a": 40}), Stage(name="two", budgets={"a": 30, "b": 60, "c": 10})])
+TABLE = StageTable(
+    [Stage(name="one", budgets={"a": 40}), Stage(name="two", budgets={"a": 30, "b": 60, "c": 10})]
+)
 POLICIES = ("forgetting", "bandit")
 
 
@@ -31,9 +33,13 @@ def test_decisions_fall_inside_stages_of_several_tasks() -> None:
 
 
 def test_forgetting_and_progress_by_hand() -> None:
-    # a: first 4, best 2, now 3: half of what it learned is lost. b: fell from 2 to 1, all of it since the last time. c: nothing.
+    # a: first 4, best 2, now 3: half of what it learned is lost. b: fell from 2 to 1, all of it
+    # since the last time. c: nothing.
     decision = decide(
-        FeedbackConfig(every=30, floor=0.1, cap=10), Plan(TABLE, "mixed", 1), 70, history(measured(70, a=3.0, b=1.0, c=1.0))
+        FeedbackConfig(every=30, floor=0.1, cap=10),
+        Plan(TABLE, "mixed", 1),
+        70,
+        history(measured(70, a=3.0, b=1.0, c=1.0)),
     )
     assert decision.factors == {"a": 1.5, "b": 2.0, "c": 1.0}
     # 70 steps in the ratio of 0.3 x 1.5, 0.6 x 2 and 0.1 x 1.
@@ -50,10 +56,15 @@ def test_noise_around_what_was_never_learned_is_no_forgetting() -> None:
 
 def test_several_heads_count_alike() -> None:
     def two(step: int, head: float, masked: float) -> Measurement:
-        return Measurement(step, {"a": {"x": head, "masked_token": masked}, "b": {"x": 1.0}, "c": {}})
+        return Measurement(
+            step, {"a": {"x": head, "masked_token": masked}, "b": {"x": 1.0}, "c": {}}
+        )
 
     found = decide(
-        FeedbackConfig(every=30), Plan(TABLE, "mixed", 1), 70, [two(0, 2.0, 8.0), two(40, 1.0, 4.0), two(70, 1.5, 4.0)]
+        FeedbackConfig(every=30),
+        Plan(TABLE, "mixed", 1),
+        70,
+        [two(0, 2.0, 8.0), two(40, 1.0, 4.0), two(70, 1.5, 4.0)],
     )
     assert found.factors == {"a": 1.25, "b": 1.0, "c": 1.0}
 
@@ -65,15 +76,22 @@ def test_the_bandit_by_hand() -> None:
     rewards = {"a": kept * 2 / 3, "b": kept * 1.0, "c": kept * 6 / 4}
     explored, sharpness = math.sqrt(math.log(3) / 30), math.sqrt(math.log(3) / 27)
     weights = {task: math.exp(sharpness * reward) for task, reward in rewards.items()}
-    expected = {task: 3 * ((1 - 3 * explored) * weight / sum(weights.values()) + explored) for task, weight in weights.items()}
-    found = decide(FeedbackConfig(every=3, policy="bandit"), Plan(TABLE, "mixed", 1), 70, [start, *later]).factors
+    expected = {
+        task: 3 * ((1 - 3 * explored) * weight / sum(weights.values()) + explored)
+        for task, weight in weights.items()
+    }
+    found = decide(
+        FeedbackConfig(every=3, policy="bandit"), Plan(TABLE, "mixed", 1), 70, [start, *later]
+    ).factors
     assert found == pytest.approx(expected)
 
 
 def test_the_bandit_comes_to_prefer_what_stays_hard() -> None:
     start = measured(40, a=2.0, b=2.0, c=1.0)
     later = [measured(40 + 3 * turn, a=1.0, b=2.0, c=1.5) for turn in range(1, 20)]
-    factors = decide(FeedbackConfig(every=3, policy="bandit"), Plan(TABLE, "mixed", 1), 97, [start, *later]).factors
+    factors = decide(
+        FeedbackConfig(every=3, policy="bandit"), Plan(TABLE, "mixed", 1), 97, [start, *later]
+    ).factors
     assert factors["c"] > factors["b"] > factors["a"]
     assert sum(factors.values()) == pytest.approx(3)
 
@@ -90,9 +108,14 @@ LOSSES = st.fixed_dictionaries(dict.fromkeys("abc", st.floats(1e-3, 20)))
     st.lists(LOSSES, min_size=2, max_size=8),
     st.integers(0, 1000),
 )
-def test_the_total_stays_and_every_part_is_between_floor_and_cap(policy, mode, floor, cap, losses, seed):
+def test_the_total_stays_and_every_part_is_between_floor_and_cap(
+    policy, mode, floor, cap, losses, seed
+):
     config = FeedbackConfig(every=12, policy=policy, floor=floor, cap=cap)
-    past = [measured(step, **row) for step, row in zip((0, 40, 52, 64, 76, 88, 100, 112), losses, strict=False)]
+    past = [
+        measured(step, **row)
+        for step, row in zip((0, 40, 52, 64, 76, 88, 100, 112), losses, strict=False)
+    ]
     revisions: list[Revision] = []
     for step in [measurement.step for measurement in past if measurement.step > 40]:
         plan = Plan(TABLE, mode, seed, revisions)
@@ -115,11 +138,17 @@ def test_the_total_stays_and_every_part_is_between_floor_and_cap(policy, mode, f
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_task_that_got_worse_receives_more(policy: str) -> None:
     table = StageTable([Stage(name="long", budgets={"a": 3000, "b": 6000, "c": 1000})])
-    config, plan = FeedbackConfig.model_validate({"every": 10, "policy": policy}), Plan(table, "mixed", 1)
+    config, plan = (
+        FeedbackConfig.model_validate({"every": 10, "policy": policy}),
+        Plan(table, "mixed", 1),
+    )
     calm = [measured(10 * turn, a=2.0, b=1.5, c=0.9) for turn in range(30)]
     for task in "abc":
         worse = measured(290, **({"a": 2.0, "b": 1.5, "c": 0.9} | {task: 6.0}))
-        before, after = (decide(config, plan, 290, [*calm[:-1], last]).revision.budgets for last in (calm[-1], worse))
+        before, after = (
+            decide(config, plan, 290, [*calm[:-1], last]).revision.budgets
+            for last in (calm[-1], worse)
+        )
         assert after[task] > before[task]
 
 

@@ -15,7 +15,9 @@ TABLES = st.lists(BUDGETS, min_size=1, max_size=4)
 
 
 def make_table(rows: list[dict[str, int]]) -> StageTable:
-    return StageTable([Stage(name=f"stage-{number}", budgets=budgets) for number, budgets in enumerate(rows)])
+    return StageTable(
+        [Stage(name=f"stage-{number}", budgets=budgets) for number, budgets in enumerate(rows)]
+    )
 
 
 def drawn_tasks(rows: list[dict[str, int]], seed: int) -> list[str]:

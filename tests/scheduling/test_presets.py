@@ -27,7 +27,12 @@ def test_the_table_of_the_paper() -> None:
         "continual": [[50, 0, 0, 0], [0, 50, 0, 0], [0, 0, 50, 0], [0, 0, 0, 50]],
         "multitask": [[50, 50, 50, 50]],
         "continual_multitask": [[20, 0, 0, 0], [10, 30, 0, 0], [10, 10, 40, 0], [10, 10, 10, 50]],
-        "continual_multitask_mlm": [[20, 0, 0, 0], [10, 30, 0, 0], [10, 10, 40, 0], [10, 10, 10, 50]],
+        "continual_multitask_mlm": [
+            [20, 0, 0, 0],
+            [10, 30, 0, 0],
+            [10, 10, 40, 0],
+            [10, 10, 10, 50],
+        ],
     }
     for name, table in thousands.items():
         preset = Preset.model_validate({"name": name, "budget": 50_000, "tasks": FOUR})
@@ -35,8 +40,15 @@ def test_the_table_of_the_paper() -> None:
 
 
 def test_a_stage_is_named_after_the_task_that_it_adds() -> None:
-    assert [stage.name for stage in Preset.model_validate({"budget": 5, "tasks": FOUR}).stages()] == list(FOUR)
-    assert [stage.name for stage in Preset.model_validate({"name": "multitask", "budget": 5, "tasks": FOUR}).stages()] == ["all"]
+    assert [
+        stage.name for stage in Preset.model_validate({"budget": 5, "tasks": FOUR}).stages()
+    ] == list(FOUR)
+    assert [
+        stage.name
+        for stage in Preset.model_validate(
+            {"name": "multitask", "budget": 5, "tasks": FOUR}
+        ).stages()
+    ] == ["all"]
 
 
 def test_a_task_may_have_a_budget_and_a_review_of_its_own() -> None:
@@ -46,18 +58,26 @@ def test_a_task_may_have_a_budget_and_a_review_of_its_own() -> None:
 
 
 def test_budgets_in_tokens_become_iterations() -> None:
-    preset = Preset.model_validate({"name": "continual_multitask", "budget": 5_000_000, "tasks": FOUR})
+    preset = Preset.model_validate(
+        {"name": "continual_multitask", "budget": 5_000_000, "tasks": FOUR}
+    )
     stages = preset.stages(tokens_per_iteration=1000)
     assert StageTable(stages).totals == dict.fromkeys(FOUR, 5000)
     # 2,500 tokens are two iterations and a half.
-    (stage,) = Preset.model_validate({"name": "multitask", "budget": 2500, "tasks": {"a": {}, "b": {}}}).stages(1000)
+    (stage,) = Preset.model_validate(
+        {"name": "multitask", "budget": 2500, "tasks": {"a": {}, "b": {}}}
+    ).stages(1000)
     assert sorted(stage.budgets.values()) == [2, 3]
 
 
 @st.composite
 def presets(draw: st.DrawFn) -> Preset:
     count = draw(st.integers(1, 30))
-    name = draw(st.sampled_from(["continual", "multitask", "continual_multitask", "continual_multitask_mlm"]))
+    name = draw(
+        st.sampled_from(
+            ["continual", "multitask", "continual_multitask", "continual_multitask_mlm"]
+        )
+    )
     tasks = {}
     for number in range(count):
         own: dict[str, object] = {"budget": draw(st.integers(1, 3000))}
@@ -81,7 +101,9 @@ def test_every_task_has_its_total_and_no_stage_is_empty(preset: Preset, seed: in
         assert all(list(stage.budgets)[-1] == stage.name for stage in table.stages)
     # The shares of a stage's steps add up to its budgets, whoever asks and in whatever order.
     plan, stage = Plan(table, "mixed", seed), table.stages[-1]
-    first, last = (Plan(table, "mixed", seed)(step) for step in (table.steps - stage.steps, table.steps - 1))
+    first, last = (
+        Plan(table, "mixed", seed)(step) for step in (table.steps - stage.steps, table.steps - 1)
+    )
     assert plan(table.steps - 1) == first == last
     granted = [share * stage.steps for share in last]
     assert granted == pytest.approx([stage.budgets.get(task, 0) for task in table.tasks])
@@ -89,13 +111,22 @@ def test_every_task_has_its_total_and_no_stage_is_empty(preset: Preset, seed: in
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(1, 6).flatmap(lambda width: st.lists(st.lists(ENTRIES, min_size=width, max_size=width), min_size=1, max_size=6))
+    st.integers(1, 6).flatmap(
+        lambda width: st.lists(
+            st.lists(ENTRIES, min_size=width, max_size=width), min_size=1, max_size=6
+        )
+    )
 )
 def test_rounding_moves_entries_and_sums_to_a_neighbour(table: list[list[Fraction]]) -> None:
     rounded = round_table(table)
-    pairs = [(a, b) for rows in zip(rounded, table, strict=True) for a, b in zip(*rows, strict=True)]
+    pairs = [
+        (a, b) for rows in zip(rounded, table, strict=True) for a, b in zip(*rows, strict=True)
+    ]
     pairs += [(sum(a), sum(b)) for a, b in zip(rounded, table, strict=True)]
-    pairs += [(sum(a), sum(b)) for a, b in zip(zip(*rounded, strict=True), zip(*table, strict=True), strict=True)]
+    pairs += [
+        (sum(a), sum(b))
+        for a, b in zip(zip(*rounded, strict=True), zip(*table, strict=True), strict=True)
+    ]
     pairs += [(sum(map(sum, rounded)), sum(map(sum, table)))]
     assert all(floor(exact) <= whole <= ceil(exact) for whole, exact in pairs)
 
@@ -114,8 +145,14 @@ def test_rounding_moves_entries_and_sums_to_a_neighbour(table: list[list[Fractio
         ),
         ({"budget": 9, "tasks": {"a": {"review": 1.0}, "b": {}}}, "less than 1"),
         ({"budget": 9, "review": -0.1, "tasks": FOUR}, "greater than or equal to 0"),
-        ({"name": "multitask", "budget": 9, "review": 0.1, "tasks": FOUR}, "'multitask' reviews no task: review 0.1"),
-        ({"name": "continual", "budget": 9, "tasks": {"a": {"review": 0.1}}}, r"tasks\.a\.review 0\.1 says nothing"),
+        (
+            {"name": "multitask", "budget": 9, "review": 0.1, "tasks": FOUR},
+            "'multitask' reviews no task: review 0.1",
+        ),
+        (
+            {"name": "continual", "budget": 9, "tasks": {"a": {"review": 0.1}}},
+            r"tasks\.a\.review 0\.1 says nothing",
+        ),
         ({"name": "staged", "budget": 9, "tasks": FOUR}, "continual_multitask_mlm"),
     ],
 )
@@ -144,13 +181,27 @@ def test_a_mixing_rule_writes_the_budgets_of_a_stage() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"steps": 2, "mixing": {"examples": {"a": 1, "b": 1, "c": 1}}}, "2 steps are too few for 3 tasks"),
+        (
+            {"steps": 2, "mixing": {"examples": {"a": 1, "b": 1, "c": 1}}},
+            "2 steps are too few for 3 tasks",
+        ),
         ({"mixing": {"examples": {"a": 1}}}, "steps is None"),
-        ({"steps": 5, "mixing": {"examples": {"a": 0}}}, r"mixing\.examples: task 'a' has 0 examples"),
-        ({"steps": 5, "mixing": {"examples": {"a": 1}, "temprature": 2}}, r"mixing\.temprature: Extra inputs"),
-        ({"budgets": {"a": 5}, "mixing": {"examples": {"a": 1}}}, "budgets or a mixing rule, not both"),
+        (
+            {"steps": 5, "mixing": {"examples": {"a": 0}}},
+            r"mixing\.examples: task 'a' has 0 examples",
+        ),
+        (
+            {"steps": 5, "mixing": {"examples": {"a": 1}, "temprature": 2}},
+            r"mixing\.temprature: Extra inputs",
+        ),
+        (
+            {"budgets": {"a": 5}, "mixing": {"examples": {"a": 1}}},
+            "budgets or a mixing rule, not both",
+        ),
     ],
 )
-def test_a_mixing_rule_that_says_nothing_is_refused(fields: dict[str, object], message: str) -> None:
+def test_a_mixing_rule_that_says_nothing_is_refused(
+    fields: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
         Stage.model_validate({"name": "mix"} | fields)

@@ -15,11 +15,20 @@ BUDGETS = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 12), min_size
 
 
 def make_table(rows: list[dict[str, int]]) -> StageTable:
-    return StageTable([Stage(name=f"stage-{number}", budgets=budgets) for number, budgets in enumerate(rows)])
+    return StageTable(
+        [Stage(name=f"stage-{number}", budgets=budgets) for number, budgets in enumerate(rows)]
+    )
 
 
 def test_totals_of_the_table_of_the_paper():
-    table = make_table([{"a": 20}, {"a": 10, "b": 30}, {"a": 10, "b": 10, "c": 40}, {"a": 10, "b": 10, "c": 10, "d": 50}])
+    table = make_table(
+        [
+            {"a": 20},
+            {"a": 10, "b": 30},
+            {"a": 10, "b": 10, "c": 40},
+            {"a": 10, "b": 10, "c": 10, "d": 50},
+        ]
+    )
     assert table.totals == {"a": 50, "b": 50, "c": 50, "d": 50}
     assert table.tasks == ("a", "b", "c", "d")
     assert [stage.steps for stage in table.stages] == [20, 40, 60, 80]
@@ -28,7 +37,9 @@ def test_totals_of_the_table_of_the_paper():
 
 
 def test_tasks_stand_in_order_of_introduction():
-    table = make_table([{"words": 1, "order": 1}, {"capitals": 2, "words": 1}, {"distance": 1, "order": 1}])
+    table = make_table(
+        [{"words": 1, "order": 1}, {"capitals": 2, "words": 1}, {"distance": 1, "order": 1}]
+    )
     assert table.tasks == ("words", "order", "capitals", "distance")
 
 
@@ -40,7 +51,10 @@ def test_every_step_belongs_to_the_stage_that_lists_it(rows):
     assert table.steps == len(expected)
     assert [table.stage_of(step) for step in range(table.steps)] == expected
     assert sum(table.totals.values()) == table.steps
-    introduced = [next(number for number, budgets in enumerate(rows) if task in budgets) for task in table.tasks]
+    introduced = [
+        next(number for number, budgets in enumerate(rows) if task in budgets)
+        for task in table.tasks
+    ]
     assert all(first <= second for first, second in pairwise(introduced))
 
 

@@ -13,7 +13,11 @@ SETTINGS: dict[str, Any] = {"shard_bytes": 5000}
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def sources(folder: Path) -> list[str]:
@@ -31,7 +35,13 @@ class PowerCutError(Exception):
     """Stands for whatever ends a process."""
 
 
-def break_off(words: list[str], output: Path, monkeypatch: pytest.MonkeyPatch, documents: int = 9, **settings: Any) -> None:
+def break_off(
+    words: list[str],
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    documents: int = 9,
+    **settings: Any,
+) -> None:
     """Begin a build and end it once so many documents are annotated."""
     monkeypatch.setattr(shards, "_BATCH_BYTES", 4000)
 

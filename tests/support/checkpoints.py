@@ -18,7 +18,11 @@ from ernie_cmtl.training.checkpoint import (
 )
 from ernie_cmtl.training.optimizer import OptimizerConfig, Optimizers, build_optimizer
 
-ABOUT: dict[str, Any] = {"fingerprint": "abc", "tasks": ["a", "b"], "settings": {"seed": 1, "stages": [{"name": "ä"}]}}
+ABOUT: dict[str, Any] = {
+    "fingerprint": "abc",
+    "tasks": ["a", "b"],
+    "settings": {"seed": 1, "stages": [{"name": "ä"}]},
+}
 
 
 class TinyModel(nn.Module):
@@ -43,7 +47,11 @@ def new_pair(seed: int) -> tuple[TinyModel, Optimizers]:
 def train(model: nn.Module, optimizer: Optimizers, steps: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
-        loss = (model(torch.randn(4, 5, generator=generator)) - torch.randn(4, 3, generator=generator)).square().sum()
+        loss = (
+            (model(torch.randn(4, 5, generator=generator)) - torch.randn(4, 3, generator=generator))
+            .square()
+            .sum()
+        )
         loss.backward()
         optimizer.step_unless(torch.tensor(False))
         optimizer.zero_grad()
@@ -57,7 +65,9 @@ def save(folder: Path, step: int, keep: int = 9, seed: int = 0) -> Path:
     return save_pair(folder, *new_pair(seed), step, keep)
 
 
-def save_pair(folder: Path, model: nn.Module, optimizer: Optimizers, step: int, keep: int = 9) -> Path:
+def save_pair(
+    folder: Path, model: nn.Module, optimizer: Optimizers, step: int, keep: int = 9
+) -> Path:
     return save_checkpoint(folder, snapshot(model, optimizer, ledger(step), ABOUT), keep)
 
 
@@ -66,7 +76,11 @@ def names(folder: Path) -> list[str]:
 
 
 def moments(model: nn.Module, optimizer: Optimizers) -> dict[tuple[str, str], torch.Tensor]:
-    return {(name, key): value for name, p in model.named_parameters() for key, value in optimizer.state.get(p, {}).items()}
+    return {
+        (name, key): value
+        for name, p in model.named_parameters()
+        for key, value in optimizer.state.get(p, {}).items()
+    }
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from ernie_cmtl.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-TASKS = sorted(path.stem for path in (ROOT / "pretrain_tasks").glob("*.py") if not path.stem.startswith("_"))
+TASKS = sorted(
+    path.stem for path in (ROOT / "pretrain_tasks").glob("*.py") if not path.stem.startswith("_")
+)
 
 
 DOCUMENTS = 14
@@ -70,7 +72,9 @@ def squeezed(text: str) -> str:
 
 
 def mistake(*words: str | Path) -> str:
-    """Return the message that a wrong call gives, after checking that it is one and no traceback."""
+    """Return the message that a wrong call gives, after checking that it is one and no
+    traceback.
+    """
     done = call(*words)
     assert done.exit_code == 2, (done.exit_code, done.exception, done.stderr)
     assert isinstance(done.exception, SystemExit)

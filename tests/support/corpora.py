@@ -24,12 +24,17 @@ def quiet(*_: object) -> None:
 
 
 def write_jsonl(path: Path, texts: list[str]) -> Path:
-    path.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts),
+        encoding="utf-8",
+    )
     return path
 
 
 def small_config(language: str, **settings: Any) -> PrepareConfig:
-    """Settings of a corpus that is small and still has names, collocations, counts, markers and neighbours."""
+    """Settings of a corpus that is small and still has names, collocations, counts, markers and
+    neighbours.
+    """
     layers = {
         NAMES[language]: {},
         "collocations": {"minimum_count": 4},
@@ -42,15 +47,24 @@ def small_config(language: str, **settings: Any) -> PrepareConfig:
 
 
 def make_corpus(
-    words: list[str], output: Path, language: Any = "en", processes: int = 1, report: Reporter = quiet, **settings: Any
+    words: list[str],
+    output: Path,
+    language: Any = "en",
+    processes: int = 1,
+    report: Reporter = quiet,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Build a corpus of inputs and return what prepare reports; settings as in `small_config`, and `restart`."""
+    """Build a corpus of inputs and return what prepare reports; settings as in `small_config`, and
+    `restart`.
+    """
     restart = settings.pop("restart", False)
     request = new_corpus(words, output, language, small_config(language, **settings))
     return build(request, processes, report, restart)
 
 
-def build_corpus(folder: Path, texts: list[str], language: str = "en", processes: int = 1, **settings: Any) -> dict[str, Any]:
+def build_corpus(
+    folder: Path, texts: list[str], language: str = "en", processes: int = 1, **settings: Any
+) -> dict[str, Any]:
     """Build a corpus of texts in folder/corpus and return what prepare reports."""
     folder.mkdir(parents=True, exist_ok=True)
     source = write_jsonl(folder / "text.jsonl", texts)

@@ -16,7 +16,9 @@ def documents_of(corpus: Path, layer: str) -> tuple[list[Row], list[Row]]:
     heldout: list[Row] = []
     for shard in json.loads((corpus / "manifest.json").read_text())["shards"]:
         folder = corpus / "shards" / shard["name"]
-        sentences, documents = (np.load(folder / f"{name}_offsets.npy").tolist() for name in ("sentence", "document"))
+        sentences, documents = (
+            np.load(folder / f"{name}_offsets.npy").tolist() for name in ("sentence", "document")
+        )
         tokens, values = (np.load(folder / f"{name}.npy").tolist() for name in ("token_ids", layer))
         edges = [sentences[document] for document in documents]
         rows = [(tokens[a:b], values[a:b]) for a, b in pairwise(edges)]

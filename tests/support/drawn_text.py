@@ -1,4 +1,6 @@
-"""Texts drawn word by word: their tokens, words, names, markers and sentences are known before any of our code sees them."""
+"""Texts drawn word by word: their tokens, words, names, markers and sentences are known before any
+of our code sees them.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,9 @@ from ernie_cmtl.run.instances import make_instance
 from ernie_cmtl.task_instance import TaskInstance
 
 _SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
-_WORDS = ["".join(random.Random(number).choices(_SYLLABLES, k=2 + number % 2)) for number in range(300)]
+_WORDS = [
+    "".join(random.Random(number).choices(_SYLLABLES, k=2 + number % 2)) for number in range(300)
+]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ class Sentence:
 def draw_documents(seed: int, markers: Sequence[str] = ()) -> list[list[Sentence]]:
     """Draw documents of a few sentences each."""
     rng = random.Random(seed)
-    return [[_draw_sentence(rng, markers) for _ in range(rng.randint(4, 9))] for _ in range(rng.randint(20, 30))]
+    return [
+        [_draw_sentence(rng, markers) for _ in range(rng.randint(4, 9))]
+        for _ in range(rng.randint(20, 30))
+    ]
 
 
 def _draw_sentence(rng: random.Random, markers: Sequence[str]) -> Sentence:
@@ -92,19 +99,27 @@ class Drawing:
         """The tokens of each word alone."""
         for word in words:
             if word not in self._pieces:
-                self._pieces[word] = self.corpus.tokenizer(word, add_special_tokens=False)["input_ids"]
+                self._pieces[word] = self.corpus.tokenizer(word, add_special_tokens=False)[
+                    "input_ids"
+                ]
         return [self._pieces[word] for word in words]
 
     def tokens(self, words: Sequence[str]) -> list[int]:
         """The tokens of words in a row."""
         return [token for piece in self.pieces(words) for token in piece]
 
-    def stream(self, documents: Sequence[Sequence[Sentence]], length: int, seed: int) -> SampleStream:
+    def stream(
+        self, documents: Sequence[Sequence[Sentence]], length: int, seed: int
+    ) -> SampleStream:
         """Open the samples of the task over the documents."""
-        texts = self.annotator.annotate([" ".join(sentence.text for sentence in document) for document in documents])
+        texts = self.annotator.annotate(
+            [" ".join(sentence.text for sentence in document) for document in documents]
+        )
         counts = [len(text.token_ids) for text in texts]
         starts = np.cumsum([0, *counts])
-        offsets = [text.sentence_offsets[1:] + start for text, start in zip(texts, starts, strict=False)]
+        offsets = [
+            text.sentence_offsets[1:] + start for text, start in zip(texts, starts, strict=False)
+        ]
         names = ("word_starts", "letter_case", *self.layers)
         arrays = {name: np.concatenate([text.layers[name] for text in texts]) for name in names}
         split = TextSplit(

@@ -57,6 +57,8 @@ def every_kind(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
     example = instance.task.example(nothing, np.random.default_rng(0), english.split("train"))
     heads = run_heads([instance])
     batch = make_batch([[(0, 0, example)]], 16, [instance], heads, vocabulary.pad_id)
-    sizes = EncoderConfig(layers=2, hidden_size=16, attention_heads=2, dropout=0.0, maximum_positions=16)
+    sizes = EncoderConfig(
+        layers=2, hidden_size=16, attention_heads=2, dropout=0.0, maximum_positions=16
+    )
     model = MultiTaskModel(build_encoder(sizes, vocabulary, 0), heads, 1, 0)
     return model.eval(), TensorBatch.of(batch, torch.device("cpu"))

@@ -20,8 +20,14 @@ HEADS = {
     "masking": (MASKED_TOKEN_HEAD,),
     "tagging": (MASKED_TOKEN_HEAD, HeadSpec("tag", "token_class", classes=3)),
     "tagging_again": (HeadSpec("tag", "token_class", classes=3),),
-    "following": (HeadSpec("next", "choice", classes=2), HeadSpec("distance", "sequence_regression")),
-    "topics": (HeadSpec("topic", "sequence_class", classes=4, multi_label=True), HeadSpec("weight", "token_regression")),
+    "following": (
+        HeadSpec("next", "choice", classes=2),
+        HeadSpec("distance", "sequence_regression"),
+    ),
+    "topics": (
+        HeadSpec("topic", "sequence_class", classes=4, multi_label=True),
+        HeadSpec("weight", "token_regression"),
+    ),
 }
 
 

@@ -15,9 +15,19 @@ OBVIOUS = Path(__file__).with_name("obvious_pairs.jsonl")
 def small_model(corpus: Corpus, **settings: Any) -> MaskedLanguageModel:
     tokenizer: PreTrainedTokenizerBase = corpus.tokenizer
     tokenizer.model_max_length = 40
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     config = ErnieConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=40, use_task_id=True, task_type_vocab_size=3, **sizes, **settings
+        vocab_size=len(tokenizer),
+        max_position_embeddings=40,
+        use_task_id=True,
+        task_type_vocab_size=3,
+        **sizes,
+        **settings,
     )
     model = ErnieForMaskedLM(config).eval()
     generator = torch.Generator().manual_seed(5)

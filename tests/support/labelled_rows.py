@@ -1,4 +1,6 @@
-"""Labelled rows of four kinds: a class for a sentence, a class for a pair, a number for a pair, grades of candidates."""
+"""Labelled rows of four kinds: a class for a sentence, a class for a pair, a number for a pair,
+grades of candidates.
+"""
 
 from typing import Any
 
@@ -22,10 +24,20 @@ def rows_of(name: str) -> list[dict[str, Any]]:
     if name == "selqa":
         # Grades 0, 1, 2, 0, 1, 2; each question and sentence once.
         return [
-            {"question": f"which {x} {y}", "sentence": f"{x} number {number} of {y}", "label": number % 3}
+            {
+                "question": f"which {x} {y}",
+                "sentence": f"{x} number {number} of {y}",
+                "label": number % 3,
+            }
             for x, y in pairs
             for number in range(CANDIDATES)
         ]
-    both = [{"sentence1": f"The road {x} {y} is long.", "sentence2": f"We walk {y} {x}."} for x, y in pairs]
+    both = [
+        {"sentence1": f"The road {x} {y} is long.", "sentence2": f"We walk {y} {x}."}
+        for x, y in pairs
+    ]
     key = "label" if name == "mrpc" else "score"
-    return [row | {key: int(x < y) if name == "mrpc" else (ord(x) - ord(y)) / 4} for row, (x, y) in zip(both, pairs, strict=True)]
+    return [
+        row | {key: int(x < y) if name == "mrpc" else (ord(x) - ord(y)) / 4}
+        for row, (x, y) in zip(both, pairs, strict=True)
+    ]

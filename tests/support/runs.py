@@ -24,18 +24,29 @@ from tests.support.workers import Worker
 
 
 def tiny_settings(corpus: Corpus, run: Path) -> dict[str, Any]:
-    """Settings of a run of a 2x32 encoder: two stages, three tasks, 12 steps of 8 rows of 64 tokens."""
+    """Settings of a run of a 2x32 encoder: two stages, three tasks, 12 steps of 8 rows of 64
+    tokens.
+    """
     return {
         "run": str(run),
         "corpus": str(corpus.folder),
         "stages": [
             {"name": "first", "budgets": {"knowledge_masking": 5}},
-            {"name": "second", "budgets": {"knowledge_masking": 3, "capitalization": 2, "sentence_reordering": 2}},
+            {
+                "name": "second",
+                "budgets": {"knowledge_masking": 3, "capitalization": 2, "sentence_reordering": 2},
+            },
         ],
         "data": {"row_length": 64, "rows": 8, "rows_per_group": 2},
         "encoder": {"layers": 2, "hidden_size": 32, "attention_heads": 2, "maximum_positions": 64},
         "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2},
-        "training": {"precision": "fp32", "log_every": 1, "heldout_samples": 8, "checkpoint_every": 4, "trackers": []},
+        "training": {
+            "precision": "fp32",
+            "log_every": 1,
+            "heldout_samples": 8,
+            "checkpoint_every": 4,
+            "trackers": [],
+        },
     }
 
 
@@ -77,19 +88,32 @@ def final_tensors(run: Path) -> dict[str, torch.Tensor]:
 
 
 def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
-def pretrain_command(config: RunConfig, folder: Path, workers: int = 1) -> tuple[list[str], dict[str, str]]:
+def pretrain_command(
+    config: RunConfig, folder: Path, workers: int = 1
+) -> tuple[list[str], dict[str, str]]:
     path = folder / "run.yaml"
     path.write_text(dump(config))
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(workers)] if workers > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--nproc-per-node", str(workers)] if workers > 1 else []
+    )
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "MASTER_PORT": str(20000 + os.getpid() % 20000),
     }
-    return [sys.executable, *launcher, str(ROOT / "launch.py"), "pretrain", str(path), "--json"], environment
+    return [
+        sys.executable,
+        *launcher,
+        str(ROOT / "launch.py"),
+        "pretrain",
+        str(path),
+        "--json",
+    ], environment
 
 
 def with_training(config: RunConfig, **changes: Any) -> RunConfig:
@@ -105,7 +129,9 @@ def long_run(english: Corpus, run: Path) -> RunConfig:
     return RunConfig.model_validate(settings)
 
 
-def wait_until(true: Callable[[], bool], processes: Sequence[Worker | subprocess.Popen[bytes]]) -> None:
+def wait_until(
+    true: Callable[[], bool], processes: Sequence[Worker | subprocess.Popen[bytes]]
+) -> None:
     """Wait for something that processes must bring about before any of them ends."""
     deadline = time.monotonic() + 120
     while not true():
@@ -123,7 +149,10 @@ def config_of(corpus: Corpus, run: Path, steps: int, loader_workers: int) -> Run
     """A run of two stages that saves every third step."""
     settings = tiny_settings(corpus, run)
     tasks = {"knowledge_masking": steps // 4, "capitalization": steps // 4}
-    settings["stages"] = [{"name": "first", "budgets": {"knowledge_masking": steps // 2}}, {"name": "second", "budgets": tasks}]
+    settings["stages"] = [
+        {"name": "first", "budgets": {"knowledge_masking": steps // 2}},
+        {"name": "second", "budgets": tasks},
+    ]
     settings["data"] |= {"rows_per_group": 4, "loader_workers": loader_workers}
     settings["training"]["checkpoint_every"] = 3
     return RunConfig.model_validate(settings)
@@ -132,5 +161,7 @@ def config_of(corpus: Corpus, run: Path, steps: int, loader_workers: int) -> Run
 def make_run(corpus: Corpus, stages: list[dict[str, int]] | None = None, **changes: Any) -> Run:
     settings = tiny_settings(corpus, Path("unused")) | changes
     if stages:
-        settings["stages"] = [{"name": f"stage{number}", "budgets": budgets} for number, budgets in enumerate(stages)]
+        settings["stages"] = [
+            {"name": f"stage{number}", "budgets": budgets} for number, budgets in enumerate(stages)
+        ]
     return Run(RunConfig.model_validate(settings))

@@ -9,7 +9,10 @@ SMALL = {
     "title": "Two",
     "baseline": "plain",
     "heldout": {
-        "alike": {"knowledge_masking": {"masking": {"units": "word"}}, "capitalization": {"masked_tokens": False}},
+        "alike": {
+            "knowledge_masking": {"masking": {"units": "word"}},
+            "capitalization": {"masked_tokens": False},
+        },
         "tokens": {"knowledge_masking": {"masking": {"units": "token"}}},
     },
     "common": {
@@ -20,7 +23,12 @@ SMALL = {
     },
     "cells": {
         "plain": {"preset": {"name": "multitask", "tasks": {"knowledge_masking": {}}}},
-        "both": {"preset": {"name": "continual_multitask_mlm", "tasks": {"knowledge_masking": {}, "capitalization": {}}}},
+        "both": {
+            "preset": {
+                "name": "continual_multitask_mlm",
+                "tasks": {"knowledge_masking": {}, "capitalization": {}},
+            }
+        },
     },
 }
 

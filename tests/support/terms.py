@@ -1,4 +1,6 @@
-"""The terms of a window, found again in the source text: what the tests of the three tasks of term counts share."""
+"""The terms of a window, found again in the source text: what the tests of the three tasks of term
+counts share.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -35,16 +37,24 @@ class SourceTexts:
         split = corpus.split("train")
         edges = split.document_tokens.tolist()
         stored = {tuple(split.passage(a, b, ()).token_ids.tolist()) for a, b in pairwise(edges)}
-        in_text = [corpus.tokenizer(text, add_special_tokens=False)["input_ids"] for text in sample_texts(corpus.language)]
+        in_text = [
+            corpus.tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in sample_texts(corpus.language)
+        ]
         self.documents = [tokens for tokens in in_text if tuple(tokens) in stored]
         assert len(self.documents) == split.documents
         self.specials = set(corpus.tokenizer.all_special_ids)
         holding = Counter(token for tokens in self.documents for token in set(tokens))
         # The layer keeps twelfths of a nat.
         total = len(self.documents)
-        self.idf = {token: round(12 * log((1 + total) / (1 + count))) / 12 for token, count in holding.items()}
+        self.idf = {
+            token: round(12 * log((1 + total) / (1 + count))) / 12
+            for token, count in holding.items()
+        }
 
-    def terms(self, start: int, stop: int, example_tokens: list[int], minimum_idf: float) -> list[Term]:
+    def terms(
+        self, start: int, stop: int, example_tokens: list[int], minimum_idf: float
+    ) -> list[Term]:
         """Return what should be labelled in the window start:stop of the training text."""
         first = 0
         for tokens in self.documents:
@@ -71,7 +81,9 @@ def open_stream(name: str, corpus: Corpus, length: int, **options: float) -> Sam
 def examples_with_terms(
     name: str, corpus: Corpus, lengths: tuple[int, ...], minimum_idf: float = 2.0
 ) -> list[tuple[Example, list[Term]]]:
-    """Return every example of a sample corpus at some lengths, with the terms that it should have."""
+    """Return every example of a sample corpus at some lengths, with the terms that it should
+    have.
+    """
     source = SourceTexts(corpus)
     found = []
     for length in lengths:

@@ -48,7 +48,8 @@ class Toy(PretrainTask):
         label = int(rng.integers(2))
         place = 0
         segments = [self.mix(halves[0], label), halves[1]]
-        example = assemble(self, segments, {"swapped": Targets(np.array([place]), np.array([label]))})
+        swapped = Targets(np.array([place]), np.array([label]))
+        example = assemble(self, segments, {"swapped": swapped})
         return example
 '''
 

@@ -1,4 +1,6 @@
-"""Worker processes that start in a moment: forked from a process that has imported everything and trained nothing."""
+"""Worker processes that start in a moment: forked from a process that has imported everything and
+trained nothing.
+"""
 
 import multiprocessing
 import os
@@ -25,7 +27,13 @@ _SERVER.set_forkserver_preload([__name__])
 class Worker:
     """One worker, handled as a `subprocess.Popen` is."""
 
-    def __init__(self, words: list[str], variables: dict[str, str], output: Path, program: Callable[[], object] = main) -> None:
+    def __init__(
+        self,
+        words: list[str],
+        variables: dict[str, str],
+        output: Path,
+        program: Callable[[], object] = main,
+    ) -> None:
         self._process = _SERVER.Process(target=_work, args=(words, variables, output, program))
         self._process.start()
         assert self._process.pid
@@ -48,24 +56,36 @@ class Worker:
 
 
 def started(config: RunConfig, folder: Path, workers: int) -> list[Worker]:
-    """Start the workers of a run without a launcher, each in a process group of its own; they write to folder/worker-RANK.out."""
+    """Start the workers of a run without a launcher, each in a process group of its own; they write
+    to folder/worker-RANK.out.
+    """
     path = folder / "run.yaml"
     path.write_text(dump(config))
     words = ["launch.py", "pretrain", str(path), "--json"]
-    return [Worker(words, variables, folder / f"worker-{rank}.out") for rank, variables in enumerate(_variables(workers))]
+    return [
+        Worker(words, variables, folder / f"worker-{rank}.out")
+        for rank, variables in enumerate(_variables(workers))
+    ]
 
 
 def together(work: Callable[..., Any], *given: Any, folder: Path) -> list[Any]:
-    """Call a function in each of two workers of a group, and return what they return; they write to folder/worker-RANK.err."""
+    """Call a function in each of two workers of a group, and return what they return; they write to
+    folder/worker-RANK.err.
+    """
     ends = []
     for rank, variables in enumerate(_variables(2)):
         receiver, sender = _SERVER.Pipe(duplex=False)
-        process = _SERVER.Process(target=_answer, args=(sender, work, given, variables, folder / f"worker-{rank}.out"))
+        process = _SERVER.Process(
+            target=_answer, args=(sender, work, given, variables, folder / f"worker-{rank}.out")
+        )
         process.start()
         sender.close()
         ends.append((process, receiver))
     try:
-        return [_received(receiver, folder / f"worker-{rank}.err") for rank, (_, receiver) in enumerate(ends)]
+        return [
+            _received(receiver, folder / f"worker-{rank}.err")
+            for rank, (_, receiver) in enumerate(ends)
+        ]
     finally:
         for process, _ in ends:
             process.kill()
@@ -84,13 +104,21 @@ def _variables(workers: int) -> list[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers), "CUDA_VISIBLE_DEVICES": ""}
-    # Without it, accelerate gives a launched worker as many threads as there are cores, whose sums are in another order.
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(workers),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    # Without it, accelerate gives a launched worker as many threads as there are cores, whose sums
+    # are in another order.
     shared["OMP_NUM_THREADS"] = "1"
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(workers)]
 
 
-def _work(words: list[str], variables: dict[str, str], output: Path, program: Callable[[], object]) -> None:
+def _work(
+    words: list[str], variables: dict[str, str], output: Path, program: Callable[[], object]
+) -> None:
     """Be one worker: what `python launch.py` does, or another program."""
     _become(variables, output)
     sys.argv = words
@@ -98,7 +126,11 @@ def _work(words: list[str], variables: dict[str, str], output: Path, program: Ca
 
 
 def _answer(
-    sender: Connection, work: Callable[..., Any], given: tuple[Any, ...], variables: dict[str, str], output: Path
+    sender: Connection,
+    work: Callable[..., Any],
+    given: tuple[Any, ...],
+    variables: dict[str, str],
+    output: Path,
 ) -> None:
     _become(variables, output)
     sender.send(work(*given))

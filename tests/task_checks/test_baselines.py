@@ -31,7 +31,9 @@ def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def score(keys: np.ndarray, labels: np.ndarray, groups: tuple[str, ...] = ()):
     (train, heldout), (fitted, judged) = halves(keys), halves(labels)
-    return class_score(fit_and_predict(train, one_hot(fitted), heldout), judged, np.arange(len(judged)), groups)
+    return class_score(
+        fit_and_predict(train, one_hot(fitted), heldout), judged, np.arange(len(judged)), groups
+    )
 
 
 def test_a_key_that_tells_the_class_is_found(rng):
@@ -72,7 +74,11 @@ def test_without_keys_it_is_the_majority(rng):
 
 
 def test_keys_that_were_never_seen_add_nothing():
-    predicted = fit_and_predict(np.array([[1], [2], [1], [2]]), np.array([[1.0], [0.0], [1.0], [0.0]]), np.array([[0], [3], [1]]))
+    predicted = fit_and_predict(
+        np.array([[1], [2], [1], [2]]),
+        np.array([[1.0], [0.0], [1.0], [0.0]]),
+        np.array([[0], [3], [1]]),
+    )
     assert predicted[:2, 0].tolist() == [0.5, 0.5]
     assert predicted[2, 0] > 0.5
 
@@ -130,7 +136,9 @@ def test_bins_of_few_values_are_the_values():
 def test_a_bag_of_words_finds_a_planted_word_and_nothing_else(rng):
     labels = rng.integers(2, size=ROWS)
     texts = [rng.integers(100, 5000, size=40) for _ in range(ROWS)]
-    planted = [np.append(text, 77) if label else text for text, label in zip(texts, labels, strict=True)]
+    planted = [
+        np.append(text, 77) if label else text for text, label in zip(texts, labels, strict=True)
+    ]
     (fitted, judged) = halves(labels)
     for made, leaks in ((texts, False), (planted, True)):
         counts = hashed_counts(made)

@@ -17,18 +17,25 @@ Make = Callable[[np.random.Generator, np.ndarray], Targets]
 
 
 def view(corpus: Corpus, seed: int, make: Make, sequences: int = 1) -> TextView:
-    """Random tokens in sequences of random lengths, each sample a passage of its own; labels as a function says."""
+    """Random tokens in sequences of random lengths, each sample a passage of its own; labels as a
+    function says.
+    """
     rng, vocabulary = np.random.default_rng(seed), corpus.vocabulary
     text = corpus.split("train")
     samples = []
     for number in range(ROWS):
-        parts = [rng.choice(vocabulary.ordinary_ids[:200], size=rng.integers(12, 30)) for _ in range(sequences)]
+        parts = [
+            rng.choice(vocabulary.ordinary_ids[:200], size=rng.integers(12, 30))
+            for _ in range(sequences)
+        ]
         for part in parts:
             part[[0, -1]] = vocabulary.cls_id, vocabulary.sep_id
         lengths = tuple(map(len, parts))
         tokens = np.concatenate(parts)
         targets = make(rng, tokens if sequences == 1 else np.array(lengths))
-        example = Example(tokens, np.repeat(np.arange(sequences), lengths), {"head": targets}, lengths)
+        example = Example(
+            tokens, np.repeat(np.arange(sequences), lengths), {"head": targets}, lengths
+        )
         samples.append(Sample(number, number * 10, number * 10 + 5, example))
     classes = token_classes(corpus.tokenizer.convert_ids_to_tokens(list(range(vocabulary.size))))
     return TextView(samples, text, vocabulary, classes)
@@ -71,10 +78,15 @@ def test_baselines_of_tokens_find_what_they_are_for(english, baseline, kind):
     assert found[baseline]["measure"] == ("accuracy" if kind == "token_class" else "r2")
 
 
-@pytest.mark.parametrize(("kind", "dtype", "classes"), [("token_class", np.int64, 2), ("token_regression", np.float32, 1)])
+@pytest.mark.parametrize(
+    ("kind", "dtype", "classes"),
+    [("token_class", np.int64, 2), ("token_regression", np.float32, 1)],
+)
 def test_baselines_of_tokens_find_nothing_in_chance(english, kind, dtype, classes):
     found = leaks(
-        english, HeadSpec("head", kind, classes), at_words(lambda rng, _, p: rng.integers(2, size=len(p)).astype(dtype))
+        english,
+        HeadSpec("head", kind, classes),
+        at_words(lambda rng, _, p: rng.integers(2, size=len(p)).astype(dtype)),
     )
     assert set(found) == {"majority", "token_identity", "neighbours", "token_position"}
     assert not leaking(found)
@@ -82,11 +94,21 @@ def test_baselines_of_tokens_find_nothing_in_chance(english, kind, dtype, classe
 
 def test_the_length_tells_a_number(english):
     spec = HeadSpec("head", "sequence_regression")
-    told = leaks(english, spec, lambda rng, tokens: Targets(np.zeros(1, np.int64), np.array([len(tokens)], np.float32)))
+    told = leaks(
+        english,
+        spec,
+        lambda rng, tokens: Targets(np.zeros(1, np.int64), np.array([len(tokens)], np.float32)),
+    )
     assert {"length", "segment_lengths"} <= leaking(told)
     assert told["length"]["accuracy"] > 0.95
     assert told["length"]["chance"] == 0.0
-    assert not leaking(leaks(english, spec, lambda rng, _: Targets(np.zeros(1, np.int64), rng.random(1).astype(np.float32))))
+    assert not leaking(
+        leaks(
+            english,
+            spec,
+            lambda rng, _: Targets(np.zeros(1, np.int64), rng.random(1).astype(np.float32)),
+        )
+    )
 
 
 def choice(right: Callable[[np.random.Generator, np.ndarray], int]) -> Make:
@@ -102,7 +124,9 @@ def test_the_longest_candidate_of_a_choice_is_found(english):
     assert longest["length"]["accuracy"] > 0.9
     assert longest["length"]["samples"] == ROWS
     assert "majority" not in leaking(longest)
-    assert not leaking(leaks(english, spec, choice(lambda rng, _: int(rng.integers(3))), sequences=3))
+    assert not leaking(
+        leaks(english, spec, choice(lambda rng, _: int(rng.integers(3))), sequences=3)
+    )
 
 
 def test_the_favourite_place_of_a_choice_is_its_majority(english):
@@ -124,7 +148,13 @@ def test_the_words_tell_several_classes_at_once(english):
         return has(rng, tokens)
 
     assert "bag_of_words" in leaking(leaks(english, spec, often))
-    chance = leaks(english, spec, lambda rng, _: Targets(np.zeros(1, np.int64), rng.integers(2, size=(1, 3)).astype(np.float32)))
+    chance = leaks(
+        english,
+        spec,
+        lambda rng, _: Targets(
+            np.zeros(1, np.int64), rng.integers(2, size=(1, 3)).astype(np.float32)
+        ),
+    )
     assert not leaking(chance)
 
 
@@ -138,13 +168,21 @@ def test_masked_tokens_are_only_reported(english):
 def test_the_spread_of_labels_fits_their_kind(english):
     one = np.zeros(1, np.int64)
     classes = view(english, 1, lambda rng, _: Targets(one, np.array([int(rng.random() < 0.25)])))
-    found = label_balance(HeadSpec("head", "sequence_class", 3, class_names=("no", "yes", "never")), classes)
+    found = label_balance(
+        HeadSpec("head", "sequence_class", 3, class_names=("no", "yes", "never")), classes
+    )
     assert list(found["classes"]) == ["no", "yes", "never"]
     assert list(found["classes"].values()) == pytest.approx([0.75, 0.25, 0.0], abs=0.05)
-    numbers = view(english, 1, lambda rng, _: Targets(one, rng.normal(2, 3, size=1).astype(np.float32)))
+    numbers = view(
+        english, 1, lambda rng, _: Targets(one, rng.normal(2, 3, size=1).astype(np.float32))
+    )
     found = label_balance(HeadSpec("head", "sequence_regression"), numbers)
     assert (found["mean"], found["deviation"]) == pytest.approx((2, 3), abs=0.3)
     assert list(found["quantiles"]) == ["0.05", "0.25", "0.5", "0.75", "0.95"]
     assert found["quantiles"]["0.5"] == pytest.approx(2, abs=0.3)
     masked = view(english, 1, lambda rng, _: Targets(np.arange(2, 5), np.array([7, 7, 9])))
-    assert label_balance(HeadSpec("head", "vocabulary"), masked) == {"labels": 3 * ROWS, "distinct": 2, "labels_per_sample": 3}
+    assert label_balance(HeadSpec("head", "vocabulary"), masked) == {
+        "labels": 3 * ROWS,
+        "distinct": 2,
+        "labels_per_sample": 3,
+    }

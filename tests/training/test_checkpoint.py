@@ -1,4 +1,6 @@
-"""A checkpoint holds everything bit for bit, is there whole or not at all, and never holds a pickle."""
+"""A checkpoint holds everything bit for bit, is there whole or not at all, and never holds a
+pickle.
+"""
 
 import hashlib
 import json
@@ -23,7 +25,16 @@ from ernie_cmtl.training.checkpoint import (
     verify_checkpoint,
 )
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
-from tests.support.checkpoints import ABOUT, ledger, moments, names, new_pair, save, save_pair, train
+from tests.support.checkpoints import (
+    ABOUT,
+    ledger,
+    moments,
+    names,
+    new_pair,
+    save,
+    save_pair,
+    train,
+)
 
 
 def test_weights_and_moments_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -37,8 +48,15 @@ def test_weights_and_moments_come_back_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(value, other.state_dict()[name])
     before, after = moments(model, optimizer), moments(other, other_optimizer)
     used = {"dense.weight", "dense.bias", "LayerNorm.weight", "LayerNorm.bias"}
-    assert before.keys() == after.keys() == {(name, key) for name in used for key in ("step", "exp_avg", "exp_avg_sq")}
-    assert all(torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before)
+    assert (
+        before.keys()
+        == after.keys()
+        == {(name, key) for name in used for key in ("step", "exp_avg", "exp_avg_sq")}
+    )
+    assert all(
+        torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype
+        for key in before
+    )
     assert float(after["dense.weight", "step"]) == 5
 
 
@@ -51,7 +69,9 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path:
     load_weights(path, other)
     load_optimizer(path, other, other_optimizer)
     train(other, other_optimizer, 4, seed=3)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
+    )
     without_moments, fresh_optimizer = new_pair(9)
     load_weights(path, without_moments)
     train(without_moments, fresh_optimizer, 4, seed=3)
@@ -66,7 +86,12 @@ def test_the_ledger_and_what_is_said_of_the_run_come_back(tmp_path: Path) -> Non
 
 def test_a_checkpoint_is_made_of_safetensors_and_json(tmp_path: Path) -> None:
     path = save(tmp_path, 4)
-    assert {file.name for file in path.iterdir()} == {"model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"}
+    assert {file.name for file in path.iterdir()} == {
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+        "SHA256SUMS",
+    }
     for file in path.glob("*.safetensors"):
         header = int.from_bytes(file.read_bytes()[:8], "little")
         json.loads(file.read_bytes()[8 : 8 + header])
@@ -98,7 +123,9 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-3"]
 
 
-def test_what_a_broken_save_or_removal_has_left_is_no_checkpoint_and_goes_with_the_next_save(tmp_path: Path) -> None:
+def test_what_a_broken_save_or_removal_has_left_is_no_checkpoint_and_goes_with_the_next_save(
+    tmp_path: Path,
+) -> None:
     for name in (".partial-step-7", ".removed-step-1"):
         shutil.copytree(save(tmp_path, 3), tmp_path / name)
     assert names(tmp_path) == ["step-3"]
@@ -108,13 +135,19 @@ def test_what_a_broken_save_or_removal_has_left_is_no_checkpoint_and_goes_with_t
 
 def test_the_sums_are_those_that_sha256sum_checks(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
-    found = dict(reversed(line.split("  ")) for line in (path / "SHA256SUMS").read_text().splitlines())
+    found = dict(
+        reversed(line.split("  ")) for line in (path / "SHA256SUMS").read_text().splitlines()
+    )
     assert found == {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in path.iterdir() if file.name != "SHA256SUMS"
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in path.iterdir()
+        if file.name != "SHA256SUMS"
     }
 
 
-def test_an_intact_checkpoint_passes_the_check_and_one_under_another_name_does_not(tmp_path: Path) -> None:
+def test_an_intact_checkpoint_passes_the_check_and_one_under_another_name_does_not(
+    tmp_path: Path,
+) -> None:
     path = save(tmp_path, 3)
     verify_checkpoint(path)
     with pytest.raises(UserError, match="it holds step 3"):
@@ -133,12 +166,16 @@ def test_the_older_checkpoints_stay_where_the_new_one_reads_back_otherwise(
 
     real = checkpoint.sync
     monkeypatch.setattr(checkpoint, "sync", rots)
-    with pytest.raises(UserError, match=r"step 5 could not be saved .* model\.safetensors is not what was written"):
+    with pytest.raises(
+        UserError, match=r"step 5 could not be saved .* model\.safetensors is not what was written"
+    ):
         save(tmp_path, 5, keep=1)
     assert names(tmp_path) == ["step-3", "step-5"]
 
 
-def test_room_for_checkpoints_is_weights_and_two_moments_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_for_checkpoints_is_weights_and_two_moments_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = nn.Linear(500, 1000, bias=False)
     optimizer = build_optimizer(model, OptimizerConfig())
     model(torch.ones(500)).sum().backward()
@@ -153,7 +190,9 @@ def test_room_for_checkpoints_is_weights_and_two_moments_each(tmp_path: Path, mo
         check_space(tmp_path, model, 3)
 
 
-def test_optimizer_state_of_a_parameter_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+def test_optimizer_state_of_a_parameter_that_is_not_there_is_refused_by_name(
+    tmp_path: Path,
+) -> None:
     model, optimizer = new_pair(1)
     train(model, optimizer, 1, seed=2)
     path = save_pair(tmp_path, model, optimizer, 1)
@@ -174,7 +213,9 @@ def test_only_weights_that_are_named_as_fresh_may_be_missing(tmp_path: Path) -> 
     grown, _ = new_pair(2)
     grown.added, grown.other = nn.Linear(2, 2), nn.Linear(2, 2)
     before = grown.added.weight.clone()
-    with pytest.raises(RuntimeError, match=r'Missing key\(s\) .*: "other.weight", "other.bias"\. $'):
+    with pytest.raises(
+        RuntimeError, match=r'Missing key\(s\) .*: "other.weight", "other.bias"\. $'
+    ):
         load_weights(path, grown, ["added."])
     load_weights(path, grown, ["added.", "other.", "dense."])
     assert torch.equal(grown.added.weight, before)

@@ -1,4 +1,6 @@
-"""What a disk may do to checkpoints: saves that fail at any point, and files that change after they were written."""
+"""What a disk may do to checkpoints: saves that fail at any point, and files that change after they
+were written.
+"""
 
 import errno
 import os
@@ -13,7 +15,13 @@ import torch
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.training import checkpoint
-from ernie_cmtl.training.checkpoint import load_optimizer, load_state, load_weights, set_aside_damaged, verify_checkpoint
+from ernie_cmtl.training.checkpoint import (
+    load_optimizer,
+    load_state,
+    load_weights,
+    set_aside_damaged,
+    verify_checkpoint,
+)
 from tests.support.checkpoints import files_at_most, moments, names, new_pair, save_pair, train
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)
@@ -37,7 +45,9 @@ def check_loads(path: Path, step: int) -> None:
     train(expected, expected_optimizer, step, seed=2)
     verify_checkpoint(path)
     assert load_state(path)[0].step == step
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True)
+    )
     found, wanted = moments(model, optimizer), moments(expected, expected_optimizer)
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
@@ -61,7 +71,9 @@ def failing(name: str, number: int, code: int) -> Iterator[list[int]]:
 
 
 def fails(folder: Path, fault: AbstractContextManager[object]) -> bool:
-    """Save over an older checkpoint with a fault; tell whether the save failed, which the older one and the next save outlive."""
+    """Save over an older checkpoint with a fault; tell whether the save failed, which the older one
+    and the next save outlive.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     trained_save(folder, 3, keep=1)
     problem = ""
@@ -71,7 +83,9 @@ def fails(folder: Path, fault: AbstractContextManager[object]) -> bool:
         except UserError as error:
             problem = str(error)
     assert ("step-3" if problem else "step-5") in names(folder)
-    assert not problem or re.search(r"step 5 could not be saved .* the run goes on from step-3$", problem)
+    assert not problem or re.search(
+        r"step 5 could not be saved .* the run goes on from step-3$", problem
+    )
     # There is never a half of one.
     for name in names(folder):
         check_loads(folder / name, int(name.removeprefix("step-")))
@@ -88,7 +102,9 @@ def test_a_save_that_fails_at_any_call_leaves_the_older_checkpoint(tmp_path: Pat
             trained_save(tmp_path / "counted", 5, keep=1)
         shutil.rmtree(tmp_path / "counted")
         points = [(number, code) for number in range(1, len(calls) + 1) for code in ERRORS]
-        failed[name] = [fails(tmp_path / "run", failing(name, number, code)) for number, code in points]
+        failed[name] = [
+            fails(tmp_path / "run", failing(name, number, code)) for number, code in points
+        ]
     # That something which is no longer kept cannot be removed fails no save.
     assert {name: (len(points), sum(points)) for name, points in failed.items()} == {
         "mkdir": (3, 3),
@@ -98,11 +114,15 @@ def test_a_save_that_fails_at_any_call_leaves_the_older_checkpoint(tmp_path: Pat
     }
 
 
-def test_a_save_that_fails_at_any_write_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_at_any_write_leaves_the_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "sync", lambda path: None)
     path = trained_save(tmp_path / "whole", 5)
     sizes = sorted(file.stat().st_size for file in path.iterdir())
-    limits = sorted({0, *(size - 1 for size in sizes), *range(1, sizes[-1], max(1, sizes[-1] // 60))})
+    limits = sorted(
+        {0, *(size - 1 for size in sizes), *range(1, sizes[-1], max(1, sizes[-1] // 60))}
+    )
     assert len(limits) >= 60
     assert all(fails(tmp_path / "run", files_at_most(limit)) for limit in limits)
 
@@ -161,14 +181,21 @@ def test_damaged_checkpoints_are_set_aside_down_to_the_newest_intact_one(tmp_pat
     (tmp_path / "step-3" / "state.json").unlink()
     problems = set_aside_damaged(tmp_path)
     assert [problem.split(" is damaged")[0][-6:] for problem in problems] == ["step-6", "step-5"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged-step-5", "damaged-step-6", "step-3", "step-4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "damaged-step-5",
+        "damaged-step-6",
+        "step-3",
+        "step-4",
+    ]
     assert set_aside_damaged(tmp_path) == []
 
 
 def test_a_run_without_an_intact_checkpoint_does_not_begin_anew(tmp_path: Path) -> None:
     for step in (3, 4):
         (trained_save(tmp_path, step) / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"no checkpoint in .* is intact: .*step-4 .*model.safetensors; .*step-3 .*"):
+    with pytest.raises(
+        UserError, match=r"no checkpoint in .* is intact: .*step-4 .*model.safetensors; .*step-3 .*"
+    ):
         set_aside_damaged(tmp_path)
     assert names(tmp_path) == ["step-3", "step-4"]
     assert set_aside_damaged(tmp_path / "none") == []

@@ -16,7 +16,8 @@ from ernie_cmtl.training.device import keep_freed_memory
 def step():
     tensors = [torch.ones(4 * 2**20) for _ in range(4)]  # 16 MB each
 
-ctypes.CDLL(None).mallopt(-3, 128 * 1024)  # The threshold that a process begins with, which glibc else moves by itself.
+# The threshold that a process begins with; glibc moves it by itself otherwise.
+ctypes.CDLL(None).mallopt(-3, 128 * 1024)
 KEEP
 step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -29,9 +30,17 @@ OF_ALL_TENSORS = 20 * 4 * 16 * 2**20 // os.sysconf("SC_PAGE_SIZE")
 
 
 def page_faults(keep: str, **environment: str) -> int:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MALLOC_", "GLIBC_"))
+    }
     command = [sys.executable, "-c", FAULTS.replace("KEEP", keep)]
-    return int(subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=True).stdout)
+    return int(
+        subprocess.run(
+            command, env=clean | environment, capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")

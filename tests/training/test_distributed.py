@@ -33,7 +33,11 @@ def test_weights_that_differ_are_noticed(monkeypatch: pytest.MonkeyPatch, differ
     if differs == "the number of updates":
         # As if one worker had left out a step: where weights are in shards, nothing else shows it.
         optimizer.state[model.weight]["step"] += 1
-    with pytest.raises(RuntimeError, match="worker 1 are not those of worker 0") if differs != "nothing" else nullcontext():
+    with (
+        pytest.raises(RuntimeError, match="worker 1 are not those of worker 0")
+        if differs != "nothing"
+        else nullcontext()
+    ):
         workers.check_same_weights(model, optimizer)
 
 

@@ -1,4 +1,6 @@
-"""A step is skipped where its gradient norm is far above those of the steps before it that were taken."""
+"""A step is skipped where its gradient norm is far above those of the steps before it that were
+taken.
+"""
 
 import math
 
@@ -28,7 +30,10 @@ def expected(norms: list[float], window: int, sigma: float, starts: set[int]) ->
 
 def judged(spikes: Spikes, norms: list[float], first: int = 0) -> list[bool]:
     numbers = torch.tensor(norms)
-    return [bool(spikes.skips(first + step, norm, ~norm.isfinite())) for step, norm in enumerate(numbers)]
+    return [
+        bool(spikes.skips(first + step, norm, ~norm.isfinite()))
+        for step, norm in enumerate(numbers)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,9 @@ def norms() -> list[float]:
 
 
 @pytest.mark.parametrize(("window", "sigma"), [(4, 3.0), (16, 2.0), (64, 6.0)])
-def test_steps_are_judged_by_the_last_ones_that_were_taken_in_their_stage(norms: list[float], window: int, sigma: float) -> None:
+def test_steps_are_judged_by_the_last_ones_that_were_taken_in_their_stage(
+    norms: list[float], window: int, sigma: float
+) -> None:
     found = judged(Spikes(window, sigma, (100, 300), CPU), norms)
     assert found == expected(norms, window, sigma, {100, 300})
     assert 3 < sum(found) < 200

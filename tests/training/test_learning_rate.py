@@ -62,12 +62,17 @@ def test_constant_stays_at_its_peak():
     final=st.floats(0, 1),
     decay=st.floats(0.2, 1),
 )
-def test_every_schedule_climbs_to_its_peak_and_comes_down_without_a_jump(schedule, steps, warmup, final, decay):
-    found = rates(steps, schedule=schedule, warmup_steps=warmup, final_fraction=final, decay_fraction=decay)
+def test_every_schedule_climbs_to_its_peak_and_comes_down_without_a_jump(
+    schedule, steps, warmup, final, decay
+):
+    found = rates(
+        steps, schedule=schedule, warmup_steps=warmup, final_fraction=final, decay_fraction=decay
+    )
     assert max(found) == found[warmup - 1] == 1.0
     assert all(first < second for first, second in pairwise(found[:warmup]))
     assert all(first >= second > -1e-12 for first, second in pairwise(found[warmup - 1 :]))
-    # No step falls by more than one warm-up step, an even part of the decay, or the steepest place of a cosine.
+    # No step falls by more than one warm-up step, an even part of the decay, or the steepest place
+    # of a cosine.
     decaying = steps * decay if schedule == "wsd" else steps - warmup
     steepest = max(1 / (warmup + 1), math.pi / 2 / max(1, decaying - 15))
     assert all(first - second <= steepest for first, second in pairwise(found[warmup - 1 :]))
@@ -79,7 +84,9 @@ def test_a_later_stage_starts_low_and_climbs_back_to_the_schedule():
     ends = (100, 200, 210, 400)
     plain = LearningRateConfig(learning_rate=1.0, warmup_steps=10, schedule="cosine")
     config = plain.model_copy(update={"rewarm_steps": 20, "rewarm_from": 0.25})
-    parts = [learning_rate(step, ends, config) / learning_rate(step, ends, plain) for step in range(400)]
+    parts = [
+        learning_rate(step, ends, config) / learning_rate(step, ends, plain) for step in range(400)
+    ]
     assert parts[:100] == [1.0] * 100
     for start, length in ((100, 20), (200, 10), (210, 20)):
         climb = [0.25 + 0.75 * done / 20 for done in range(length)]
@@ -89,7 +96,11 @@ def test_a_later_stage_starts_low_and_climbs_back_to_the_schedule():
 
 
 @settings(max_examples=100, deadline=None)
-@given(ends=st.lists(st.integers(1, 60), min_size=1, max_size=5), rewarm=st.integers(0, 80), low=st.floats(0.01, 1))
+@given(
+    ends=st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    rewarm=st.integers(0, 80),
+    low=st.floats(0.01, 1),
+)
 def test_rewarming_never_exceeds_the_schedule_and_leaves_the_first_stage_alone(ends, rewarm, low):
     ends = tuple(sum(ends[: number + 1]) for number in range(len(ends)))
     plain = LearningRateConfig(warmup_steps=3)
@@ -102,17 +113,25 @@ def test_rewarming_never_exceeds_the_schedule_and_leaves_the_first_stage_alone(e
 
 
 def test_the_kept_checkpoint_is_the_last_one_at_the_full_rate():
-    config = LearningRateConfig(learning_rate=1.0, schedule="wsd", warmup_steps=5, decay_fraction=0.3)
+    config = LearningRateConfig(
+        learning_rate=1.0, schedule="wsd", warmup_steps=5, decay_fraction=0.3
+    )
     (kept,) = pinned_steps(50, config)
     found = rates(50, schedule="wsd", warmup_steps=5, decay_fraction=0.3)
     # A checkpoint at step n has seen the steps before n.
     assert kept == 35
     assert set(found[5:kept]) == {1.0}
     assert found[kept + 1] < 1
-    assert all(not pinned_steps(50, config.model_copy(update={"schedule": other})) for other in SCHEDULES if other != "wsd")
+    assert all(
+        not pinned_steps(50, config.model_copy(update={"schedule": other}))
+        for other in SCHEDULES
+        if other != "wsd"
+    )
 
 
-@pytest.mark.parametrize(("steps", "options"), [(50, {"decay_fraction": 1.0}), (5, {"warmup_steps": 9})])
+@pytest.mark.parametrize(
+    ("steps", "options"), [(50, {"decay_fraction": 1.0}), (5, {"warmup_steps": 9})]
+)
 def test_a_run_that_decays_at_once_or_never_keeps_nothing(steps, options):
     assert not pinned_steps(steps, LearningRateConfig(schedule="wsd", **options))
 
@@ -123,12 +142,23 @@ def test_a_run_that_decays_at_once_or_never_keeps_nothing(steps, options):
     lengths=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=3), min_size=1, max_size=4),
     rewarm=st.integers(0, 9),
 )
-def test_a_stage_that_restarts_the_schedule_runs_through_it_as_a_run_of_its_own(schedule, lengths, rewarm):
-    config = LearningRateConfig(schedule=schedule, warmup_steps=4, decay_fraction=0.3, final_fraction=0.1, rewarm_steps=rewarm)
+def test_a_stage_that_restarts_the_schedule_runs_through_it_as_a_run_of_its_own(
+    schedule, lengths, rewarm
+):
+    config = LearningRateConfig(
+        schedule=schedule,
+        warmup_steps=4,
+        decay_fraction=0.3,
+        final_fraction=0.1,
+        rewarm_steps=rewarm,
+    )
     ends = list(accumulate(length for part in lengths for length in part))
     *restarts, _ = accumulate(sum(part) for part in lengths)
     found = [learning_rate(step, ends, config, restarts) for step in range(ends[-1])]
-    alone = [[learning_rate(step, list(accumulate(part)), config) for step in range(sum(part))] for part in lengths]
+    alone = [
+        [learning_rate(step, list(accumulate(part)), config) for step in range(sum(part))]
+        for part in lengths
+    ]
     assert found == [rate for part in alone for rate in part]
 
 

@@ -12,7 +12,10 @@ from tests.support.checkpoints import files_at_most
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def no_tracker(values: dict[str, float], step: int) -> None:
@@ -27,10 +30,17 @@ def write(folder: Path, steps: range, resumed_at: int, source: str = "first") ->
 
 def test_a_line_says_its_kind_step_time_and_values(tmp_path: Path) -> None:
     with MetricsLog(tmp_path / "metrics.jsonl", no_tracker, 0) as log:
-        log.write("heldout", 7, {"stage": "first", "tasks": {"a/x": {"loss": 1.5, "accuracy": None}}})
+        log.write(
+            "heldout", 7, {"stage": "first", "tasks": {"a/x": {"loss": 1.5, "accuracy": None}}}
+        )
         (line,) = lines(tmp_path)
     assert line.pop("time") > 1.7e9
-    assert line == {"kind": "heldout", "step": 7, "stage": "first", "tasks": {"a/x": {"loss": 1.5, "accuracy": None}}}
+    assert line == {
+        "kind": "heldout",
+        "step": 7,
+        "stage": "first",
+        "tasks": {"a/x": {"loss": 1.5, "accuracy": None}},
+    }
 
 
 def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path: Path) -> None:
@@ -72,7 +82,10 @@ def test_a_last_line_that_lacks_only_its_end_does_not_run_into_the_next_one(tmp_
 def test_a_run_without_a_checkpoint_begins_its_log_anew(tmp_path: Path) -> None:
     write(tmp_path, range(4), resumed_at=0)
     write(tmp_path, range(2), resumed_at=0, source="second")
-    assert [(line["step"], line["source"]) for line in lines(tmp_path)] == [(0, "second"), (1, "second")]
+    assert [(line["step"], line["source"]) for line in lines(tmp_path)] == [
+        (0, "second"),
+        (1, "second"),
+    ]
 
 
 def test_the_lines_of_a_kind_are_read_back_without_a_half_written_one(tmp_path: Path) -> None:
@@ -83,7 +96,10 @@ def test_the_lines_of_a_kind_are_read_back_without_a_half_written_one(tmp_path: 
         log.write("heldout", 5, {"tasks": {"a/x": {"loss": 0.5}}})
     with (tmp_path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"kind": "heldout", "step": 9, "ta')
-    found = [(line["step"], line["tasks"]) for line in read_metrics(tmp_path / "metrics.jsonl", "heldout")]
+    found = [
+        (line["step"], line["tasks"])
+        for line in read_metrics(tmp_path / "metrics.jsonl", "heldout")
+    ]
     assert found == [(0, {}), (5, {"a/x": {"loss": 0.5}})]
 
 
@@ -99,12 +115,22 @@ def test_trackers_get_the_nested_numbers_under_joined_names(tmp_path: Path) -> N
     values = {
         "loss": 0.5,
         "stage": "words",
-        "tasks": {"a": {"loss": 2.0, "accuracy": None, "labels": 3, "done": True}, "b": {"loss": 4.0}},
+        "tasks": {
+            "a": {"loss": 2.0, "accuracy": None, "labels": 3, "done": True},
+            "b": {"loss": 4.0},
+        },
     }
     tracked = []
-    with MetricsLog(tmp_path / "metrics.jsonl", lambda numbers, step: tracked.append((numbers, step)), 0) as log:
+    with MetricsLog(
+        tmp_path / "metrics.jsonl", lambda numbers, step: tracked.append((numbers, step)), 0
+    ) as log:
         log.write("train", 3, values)
-    numbers = {"train/loss": 0.5, "train/tasks/a/loss": 2.0, "train/tasks/a/labels": 3.0, "train/tasks/b/loss": 4.0}
+    numbers = {
+        "train/loss": 0.5,
+        "train/tasks/a/loss": 2.0,
+        "train/tasks/a/labels": 3.0,
+        "train/tasks/b/loss": 4.0,
+    }
     assert tracked == [(numbers, 3)]
 
 

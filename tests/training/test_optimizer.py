@@ -21,7 +21,9 @@ def model(tiny_config: RunConfig) -> MultiTaskModel:
 
 
 def with_gradients(model: MultiTaskModel, optimizer: Optimizers) -> dict[str, torch.Tensor]:
-    """Give every weight a gradient, except those of one head, and return the weights as they are."""
+    """Give every weight a gradient, except those of one head, and return the weights as they
+    are.
+    """
     chance = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         if "capitalization" not in name:
@@ -39,34 +41,55 @@ def test_muon_moves_the_matrices_of_the_layers_and_adamw_all_else(model: MultiTa
     # Query, key, value and output of attention, and the two matrices behind it.
     assert len(found) == 6 * model.encoder.config.num_hidden_layers
     assert all(
-        name.startswith("encoder.encoder.layer.") and name.endswith("weight") and "LayerNorm" not in name for name in found
+        name.startswith("encoder.encoder.layer.")
+        and name.endswith("weight")
+        and "LayerNorm" not in name
+        for name in found
     )
     others = {names[parameter] for group in adamw.param_groups for parameter in group["params"]}
     assert found | others == set(names.values())
     assert not found & others
     # Not decayed: biases and layer norms, of which none is a matrix.
-    decays = {names[p]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert {name for name, decay in decays.items() if not decay} == {n for n in decays if n.endswith("bias") or "LayerNorm" in n}
+    decays = {
+        names[p]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
+    assert {name for name, decay in decays.items() if not decay} == {
+        n for n in decays if n.endswith("bias") or "LayerNorm" in n
+    }
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_a_step_moves_what_has_a_gradient_and_a_skipped_one_nothing(model: MultiTaskModel, kind: str) -> None:
-    optimizer = build_optimizer(model, OptimizerConfig.model_validate({"kind": kind, "learning_rate": 0.01}))
+def test_a_step_moves_what_has_a_gradient_and_a_skipped_one_nothing(
+    model: MultiTaskModel, kind: str
+) -> None:
+    optimizer = build_optimizer(
+        model, OptimizerConfig.model_validate({"kind": kind, "learning_rate": 0.01})
+    )
     before = with_gradients(model, optimizer)
     optimizer.step_unless(torch.tensor(False))
-    moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    moved = {
+        name
+        for name, parameter in model.named_parameters()
+        if not torch.equal(parameter, before[name])
+    }
     assert moved == {name for name in before if "capitalization" not in name}
     before = with_gradients(model, optimizer)
     moments = copy.deepcopy(list(optimizer.state.values()))
     optimizer.step_unless(torch.tensor(True))
     assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
     for now, then in zip(optimizer.state.values(), moments, strict=True):
-        assert all(torch.equal(torch.as_tensor(now[entry]), torch.as_tensor(then[entry])) for entry in then)
+        assert all(
+            torch.equal(torch.as_tensor(now[entry]), torch.as_tensor(then[entry])) for entry in then
+        )
 
 
-def test_an_update_of_muon_is_orthogonal_and_as_large_as_one_of_adamw(model: MultiTaskModel) -> None:
+def test_an_update_of_muon_is_orthogonal_and_as_large_as_one_of_adamw(
+    model: MultiTaskModel,
+) -> None:
     rate = 0.01
-    optimizer = build_optimizer(model, OptimizerConfig(kind="muon", learning_rate=rate, weight_decay=0.0))
+    optimizer = build_optimizer(
+        model, OptimizerConfig(kind="muon", learning_rate=rate, weight_decay=0.0)
+    )
     before = with_gradients(model, optimizer)
     optimizer.step_unless(torch.tensor(False))
     name = "encoder.encoder.layer.0.intermediate.dense.weight"
@@ -80,7 +103,9 @@ def test_an_update_of_muon_is_orthogonal_and_as_large_as_one_of_adamw(model: Mul
 
 
 def muon(config: RunConfig, **others: object) -> RunConfig:
-    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"kind": "muon"}), **others})
+    return config.model_copy(
+        update={"optimizer": config.optimizer.model_copy(update={"kind": "muon"}), **others}
+    )
 
 
 def test_a_run_with_muon_learns_and_goes_on_bit_equal(tiny_config: RunConfig) -> None:

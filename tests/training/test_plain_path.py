@@ -16,7 +16,9 @@ STEPS = 100
 
 
 class PlainModel(nn.Module):
-    """One padded sequence a row, attention with a mask, all scores of the vocabulary, the library's own cross entropy."""
+    """One padded sequence a row, attention with a mask, all scores of the vocabulary, the library's
+    own cross entropy.
+    """
 
     def __init__(self, model: MultiTaskModel) -> None:
         super().__init__()
@@ -33,7 +35,9 @@ class PlainModel(nn.Module):
             if spec.kind in SEQUENCE_KINDS:
                 picked = model._pooler(picked[:, None])
             if isinstance(head, VocabularyHead):
-                scores = functional.linear(head.transform(picked), model._word_embeddings, head.bias)
+                scores = functional.linear(
+                    head.transform(picked), model._word_embeddings, head.bias
+                )
                 losses = functional.cross_entropy(scores, targets.labels, reduction="none")
             else:
                 losses, _ = losses_and_hits(spec, head(picked), targets.labels)
@@ -42,28 +46,48 @@ class PlainModel(nn.Module):
 
     def hidden_states(self, batch: TensorBatch) -> Tensor:
         """Return the last layer at every place; [slots, hidden]."""
-        spans = [group.places[row][group.real[row]] for group in batch.layout.groups for row in range(len(group.places))]
-        real = nn.utils.rnn.pad_sequence([torch.ones(len(span)) for span in spans], batch_first=True)
+        spans = [
+            group.places[row][group.real[row]]
+            for group in batch.layout.groups
+            for row in range(len(group.places))
+        ]
+        real = nn.utils.rnn.pad_sequence(
+            [torch.ones(len(span)) for span in spans], batch_first=True
+        )
         places = nn.utils.rnn.pad_sequence(spans, batch_first=True)
         names = ("token_ids", "token_type_ids", "task_type_ids", "position_ids")
         tokens, types, tasks, positions = (getattr(batch, name).flatten()[places] for name in names)
         found = self.model.encoder(
-            tokens, token_type_ids=types, task_type_ids=tasks, position_ids=positions, attention_mask=real
+            tokens,
+            token_type_ids=types,
+            task_type_ids=tasks,
+            position_ids=positions,
+            attention_mask=real,
         ).last_hidden_state
-        return found.new_zeros((batch.token_ids.numel(), found.shape[-1])).index_copy(0, places[real > 0], found[real > 0])
+        return found.new_zeros((batch.token_ids.numel(), found.shape[-1])).index_copy(
+            0, places[real > 0], found[real > 0]
+        )
 
 
 def losses(config: RunConfig, plain: bool) -> list[float]:
     run = Run(config)
-    trainer = Trainer(run.new_model(), run.instances, config.optimizer, Workers("fp32"), run.table, config.seed)
+    trainer = Trainer(
+        run.new_model(), run.instances, config.optimizer, Workers("fp32"), run.table, config.seed
+    )
     trainer.wrapped = PlainModel(trainer.model) if plain else trainer.wrapped
-    return [float(result.loss) for result in trainer.run(run.steps_from(run.first_ledger(), STEPS, 0, 1))]
+    return [
+        float(result.loss)
+        for result in trainer.run(run.steps_from(run.first_ledger(), STEPS, 0, 1))
+    ]
 
 
 def test_a_hundred_steps_have_the_losses_of_plain_ones(tiny_config: RunConfig) -> None:
     # Twenty steps of one task, then three tasks in the same rows.
     tasks = dict.fromkeys(("knowledge_masking", "capitalization", "sentence_reordering"), 40)
-    stages = [{"name": "first", "budgets": {"knowledge_masking": 20}}, {"name": "second", "budgets": tasks}]
+    stages = [
+        {"name": "first", "budgets": {"knowledge_masking": 20}},
+        {"name": "second", "budgets": tasks},
+    ]
     settings = tiny_config.model_dump(exclude_unset=True) | {"stages": stages}
     settings["encoder"] |= {"dropout": 0.0}
     config = RunConfig.model_validate(settings)

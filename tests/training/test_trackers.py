@@ -1,4 +1,6 @@
-"""Trackers: several at once, one history however often a run is broken off, and refused by name before anything is written."""
+"""Trackers: several at once, one history however often a run is broken off, and refused by name
+before anything is written.
+"""
 
 import json
 import time
@@ -76,8 +78,14 @@ def test_several_trackers_see_one_run(tiny_config: RunConfig) -> None:
     expected = logged_losses(tiny_config.run)
     assert len(expected) == 12
     (recorder,) = Recorder.opened
-    assert [(step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row] == expected
-    assert {step for step, row in recorder.rows if "heldout/tasks/capitalization/capital/accuracy" in row} == {0, 5, 12}
+    assert [
+        (step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row
+    ] == expected
+    assert {
+        step
+        for step, row in recorder.rows
+        if "heldout/tasks/capitalization/capital/accuracy" in row
+    } == {0, 5, 12}
     shown = [(event.step, event.value) for event in board(tiny_config.run).Scalars("train/loss")]
     assert shown == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in expected]
     assert recorder.finished
@@ -99,18 +107,25 @@ def test_a_resumed_run_keeps_one_history(tiny_config: RunConfig) -> None:
     assert first.finished
     assert first.options == second.options
     assert (first.options["resume"], first.options["dir"]) == ("allow", str(config.run))
-    other = with_training(tiny_config.model_copy(update={"run": config.run.parent / "other"}), trackers=["wandb"])
+    other = with_training(
+        tiny_config.model_copy(update={"run": config.run.parent / "other"}), trackers=["wandb"]
+    )
     pretrain(other, Watcher(interrupt_at=1))
     assert Recorder.opened[2].options["id"] != first.options["id"]
 
 
-def test_a_run_that_begins_anew_forgets_what_was_measured_before_its_first_step(tiny_config: RunConfig) -> None:
+def test_a_run_that_begins_anew_forgets_what_was_measured_before_its_first_step(
+    tiny_config: RunConfig,
+) -> None:
     config = with_training(tiny_config, trackers=["tensorboard"])
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, Watcher(crash_at=3))
     time.sleep(1.01)
     pretrain(config, Watcher())
-    shown = [event.step for event in board(config.run).Scalars("heldout/tasks/capitalization/capital/loss")]
+    shown = [
+        event.step
+        for event in board(config.run).Scalars("heldout/tasks/capitalization/capital/loss")
+    ]
     assert shown == [0, 5, 12]
 
 
@@ -124,7 +139,10 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
     tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking, "_available_trackers", [LoggerType.TENSORBOARD])
-    with pytest.raises(UserError, match=r"'mlflow' is not installed: pip install mlflow; installed are .*tensorboard"):
+    with pytest.raises(
+        UserError,
+        match=r"'mlflow' is not installed: pip install mlflow; installed are .*tensorboard",
+    ):
         pretrain(with_training(tiny_config, trackers=["tensorboard", "mlflow"]), Watcher())
     assert not tiny_config.run.exists()
     check_installed(["tensorboard", "recorder"])
@@ -144,7 +162,9 @@ def test_settings_become_flat_values() -> None:
     assert flat_settings(nested) == {"a.b": 1, "d.0": True, "d.1.e": "x", "f": 0.5}
 
 
-def test_a_tracker_that_fails_is_let_go_of_and_others_go_on(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_fails_is_let_go_of_and_others_go_on(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Failing(Recorder):
         def log(self, values: dict[str, float], step: int, **_: Any) -> None:
             if step >= 3:
@@ -159,7 +179,9 @@ def test_a_tracker_that_fails_is_let_go_of_and_others_go_on(tiny_config: RunConf
     assert result["finished"]
     failing, recorder = Recorder.opened
     assert max(step for step, _ in failing.rows) == 2
-    assert [(step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row] == logged_losses(tiny_config.run)
+    assert [
+        (step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row
+    ] == logged_losses(tiny_config.run)
     assert recorder.finished
     (problem,) = told
     assert problem.startswith("tracker recorder failed: no route; the run goes on without it")

@@ -21,14 +21,19 @@ def run(tiny_config: RunConfig) -> Run:
 @pytest.fixture
 def trainer(run: Run) -> Trainer:
     workers = Workers("fp32")
-    return Trainer(run.new_model(), run.instances, run.config.optimizer, workers, run.table, run.config.seed)
+    return Trainer(
+        run.new_model(), run.instances, run.config.optimizer, workers, run.table, run.config.seed
+    )
 
 
 def _batch(run: Run, *samples: tuple[int, int]) -> Batch:
     """Return one group holding samples (task, number), a row each."""
     streams = run.streams("train")
     heads = run.steps_from(run.first_ledger(), 1, 0, 1).heads
-    rows = [[(task, streams[task].task_row(number), streams[task].example(number))] for task, number in samples]
+    rows = [
+        [(task, streams[task].task_row(number), streams[task].example(number))]
+        for task, number in samples
+    ]
     return make_batch(rows, 64, run.instances, heads, run.corpus.vocabulary.pad_id)  # type: ignore[arg-type]
 
 
@@ -43,7 +48,9 @@ def _gradient(trainer: Trainer, data: StepData) -> dict[str, torch.Tensor]:
     model = trainer.model.double()
     model.zero_grad(set_to_none=True)
     for group in data.groups:
-        loss, _ = model(TensorBatch.of(group, torch.device("cpu")), trainer._coefficients(labels, data.shares))
+        loss, _ = model(
+            TensorBatch.of(group, torch.device("cpu")), trainer._coefficients(labels, data.shares)
+        )
         loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -52,17 +59,26 @@ def test_mixed_and_one_task_steps_have_the_same_mean_gradient(run: Run, trainer:
     parts = [_batch(run, (task, 0), (task, 1)) for task in range(3)]
     mixed = _gradient(trainer, _step(run, (0.5, 0.25, 0.25), *parts))
     drawn = (0, 0, 1, 2)
-    singles = [_gradient(trainer, _step(run, tuple(float(task == one) for task in range(3)), parts[one])) for one in drawn]
+    singles = [
+        _gradient(trainer, _step(run, tuple(float(task == one) for task in range(3)), parts[one]))
+        for one in drawn
+    ]
     for name, gradient in mixed.items():
         mean = sum(single[name] for single in singles) / len(drawn)
         torch.testing.assert_close(gradient, mean, atol=1e-12, rtol=1e-9)
     assert float(mixed["encoder.encoder.layer.0.attention.self.query.weight"].abs().max()) > 0
 
 
-def test_a_share_of_one_percent_gives_a_hundredth_of_the_gradient(run: Run, trainer: Trainer) -> None:
+def test_a_share_of_one_percent_gives_a_hundredth_of_the_gradient(
+    run: Run, trainer: Trainer
+) -> None:
     group = _batch(run, (1, 0))
-    whole = _gradient(trainer, _step(run, (0.0, 1.0, 0.0), group))["heads.capitalization/capital.dense.weight"]
-    little = _gradient(trainer, _step(run, (0.0, 0.01, 0.0), group))["heads.capitalization/capital.dense.weight"]
+    whole = _gradient(trainer, _step(run, (0.0, 1.0, 0.0), group))[
+        "heads.capitalization/capital.dense.weight"
+    ]
+    little = _gradient(trainer, _step(run, (0.0, 0.01, 0.0), group))[
+        "heads.capitalization/capital.dense.weight"
+    ]
     torch.testing.assert_close(little, whole / 100, atol=0, rtol=1e-6)
 
 
@@ -77,16 +93,22 @@ def test_accumulated_groups_equal_one_group(run: Run, trainer: Trainer) -> None:
 
 def test_the_loss_of_a_step_is_shares_times_means(run: Run, trainer: Trainer) -> None:
     shares = (0.5, 0.3, 0.2)
-    result = trainer.step(_step(run, shares, _batch(run, (0, 0), (1, 0)), _batch(run, (2, 0), (0, 1))))
+    result = trainer.step(
+        _step(run, shares, _batch(run, (0, 0), (1, 0)), _batch(run, (2, 0), (0, 1)))
+    )
     sums = result.statistics[:, :3]
     means = sums[..., 0].sum(0) / sums[..., 2].sum(0)
-    assert float(result.loss) == pytest.approx(sum(s * float(m) for s, m in zip(shares, means, strict=True)), rel=1e-6)
+    assert float(result.loss) == pytest.approx(
+        sum(s * float(m) for s, m in zip(shares, means, strict=True)), rel=1e-6
+    )
 
 
 def test_idle_heads_rows_and_pooler_are_bit_unchanged(run: Run, trainer: Trainer) -> None:
     # Every part gets momentum first: with it, a gradient of zero would still move a weight.
     for step in range(2):
-        trainer.step(_step(run, (0.4, 0.3, 0.3), _batch(run, (0, step), (1, step), (2, step)), step=step))
+        trainer.step(
+            _step(run, (0.4, 0.3, 0.3), _batch(run, (0, step), (1, step), (2, step)), step=step)
+        )
     idle = (
         "heads.sentence_reordering",
         "heads.capitalization",
@@ -117,7 +139,9 @@ def test_idle_heads_rows_and_pooler_are_bit_unchanged(run: Run, trainer: Trainer
     assert not torch.equal(before[moved][0], after[moved][0])
 
 
-def test_a_step_without_any_label_moves_no_head_and_gives_no_nan(run: Run, trainer: Trainer) -> None:
+def test_a_step_without_any_label_moves_no_head_and_gives_no_nan(
+    run: Run, trainer: Trainer
+) -> None:
     heads = run.steps_from(run.first_ledger(), 1, 0, 1).heads
     empty = make_batch([[], []], 64, run.instances, heads, run.corpus.vocabulary.pad_id)
     result = trainer.step(_step(run, (1.0, 0.0, 0.0), empty))

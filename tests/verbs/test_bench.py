@@ -19,14 +19,32 @@ from tests.support.workers import together
 
 STEPS, WARMUP = 4, 2
 DOCUMENTED = {
-    *("real_tokens_per_second", "mfu", "packing_efficiency", "data_wait_share", "step_seconds", "peak_memory_bytes"),
-    *("steps", "workers", "device", "precision", "samples_per_second", "bottleneck", "peak_tflops", "peak_tflops_from"),
+    *(
+        "real_tokens_per_second",
+        "mfu",
+        "packing_efficiency",
+        "data_wait_share",
+        "step_seconds",
+        "peak_memory_bytes",
+    ),
+    *(
+        "steps",
+        "workers",
+        "device",
+        "precision",
+        "samples_per_second",
+        "bottleneck",
+        "peak_tflops",
+        "peak_tflops_from",
+    ),
 }
 
 
 def timed_steps(config: RunConfig) -> list[StepData]:
     run = Run(config)
-    return list(islice(run.steps_from(run.first_ledger(), run.table.steps, 0, 1), WARMUP, WARMUP + STEPS))
+    return list(
+        islice(run.steps_from(run.first_ledger(), run.table.steps, 0, 1), WARMUP, WARMUP + STEPS)
+    )
 
 
 def seconds_of(result: dict[str, Any]) -> float:
@@ -34,7 +52,9 @@ def seconds_of(result: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("data_only", [False, True])
-def test_rates_times_and_counts_agree_with_the_steps_of_the_run(tiny_config: RunConfig, data_only: bool) -> None:
+def test_rates_times_and_counts_agree_with_the_steps_of_the_run(
+    tiny_config: RunConfig, data_only: bool
+) -> None:
     result = bench(tiny_config, STEPS, WARMUP, None, data_only)
     steps = timed_steps(tiny_config)
     real = sum(int(group.sequence_lengths.sum()) for step in steps for group in step.groups)
@@ -43,7 +63,9 @@ def test_rates_times_and_counts_agree_with_the_steps_of_the_run(tiny_config: Run
     assert (result["steps"], result["workers"], result["precision"]) == (STEPS, 1, "fp32")
     # Seconds are given to 10 microseconds a step.
     rounding = 0.02 if data_only else 0.005
-    assert result["real_tokens_per_second"] * seconds_of(result) == pytest.approx(real, rel=rounding)
+    assert result["real_tokens_per_second"] * seconds_of(result) == pytest.approx(
+        real, rel=rounding
+    )
     assert result["samples_per_second"] * seconds_of(result) == pytest.approx(samples, rel=rounding)
     assert result["packing_efficiency"] == pytest.approx(real / (STEPS * 8 * 64), abs=1e-4)
     share = STEPS * result["step_seconds"]["data"] / seconds_of(result)
@@ -57,7 +79,10 @@ def packing(config: RunConfig) -> float:
 
 def test_packing_is_that_of_all_workers(tiny_config: RunConfig, tmp_path: Path) -> None:
     steps = timed_steps(tiny_config)
-    real = [sum(int(group.sequence_lengths.sum()) for step in steps for group in step.groups[rank::2]) for rank in range(2)]
+    real = [
+        sum(int(group.sequence_lengths.sum()) for step in steps for group in step.groups[rank::2])
+        for rank in range(2)
+    ]
     assert real[0] != real[1]
     found = together(packing, tiny_config, folder=tmp_path)
     assert found == pytest.approx([sum(real) / (STEPS * 8 * 64)] * 2, abs=1e-4)
@@ -74,9 +99,13 @@ def test_mfu_is_measured_against_the_peak_that_is_given(tiny_config: RunConfig) 
     result = bench(tiny_config, STEPS, WARMUP, peak_tflops, data_only=False)
     layers, hidden, inner, vocabulary = 2, 32, 128, 2000
     dense = layers * (4 * hidden * hidden + 2 * hidden * inner)
-    # A step whose tokens all go through the layers, without attention and heads; and with far more of both than there are.
+    # A step whose tokens all go through the layers, without attention and heads; and with far more
+    # of both than there are.
     real = sum(step.real_tokens for step in timed_steps(tiny_config))
-    least, most = 6 * dense * real, 6 * (dense + hidden * (hidden + vocabulary) + 2 * layers * hidden * 64) * real
+    least, most = (
+        6 * dense * real,
+        6 * (dense + hidden * (hidden + vocabulary) + 2 * layers * hidden * 64) * real,
+    )
     done = result["mfu"] * peak_tflops * 1e12 * seconds_of(result)
     assert least < done < most
 
@@ -84,12 +113,15 @@ def test_mfu_is_measured_against_the_peak_that_is_given(tiny_config: RunConfig) 
 def test_without_a_peak_the_mfu_is_measured_against_a_large_product(tiny_config: RunConfig) -> None:
     result = bench(tiny_config, STEPS, WARMUP, None, data_only=False)
     assert result["peak_tflops_from"] == "measured"
-    # One core does more than 1 and less than 1,000 operations a nanosecond; so small an encoder reaches little of that.
+    # One core does more than 1 and less than 1,000 operations a nanosecond; so small an encoder
+    # reaches little of that.
     assert 1e-3 < result["peak_tflops"] < 1
     assert 0 < result["mfu"] < 0.5
 
 
-def test_the_phases_of_a_step_come_to_its_time(tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_phases_of_a_step_come_to_its_time(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = {"forward": 0.02, "backward": 0.03, "optimizer": 0.05}
     forward, backward, step_unless = MultiTaskModel.forward, Tensor.backward, Optimizers.step_unless
 
@@ -117,8 +149,20 @@ def test_the_phases_of_a_step_come_to_its_time(tiny_config: RunConfig, monkeypat
     assert sum(slow[phase] for phase in slow) < found["total"]
 
 
-SECONDS = {"data": 0.01, "forward": 0.4, "backward": 0.5, "optimizer": 0.05, "communication": 0.04, "total": 1.0}
-RESULT: dict[str, Any] = {"step_seconds": SECONDS, "data_wait_share": 0.01, "packing_efficiency": 0.98, "mfu": 0.4}
+SECONDS = {
+    "data": 0.01,
+    "forward": 0.4,
+    "backward": 0.5,
+    "optimizer": 0.05,
+    "communication": 0.04,
+    "total": 1.0,
+}
+RESULT: dict[str, Any] = {
+    "step_seconds": SECONDS,
+    "data_wait_share": 0.01,
+    "packing_efficiency": 0.98,
+    "mfu": 0.4,
+}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +177,9 @@ RESULT: dict[str, Any] = {"step_seconds": SECONDS, "data_wait_share": 0.01, "pac
         ({"step_seconds": {"data": 1.0, "total": 1.0}}, "data alone"),
     ],
 )
-def test_the_bottleneck_is_named_with_the_setting_that_moves_it(changed: dict[str, Any], word: str) -> None:
+def test_the_bottleneck_is_named_with_the_setting_that_moves_it(
+    changed: dict[str, Any], word: str
+) -> None:
     assert word in bottleneck(RESULT | changed)
 
 
@@ -147,6 +193,8 @@ def test_a_measurement_ends_with_the_run(tiny_config: RunConfig) -> None:
 
 
 @pytest.mark.parametrize("warmup", [12, 50])
-def test_a_run_that_ends_before_the_first_timed_step_is_refused(tiny_config: RunConfig, warmup: int) -> None:
+def test_a_run_that_ends_before_the_first_timed_step_is_refused(
+    tiny_config: RunConfig, warmup: int
+) -> None:
     with pytest.raises(UserError, match="12"):
         bench(tiny_config, 2, warmup, None, data_only=True)

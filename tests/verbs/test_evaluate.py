@@ -1,4 +1,6 @@
-"""A run, its export and any model are judged alike; held-out examples can be those of another run."""
+"""A run, its export and any model are judged alike; held-out examples can be those of another
+run.
+"""
 
 import json
 from pathlib import Path
@@ -21,7 +23,12 @@ from tests.support.judging import OBVIOUS
 from tests.support.runs import Watcher, tiny_settings
 
 PAIRS = Measures(minimal_pairs=OBVIOUS)
-BERT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+BERT: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +37,11 @@ def run(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judge") / "run"
     settings = tiny_settings(english, folder)
     del settings["stages"]
-    settings["preset"] = {"name": "multitask", "tasks": {"knowledge_masking": {}, "capitalization": {}}, "budget": 3}
+    settings["preset"] = {
+        "name": "multitask",
+        "tasks": {"knowledge_masking": {}, "capitalization": {}},
+        "budget": 3,
+    }
     settings["tasks"] = {"capitalization": {"masked_tokens": True}}
     pretrain(RunConfig.model_validate(settings), Watcher())
     return folder
@@ -67,11 +78,16 @@ def test_held_out_examples_without_masked_tokens_are_those_of_a_run_without(run:
     ("setting", "message"),
     [
         ("data.row_length=32", "evaluate takes tasks.NAME.OPTION=value"),
-        ("tasks.sentence_order.masked_tokens=false", "tasks without a budget in any stage: sentence_order"),
+        (
+            "tasks.sentence_order.masked_tokens=false",
+            "tasks without a budget in any stage: sentence_order",
+        ),
         ("tasks.capitalization.type=sentence_order", "has no head 'capitalization/"),
     ],
 )
-def test_settings_that_do_not_fit_the_run_are_refused(run: Path, setting: str, message: str) -> None:
+def test_settings_that_do_not_fit_the_run_are_refused(
+    run: Path, setting: str, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         evaluate(str(run), None, None, [setting], Measures())
 
@@ -93,8 +109,14 @@ def test_models_that_cannot_be_judged_are_refused(english: Corpus, tmp_path: Pat
     bert = BertConfig(vocab_size=size, **BERT)
     bare = save(english, tmp_path / "bare", BertModel(bert))
     speechless = save(english, tmp_path / "speechless", BertForMaskedLM(bert), tokenizer=False)
-    forward = save(english, tmp_path / "gpt", GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=16, n_layer=1, n_head=2)))
-    foreign = save(english, tmp_path / "foreign", BertForMaskedLM(BertConfig(vocab_size=size - 1, **BERT)))
+    forward = save(
+        english,
+        tmp_path / "gpt",
+        GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=16, n_layer=1, n_head=2)),
+    )
+    foreign = save(
+        english, tmp_path / "foreign", BertForMaskedLM(BertConfig(vocab_size=size - 1, **BERT))
+    )
     (tmp_path / "empty").mkdir()
     refused = {
         bare: "has no masked-language-model head: it lacks cls.",
@@ -115,6 +137,8 @@ def test_a_checkpoint_that_is_pickled_is_refused(english: Corpus, tmp_path: Path
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="holds no safetensors weights"):
         evaluate(name, None, None, [], PAIRS)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"cls": "pytorch_model.bin"}}))
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"cls": "pytorch_model.bin"}})
+    )
     with pytest.raises(UserError, match=r"names 'pytorch_model\.bin'"):
         evaluate(name, None, None, [], PAIRS)

@@ -26,7 +26,10 @@ def test_a_run_is_a_folder_of_transformers_for_a_while(english: Corpus, tmp_path
     _, model, _ = open_run(tmp_path / "run")
     words = "embeddings.word_embeddings.weight"
     assert torch.equal(loaded.state_dict()[words], model.encoder.state_dict()[words])
-    with pytest.raises(UserError, match="no checkpoint at step 9"), as_pretrained(str(tmp_path / "run"), 9):
+    with (
+        pytest.raises(UserError, match="no checkpoint at step 9"),
+        as_pretrained(str(tmp_path / "run"), 9),
+    ):
         pass
 
 

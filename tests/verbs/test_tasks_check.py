@@ -1,4 +1,6 @@
-"""`tasks check` on tasks that live outside the repository: a sound one, and one for each thing that may be wrong."""
+"""`tasks check` on tasks that live outside the repository: a sound one, and one for each thing that
+may be wrong.
+"""
 
 import importlib
 import re
@@ -18,7 +20,10 @@ from tests.support.labelled_rows import SUPERVISED
 from tests.support.toy_tasks import SOUND, variant
 
 SAMPLES = 1000
-LABEL, SEGMENTS = "label = int(rng.integers(2))", "segments = [self.mix(halves[0], label), halves[1]]"
+LABEL, SEGMENTS = (
+    "label = int(rng.integers(2))",
+    "segments = [self.mix(halves[0], label), halves[1]]",
+)
 
 
 @pytest.fixture
@@ -73,7 +78,11 @@ LEAKS = {
     "truncation": (SEGMENTS, SHORTER),
     "edge_tokens": (SEGMENTS, FIRST),
     "segments": (SEGMENTS, "segments = halves if label else [text]"),
-    "passage_position": (LABEL, "label = int(2 * text.start > sum(corpus.document_tokens[corpus.document_at(text.start):][:2]))"),
+    "passage_position": (
+        LABEL,
+        "label = int(2 * text.start > "
+        "sum(corpus.document_tokens[corpus.document_at(text.start):][:2]))",
+    ),
     "bag_of_words": (SEGMENTS, "segments = [self.put(halves[0], 1, [500 + label]), halves[1]]"),
 }
 
@@ -93,7 +102,9 @@ def test_a_declared_leak_is_let_pass_and_no_other(outside, english):
     declared = ('source = "test"', f'source = "test"\n    known_leaks = {known}')
     result = check_source(outside, english, variant((SEGMENTS, FIRST), declared))
     assert "edge_tokens" in leaking(result)
-    assert {leak["baseline"]: leak["allowed"] for leak in result["leaks"] if leak["allowed"]} == known
+    assert {
+        leak["baseline"]: leak["allowed"] for leak in result["leaks"] if leak["allowed"]
+    } == known
     assert result["passed"]
     del known["edge_tokens"]
     sys.modules.pop("toy")
@@ -104,10 +115,26 @@ def test_a_declared_leak_is_let_pass_and_no_other(outside, english):
 
 EXAMPLE = "return example"
 SPOILT = {
-    "class never drawn": ((LABEL, "label = 0"), "classes", r"class 'swapped' was never drawn in \d+ labels"),
-    "label out of range": ((LABEL, "label = int(rng.integers(3))"), "labels", r"head 'swapped': label 2 is outside 0\.\.1"),
-    "labels of another type": (("np.array([label])", "np.array([float(label)])"), "labels", "float64 .* expected int64"),
-    "chance of its own": ((LABEL, "label = int(np.random.default_rng().integers(2))"), "seed", "differs when it is made again"),
+    "class never drawn": (
+        (LABEL, "label = 0"),
+        "classes",
+        r"class 'swapped' was never drawn in \d+ labels",
+    ),
+    "label out of range": (
+        (LABEL, "label = int(rng.integers(3))"),
+        "labels",
+        r"head 'swapped': label 2 is outside 0\.\.1",
+    ),
+    "labels of another type": (
+        ("np.array([label])", "np.array([float(label)])"),
+        "labels",
+        "float64 .* expected int64",
+    ),
+    "chance of its own": (
+        (LABEL, "label = int(np.random.default_rng().integers(2))"),
+        "seed",
+        "differs when it is made again",
+    ),
     "memory": (
         (LABEL, "self.made = getattr(self, 'made', 0) + 1; label = self.made % 2"),
         "seed",
@@ -115,42 +142,74 @@ SPOILT = {
     ),
     "label at a word": (("place = 0", "place = 1"), "positions", r"does not stand at \[CLS\]"),
     "label outside": (("place = 0", "place = 99"), "positions", "positions 99..99 in an example"),
-    "another head": (('HeadSpec("swapped"', 'HeadSpec("order"'), "heads", "'swapped', which is no declared head"),
+    "another head": (
+        ('HeadSpec("swapped"', 'HeadSpec("order"'),
+        "heads",
+        "'swapped', which is no declared head",
+    ),
     "a layer not declared": (
         ("place = 0", "place = 0 * text.layers['word_starts'][0]"),
         "examples",
         "'word_starts' is read and not",
     ),
-    "a layer not read": (("return ()", "return ('word_starts',)"), "layers", "'word_starts' is declared and never read"),
-    "a slot too small": (("length - 3, 3,", "length - 3, 2,"), "slots", r"tokens in a slot of \d+ in a row of 64"),
+    "a layer not read": (
+        ("return ()", "return ('word_starts',)"),
+        "layers",
+        "'word_starts' is declared and never read",
+    ),
+    "a slot too small": (
+        ("length - 3, 3,", "length - 3, 2,"),
+        "slots",
+        r"tokens in a slot of \d+ in a row of 64",
+    ),
     "no last separator": (
-        (EXAMPLE, "return type(example)(example.token_ids[:-1], example.token_type_ids[:-1], example.targets)"),
+        (
+            EXAMPLE,
+            "return type(example)(example.token_ids[:-1], example.token_type_ids[:-1], "
+            "example.targets)",
+        ),
         "specials",
         r"does not end with \[SEP\]",
     ),
     "types": (
-        (EXAMPLE, "return type(example)(example.token_ids, 0 * example.token_type_ids, example.targets)"),
+        (
+            EXAMPLE,
+            "return type(example)(example.token_ids, 0 * example.token_type_ids, example.targets)",
+        ),
         "specials",
         "token types",
     ),
-    "writes to the text": (("place = 0", "place = 0; text.token_ids[0] = 7"), "text unchanged", "written to"),
+    "writes to the text": (
+        ("place = 0", "place = 0; text.token_ids[0] = 7"),
+        "text unchanged",
+        "written to",
+    ),
     "hardly any example": (
         ("place = 0", "place = 0\n        if rng.random() < 0.7: return None"),
         "targets",
         r"only \d+ of \d+ samples",
     ),
-    "nothing at all": (("place = 0", "return None"), "examples", "no training sample holds anything"),
+    "nothing at all": (
+        ("place = 0", "return None"),
+        "examples",
+        "no training sample holds anything",
+    ),
     "an unknown leak": (
         ('source = "test"', 'source = "test"; known_leaks = {"size": "x"}'),
         "known leaks",
         "'size'; baselines are maj",
     ),
-    "an error": (("place = 0", "place = 1 // (text.sentences - 3)"), "examples", r"sample \d+: ZeroDivisionError"),
+    "an error": (
+        ("place = 0", "place = 1 // (text.sentences - 3)"),
+        "examples",
+        r"sample \d+: ZeroDivisionError",
+    ),
     "needs a next document": (
         (
             "place = 0",
-            "place = 0; n = corpus.document_at(text.start) + 1; b = corpus.document_tokens; "
-            "n = 0 if n == corpus.documents else n; corpus.passage(int(b[n]), int(b[n + 1]), ()).token_ids[0]",
+            "place = 0; n = corpus.document_at(text.start) + 1; b = corpus.document_tokens; n = 0 "
+            "if n == corpus.documents else n; corpus.passage(int(b[n]), int(b[n + 1]), "
+            "()).token_ids[0]",
         ),
         "empty documents",
         "IndexError",
@@ -174,7 +233,12 @@ def test_a_class_that_few_labels_leave_out_is_no_fault(outside, english):
 
 @pytest.mark.parametrize(
     ("name", "language"),
-    [(name, language) for name in task_names() if name not in SUPERVISED for language in find_task(name).languages],
+    [
+        (name, language)
+        for name in task_names()
+        if name not in SUPERVISED
+        for language in find_task(name).languages
+    ],
 )
 def test_tasks_of_the_package_keep_their_contract(name, language, request):
     corpus: Corpus = request.getfixturevalue({"en": "english", "zh": "chinese"}[language])

@@ -33,35 +33,51 @@ class LabelledConfig(BaseModel):
     file: str
     """`.tsv` or `.csv` with a header line, `.jsonl` or `.parquet`."""
     columns: dict[str, Kind] | None = None
-    """Column -> text, class or number; columns that are not named are left out. None: every column, its kind guessed."""
+    """Column -> text, class or number; columns that are not named are left out. None: every column,
+    its kind guessed.
+    """
 
 
 def add_labelled(
-    folder: Path, config: LabelledConfig, rule: HeldoutRule, token_type: npt.DTypeLike, workers: Processes
+    folder: Path,
+    config: LabelledConfig,
+    rule: HeldoutRule,
+    token_type: npt.DTypeLike,
+    workers: Processes,
 ) -> LabelledTable:
-    """Store a file of labelled rows in a folder, unless it stands there already, and return its record.
+    """Store a file of labelled rows in a folder, unless it stands there already, and return its
+    record.
 
-    rule: chooses what is held out, by the first text: rows that share it, as the candidates of a query, stay in one split.
+    rule: chooses what is held out, by the first text: rows that share it, as the candidates of a
+    query, stay in one split.
 
     Raises:
-        UserError: A column that is not there, a row with a wrong number of columns, a value that does not fit its column's kind.
+        UserError: A column that is not there, a row with a wrong number of columns, a value that
+            does not fit its column's kind.
     """
     rows, kinds = read_table(config)
     text_names = [name for name, kind in kinds.items() if kind == "text"]
     distinct = list({repr([row.get(name) for name in kinds]): row for row in rows}.values())
     complete = [row for row in distinct if all(_is_there(row.get(name)) for name in kinds)]
     texts = {name: _annotated([str(row[name]) for row in complete], workers) for name in text_names}
-    usable = [place for place in range(len(complete)) if all(len(texts[name][place].token_ids) for name in text_names)]
+    usable = [
+        place
+        for place in range(len(complete))
+        if all(len(texts[name][place].token_ids) for name in text_names)
+    ]
     if not usable:
         raise UserError(
-            f"{config.file} holds no usable row: of {len(rows)}, {len(distinct)} are distinct, and each lacks a value"
+            f"{config.file} holds no usable row: of {len(rows)}, {len(distinct)} are distinct, "
+            "and each lacks a value"
         )
     digests = {place: text_digest(str(complete[place][text_names[0]])) for place in usable}
     for digest in dict.fromkeys(digests.values()):
         rule.add(digest)
     heldout = [place for place in usable if split_hash(digests[place]) < rule.below]
     order = [place for place in usable if split_hash(digests[place]) >= rule.below] + heldout
-    arrays = _text_arrays([[texts[name][place] for name in text_names] for place in order], token_type)
+    arrays = _text_arrays(
+        [[texts[name][place] for name in text_names] for place in order], token_type
+    )
     columns, labels = _label_arrays([complete[place] for place in order], kinds, config.file)
     arrays |= labels
     if not folder.exists():
@@ -84,13 +100,22 @@ def read_table(config: LabelledConfig) -> tuple[list[dict[str, object]], dict[st
     """Return the rows of a file and the kind of each column that is stored.
 
     Raises:
-        UserError: A column that is not there, a row with a wrong number of columns, or no column of text.
+        UserError: A column that is not there, a row with a wrong number of columns, or no column of
+            text.
     """
-    rows = [row for _, row in read_rows(Path(config.file), list(config.columns) if config.columns else None)]
-    kinds = config.columns or {name: _guess([row.get(name) for row in rows]) for name in (rows[0] if rows else {})}
+    rows = [
+        row
+        for _, row in read_rows(Path(config.file), list(config.columns) if config.columns else None)
+    ]
+    kinds = config.columns or {
+        name: _guess([row.get(name) for row in rows]) for name in (rows[0] if rows else {})
+    }
     if "text" not in kinds.values():
         shown = ", ".join(f"{name}: {kind}" for name, kind in kinds.items()) or "no row was read"
-        raise UserError(f"{config.file} has no column of text ({shown}); say which with labelled.NAME.columns.COLUMN=text")
+        raise UserError(
+            f"{config.file} has no column of text ({shown}); say which with "
+            "labelled.NAME.columns.COLUMN=text"
+        )
     return rows, kinds
 
 
@@ -110,11 +135,15 @@ def _annotated(texts: list[str], workers: Processes) -> list[AnnotatedText]:
     return [text for answers in workers.map(annotate_texts, pieces) for text in answers]
 
 
-def _text_arrays(rows: Sequence[Sequence[AnnotatedText]], token_type: npt.DTypeLike) -> dict[str, Array]:
+def _text_arrays(
+    rows: Sequence[Sequence[AnnotatedText]], token_type: npt.DTypeLike
+) -> dict[str, Array]:
     """Return the arrays of the texts, row after row; each text counts as one sentence."""
     texts = [text for row in rows for text in row]
     found: dict[str, Array] = {
-        "sentence_offsets": np.cumsum([0] + [len(text.token_ids) for text in texts]).astype(np.int64),
+        "sentence_offsets": np.cumsum([0] + [len(text.token_ids) for text in texts]).astype(
+            np.int64
+        ),
         "document_offsets": np.cumsum([0] + [len(row) for row in rows]).astype(np.int64),
         "token_ids": np.concatenate([text.token_ids for text in texts]).astype(token_type),
     }
@@ -141,7 +170,9 @@ def _label_arrays(
 def _classes(values: Sequence[object]) -> tuple[list[str], IntArray]:
     """Return the names of the classes, numbers in their order, and the class of each value."""
     names = [_class_name(value) for value in values]
-    classes = sorted(set(names), key=lambda name: (_number(name) is None, _number(name) or 0.0, name))
+    classes = sorted(
+        set(names), key=lambda name: (_number(name) is None, _number(name) or 0.0, name)
+    )
     place = {name: number for number, name in enumerate(classes)}
     return classes, np.array([place[name] for name in names], dtype=np.int64)
 
@@ -149,7 +180,9 @@ def _classes(values: Sequence[object]) -> tuple[list[str], IntArray]:
 def _numbers(values: Sequence[object], column: str, file: str) -> npt.NDArray[np.float64]:
     numbers = [_number(value) for value in values]
     if None in numbers:
-        raise UserError(f"{file}: column {column!r} is to hold numbers; {values[numbers.index(None)]!r} is none")
+        raise UserError(
+            f"{file}: column {column!r} is to hold numbers; {values[numbers.index(None)]!r} is none"
+        )
     return np.array(numbers, dtype=np.float64)
 
 
@@ -167,7 +200,9 @@ def _class_name(value: object) -> str:
 
 
 def _guess(values: Sequence[object]) -> Kind:
-    """Guess what a column holds: few distinct values are classes, other numbers are numbers, the rest is text."""
+    """Guess what a column holds: few distinct values are classes, other numbers are numbers, the
+    rest is text.
+    """
     found = [value for value in values if _is_there(value)]
     distinct = {_class_name(value) for value in found}
     numbers = [_number(value) for value in distinct]

@@ -1,4 +1,6 @@
-"""Layers of spans for text that stands in a corpus already: the text is read again from where it came, and compared."""
+"""Layers of spans for text that stands in a corpus already: the text is read again from where it
+came, and compared.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -18,9 +20,14 @@ from ernie_cmtl.errors import UserError
 
 
 def add_text_layers(
-    folder: Path, manifest: Manifest, layers: Sequence[str], workers: Processes, report: Callable[[int, int], None]
+    folder: Path,
+    manifest: Manifest,
+    layers: Sequence[str],
+    workers: Processes,
+    report: Callable[[int, int], None],
 ) -> None:
-    """Write layers that the workers find in raw text for every shard of a corpus, and note their hashes in the manifest.
+    """Write layers that the workers find in raw text for every shard of a corpus, and note their
+    hashes in the manifest.
 
     Raises:
         UserError: The text is not where it was, or is not the same.
@@ -33,13 +40,18 @@ def add_text_layers(
         elif shard.hashes:
             shard.hashes |= {name: file_hash(path) for name, path in paths.items()}
     by_name = {shard.name: shard for shard in waiting}
-    for text, annotated in annotated_shards(_read_again(folder, manifest, waiting), workers, report):
+    for text, annotated in annotated_shards(
+        _read_again(folder, manifest, waiting), workers, report
+    ):
         shard = by_name[text.name]
         stored = folder / "shards" / shard.name
         _, arrays = shard_arrays(text, annotated, manifest.heldout_below[shard.source], np.uint32)
         for name in ("digests", "token_ids"):
             if not arrays or not np.array_equal(arrays[name], read_array(stored / f"{name}.npy")):
-                raise UserError(f"the text of shard {shard.name} (source {shard.source}) is not what it was when it was prepared")
+                raise UserError(
+                    f"the text of shard {shard.name} (source {shard.source}) is not what it was "
+                    "when it was prepared"
+                )
         shard.hashes |= {name: write_array(stored / f"{name}.npy", arrays[name]) for name in layers}
 
 
@@ -52,8 +64,14 @@ def _read_again(folder: Path, manifest: Manifest, waiting: Sequence[Shard]) -> I
             yield from _shards_of(folder, addition, manifest.shards[first].first, wanted)
 
 
-def _shards_of(folder: Path, addition: Addition, first: int, wanted: Sequence[Shard]) -> Iterator[ShardText]:
-    inputs = [SourceInput(source, item) for source, label in addition.inputs for item in find_inputs([label])]
+def _shards_of(
+    folder: Path, addition: Addition, first: int, wanted: Sequence[Shard]
+) -> Iterator[ShardText]:
+    inputs = [
+        SourceInput(source, item)
+        for source, label in addition.inputs
+        for item in find_inputs([label])
+    ]
     config = ReaderConfig.model_validate(addition.reader)
     documents = numbered_documents(inputs, addition.documents, config, first, wanted[0].first)
     for shard in wanted:

@@ -10,26 +10,48 @@ from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts
 
 
 def describe(
-    build: Build, found: Scan | None, shards: list[Shard], tables: dict[str, LabelledTable], tokenizer: TokenizerFacts
+    build: Build,
+    found: Scan | None,
+    shards: list[Shard],
+    tables: dict[str, LabelledTable],
+    tokenizer: TokenizerFacts,
 ) -> Manifest:
     """Describe all that stands in the folder now."""
     request, base = build.request, build.request.base
     named = next(shard for shard in shards if shard.hashes).hashes
     layers = request.layers
-    of_documents = [name for name, layer in layers.items() if isinstance(layer, FittedLayer) and layer.of_documents]
+    of_documents = [
+        name
+        for name, layer in layers.items()
+        if isinstance(layer, FittedLayer) and layer.of_documents
+    ]
     additions = list(base.additions) if base else []
     if found:
         inputs = [(item.source, item.input.label) for item in request.inputs]
         reader = request.config.reader.model_dump(mode="json")
-        additions.append(Addition(inputs=inputs, documents=found.documents, reader=reader, first_shard=len(build.base_shards)))
-    files = [file for part in ("tokenizer", "fitted") for file in sorted((build.folder / part).rglob("*")) if file.is_file()]
+        additions.append(
+            Addition(
+                inputs=inputs,
+                documents=found.documents,
+                reader=reader,
+                first_shard=len(build.base_shards),
+            )
+        )
+    files = [
+        file
+        for part in ("tokenizer", "fitted")
+        for file in sorted((build.folder / part).rglob("*"))
+        if file.is_file()
+    ]
     mixture = request.config.mixture
     return Manifest(
         language=request.language,
         layers=[*(name for name in named if name not in STRUCTURE and name not in layers), *layers],
         spans=[name for name, layer in layers.items() if layer.marks_spans],
         document_layers=[*([TITLES] if request.keeps_titles else []), *of_documents],
-        layer_options={name: layer.options.model_dump(mode="json") for name, layer in layers.items()},
+        layer_options={
+            name: layer.options.model_dump(mode="json") for name, layer in layers.items()
+        },
         vocabulary_size=tokenizer.vocabulary.size,
         vocabulary_hash=tokenizer.hash,
         heldout_below=(base.heldout_below if base else {}) | (found.heldout_below if found else {}),

@@ -1,4 +1,6 @@
-"""What a text is known by: every choice among documents is a function of their text alone, not of file or process."""
+"""What a text is known by: every choice among documents is a function of their text alone, not of
+file or process.
+"""
 
 import hashlib
 

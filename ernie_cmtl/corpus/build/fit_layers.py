@@ -13,25 +13,45 @@ from ernie_cmtl.records import Vocabulary
 
 
 def mark_rows(corpus: Path, layers: Mapping[str, Layer], table: LabelledTable, rows: Path) -> None:
-    """Mark labelled rows with the fitted layers that have a value for each token, and note their hashes."""
+    """Mark labelled rows with the fitted layers that have a value for each token, and note their
+    hashes.
+    """
     for name, layer in layers.items():
         if isinstance(layer, FittedLayer) and not layer.of_documents:
             table.hashes[name] = _Marker(name, layer, corpus / "fitted" / name)(rows)
 
 
 def add_fitted_layers(
-    corpus: Path, layers: Mapping[str, Layer], shards: Sequence[Shard], vocabulary: Vocabulary, workers: Processes
+    corpus: Path,
+    layers: Mapping[str, Layer],
+    shards: Sequence[Shard],
+    vocabulary: Vocabulary,
+    workers: Processes,
 ) -> None:
     """Fit the layers that are new, and mark every shard that lacks one."""
-    markers = [_Marker(name, layer, corpus / "fitted" / name) for name, layer in layers.items() if isinstance(layer, FittedLayer)]
-    # Those that learn are begun first and awaited last: while one process fits, the others mark what is fitted already.
+    markers = [
+        _Marker(name, layer, corpus / "fitted" / name)
+        for name, layer in layers.items()
+        if isinstance(layer, FittedLayer)
+    ]
+    # Those that learn are begun first and awaited last: while one process fits, the others mark
+    # what is fitted already.
     markers.sort(key=lambda marker: type(marker.layer).fit is FittedLayer.fit)
-    fits = [workers.start(_Fitter(marker.layer, shards, corpus, vocabulary), [marker.fitted]) for marker in markers]
+    fits = [
+        workers.start(_Fitter(marker.layer, shards, corpus, vocabulary), [marker.fitted])
+        for marker in markers
+    ]
     waiting: list[tuple[str, list[Shard], Callable[[], list[str]]]] = []
     for marker, fit in reversed(list(zip(markers, fits, strict=True))):
         fit()
         lacking = [shard for shard in shards if shard.hashes and marker.name not in shard.hashes]
-        waiting.append((marker.name, lacking, workers.start(marker, [corpus / "shards" / shard.name for shard in lacking])))
+        waiting.append(
+            (
+                marker.name,
+                lacking,
+                workers.start(marker, [corpus / "shards" / shard.name for shard in lacking]),
+            )
+        )
     for name, lacking, answers in waiting:
         for shard, found in zip(lacking, answers(), strict=True):
             shard.hashes[name] = found
@@ -48,12 +68,22 @@ class _Fitter:
 
     def __call__(self, folder: Path) -> None:
         if not folder.exists():
-            write_folder(folder, partial(self.layer.fit, shards=self.shards, corpus=self.corpus, vocabulary=self.vocabulary))
+            write_folder(
+                folder,
+                partial(
+                    self.layer.fit,
+                    shards=self.shards,
+                    corpus=self.corpus,
+                    vocabulary=self.vocabulary,
+                ),
+            )
 
 
 @dataclass(frozen=True)
 class _Marker:
-    """Writes a fitted layer of one shard, or of labelled rows, unless it is there, and returns its hash; in any process."""
+    """Writes a fitted layer of one shard, or of labelled rows, unless it is there, and returns its
+    hash; in any process.
+    """
 
     name: str
     layer: FittedLayer
@@ -61,4 +91,8 @@ class _Marker:
 
     def __call__(self, shard: Path) -> str:
         path = shard / f"{self.name}.npy"
-        return file_hash(path) if path.exists() else write_array(path, self.layer.mark(self.fitted, shard))
+        return (
+            file_hash(path)
+            if path.exists()
+            else write_array(path, self.layer.mark(self.fitted, shard))
+        )

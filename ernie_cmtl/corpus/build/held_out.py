@@ -33,4 +33,8 @@ class HeldoutRule:
         # A small source still holds something out, but never more than a quarter.
         wanted = min(self.minimum, self.used // 4)
         below = sorted(-found for found in self._smallest)[wanted - 1] + 1 if wanted else 0
-        return max(below, int(self.fraction * _HASHES)) if self._below_fraction <= self.used // 4 else below
+        return (
+            max(below, int(self.fraction * _HASHES))
+            if self._below_fraction <= self.used // 4
+            else below
+        )

@@ -1,4 +1,6 @@
-"""The second step of a build: annotate the text in worker processes, and write it a shard at a time."""
+"""The second step of a build: annotate the text in worker processes, and write it a shard at a
+time.
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,7 +11,13 @@ import numpy.typing as npt
 from ernie_cmtl.corpus.build.executor import Processes
 from ernie_cmtl.corpus.build.scan import Scan
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
-from ernie_cmtl.corpus.build.shards import annotated_shards, cut_shards, finished_shards, shard_arrays, write_shard
+from ernie_cmtl.corpus.build.shards import (
+    annotated_shards,
+    cut_shards,
+    finished_shards,
+    shard_arrays,
+    write_shard,
+)
 from ernie_cmtl.corpus.build.steps import Build
 from ernie_cmtl.corpus.read.sources import Numbered, numbered_documents
 from ernie_cmtl.corpus.store.manifest import Shard
@@ -19,7 +27,9 @@ from ernie_cmtl.corpus.tokens.tokenizer import raw_text_tokenizer
 from ernie_cmtl.errors import UserError
 
 
-def new_shards(build: Build, found: Scan, token_type: npt.DTypeLike, unknown_id: int | None, workers: Processes) -> list[Shard]:
+def new_shards(
+    build: Build, found: Scan, token_type: npt.DTypeLike, unknown_id: int | None, workers: Processes
+) -> list[Shard]:
     """Annotate the text that is not in a finished shard yet, and return all shards of it."""
     request = build.request
     folder = build.folder / "shards"
@@ -31,18 +41,35 @@ def new_shards(build: Build, found: Scan, token_type: npt.DTypeLike, unknown_id:
     seen = SeenTexts(request.state / "seen.sqlite")
     done_bytes = sum(shard.bytes for shard in shards)
     with build.step("annotation", found.bytes):
-        documents = numbered_documents(request.inputs, found.documents, request.config.reader, request.first_document, start)
+        documents = numbered_documents(
+            request.inputs, found.documents, request.config.reader, request.first_document, start
+        )
         counted = _counted(documents, build, end)
-        cut = cut_shards(counted, partial(_is_first, build, seen), request.config.shard_bytes, before + len(shards))
+        cut = cut_shards(
+            counted,
+            partial(_is_first, build, seen),
+            request.config.shard_bytes,
+            before + len(shards),
+        )
         news = lambda size, count: build.tell("annotation", found.bytes, done_bytes + size, count)  # noqa: E731
         for text, annotated in annotated_shards(cut, workers, news):
-            titles = title_rows([document.title for _, document in text.documents], tokenizer, token_type) if tokenizer else None
-            shard, arrays = shard_arrays(text, annotated, found.heldout_below[text.source], token_type, titles)
+            titles = (
+                title_rows(
+                    [document.title for _, document in text.documents], tokenizer, token_type
+                )
+                if tokenizer
+                else None
+            )
+            shard, arrays = shard_arrays(
+                text, annotated, found.heldout_below[text.source], token_type, titles
+            )
             if arrays:
                 # No token equals None, the number that a tokenizer without an unknown token gives.
                 shard.unknown_tokens = int(np.count_nonzero(arrays["token_ids"] == unknown_id))
                 used = zip(text.documents, annotated, strict=True)
-                shard.scripts = letters_by_script(document.text for (_, document), tokens in used if len(tokens.token_ids))
+                shard.scripts = letters_by_script(
+                    document.text for (_, document), tokens in used if len(tokens.token_ids)
+                )
             write_shard(folder, shard, arrays, text.rejected)
             shards.append(shard)
     seen.close()
@@ -52,7 +79,9 @@ def new_shards(build: Build, found: Scan, token_type: npt.DTypeLike, unknown_id:
 def _is_first(build: Build, seen: SeenTexts, number: int, digest: bytes) -> bool:
     first = seen.first(digest)
     if first is None:
-        raise build.changed() or UserError("a document is not the one that was scanned; start again with --restart")
+        raise build.changed() or UserError(
+            "a document is not the one that was scanned; start again with --restart"
+        )
     return first == number
 
 
@@ -63,4 +92,6 @@ def _counted(documents: Iterator[Numbered], build: Build, end: int) -> Iterator[
         last = row[0]
         yield row
     if last is not None and last + 1 != end:
-        raise build.changed() or UserError(f"{end} documents were scanned, {last + 1} read; start again with --restart")
+        raise build.changed() or UserError(
+            f"{end} documents were scanned, {last + 1} read; start again with --restart"
+        )

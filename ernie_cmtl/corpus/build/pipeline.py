@@ -1,6 +1,8 @@
-"""Raw text -> annotated corpus: scan, tokenizer, annotation in worker processes, fitted layers, labelled rows, manifest.
+"""Raw text -> annotated corpus: scan, tokenizer, annotation in worker processes, fitted layers,
+labelled rows, manifest.
 
-Each step leaves whole files behind or none, and is passed over when they are there: a build that was broken off goes on.
+Each step leaves whole files behind or none, and is passed over when they are there: a build that
+was broken off goes on.
 """
 
 from functools import partial
@@ -30,14 +32,17 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.sole_writer import sole_writer
 
 
-def build(request: Request, processes: int, report: Reporter, restart: bool = False) -> dict[str, Any]:
-    """Do what was asked for, or go on with it, and return the corpus's counts, sizes, seconds per step and fingerprint.
+def build(
+    request: Request, processes: int, report: Reporter, restart: bool = False
+) -> dict[str, Any]:
+    """Do what was asked for, or go on with it, and return the corpus's counts, sizes, seconds per
+    step and fingerprint.
 
     restart: give up an unfinished build in the folder, whatever it was for.
 
     Raises:
-        UserError: An unfinished build of something else, another process that writes in the folder, a symbolic link in it, no
-            usable text, or text that changed while it was read.
+        UserError: An unfinished build of something else, another process that writes in the folder,
+            a symbolic link in it, no usable text, or text that changed while it was read.
     """
     with sole_writer(request.folder, PARTS) as writer:
         check_unchanged(request)
@@ -55,8 +60,12 @@ def build(request: Request, processes: int, report: Reporter, restart: bool = Fa
 def _built(build: Build, processes: int) -> Manifest:
     """Make all that is asked for and not there yet, and describe the corpus."""
     request = build.request
-    providers = {name: layer for name, layer in request.layers.items() if isinstance(layer, TextLayer)}
-    with annotation_processes(processes, build.folder / "tokenizer", request.language, providers) as workers:
+    providers = {
+        name: layer for name, layer in request.layers.items() if isinstance(layer, TextLayer)
+    }
+    with annotation_processes(
+        processes, build.folder / "tokenizer", request.language, providers
+    ) as workers:
         try:
             found = scan_inputs(build, workers) if request.inputs else None
         except UserError:
@@ -74,7 +83,9 @@ def _built(build: Build, processes: int) -> Manifest:
         if changed := build.changed():
             raise changed
         if not any(shard.train.tokens for shard in shards):
-            raise UserError("no usable document: not one of the training split holds a token of the vocabulary")
+            raise UserError(
+                "no usable document: not one of the training split holds a token of the vocabulary"
+            )
         with build.step("fitted"):
             add_fitted_layers(build.folder, request.layers, shards, tokenizer.vocabulary, workers)
         tables = dict(request.base.labelled) if request.base else {}
@@ -86,7 +97,9 @@ def _built(build: Build, processes: int) -> Manifest:
     return describe(build, found, shards, tables, tokenizer)
 
 
-def _labelled(build: Build, token_type: npt.DTypeLike, workers: Processes) -> dict[str, LabelledTable]:
+def _labelled(
+    build: Build, token_type: npt.DTypeLike, workers: Processes
+) -> dict[str, LabelledTable]:
     config = build.request.config
     found = {}
     for name, table in config.labelled.items():

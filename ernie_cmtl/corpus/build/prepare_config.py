@@ -10,13 +10,21 @@ from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig
 from ernie_cmtl.records import Language
 
-_OF_EVERY_LANGUAGE = ("collocations", "document_counts", "inverse_document_frequency", "discourse_markers", "retrieved")
+_OF_EVERY_LANGUAGE = (
+    "collocations",
+    "document_counts",
+    "inverse_document_frequency",
+    "discourse_markers",
+    "retrieved",
+)
 DEFAULT_LAYERS: Mapping[Language, tuple[str, ...]] = {
     "en": ("capitalized_names", *_OF_EVERY_LANGUAGE),
     "zh": ("tagged_names", *_OF_EVERY_LANGUAGE),
 }
 ADDABLE = ("reader", "layers", "labelled", "mixture")
-"""Settings that may be given when something is added to a corpus; the others stay as it was built."""
+"""Settings that may be given when something is added to a corpus; the others stay as it was
+built.
+"""
 
 
 class PrepareConfig(BaseModel):
@@ -27,9 +35,13 @@ class PrepareConfig(BaseModel):
     reader: ReaderConfig = ReaderConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     layers: dict[str, dict[str, Any]] | None = None
-    """Layers and their options; none: those of the language. Where spans overlap, the layer that was named first wins."""
+    """Layers and their options; none: those of the language. Where spans overlap, the layer that
+    was named first wins.
+    """
     mixture: dict[str, float] | None = None
-    """Source -> part of the tokens that training draws from it, summing to 1; none: as much as there is."""
+    """Source -> part of the tokens that training draws from it, summing to 1; none: as much as
+    there is.
+    """
     labelled: dict[str, LabelledConfig] = {}
     """Name -> labelled rows that are stored beside the text."""
     heldout_fraction: float = Field(0.01, ge=0, lt=1)

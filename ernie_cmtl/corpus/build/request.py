@@ -1,4 +1,6 @@
-"""What a build was asked for, kept in the folder while it runs, so that the same command goes on where it was broken off."""
+"""What a build was asked for, kept in the folder while it runs, so that the same command goes on
+where it was broken off.
+"""
 
 import json
 import os
@@ -10,7 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ernie_cmtl.corpus.build.prepare_config import ADDABLE, DEFAULT_LAYERS, PrepareConfig
-from ernie_cmtl.corpus.build.unfinished import STATE, clear, has_shards, is_unfinished, read_record, write_record
+from ernie_cmtl.corpus.build.unfinished import (
+    STATE,
+    clear,
+    has_shards,
+    is_unfinished,
+    read_record,
+    write_record,
+)
 from ernie_cmtl.corpus.layers import Layer, find_layer
 from ernie_cmtl.corpus.read.inputs import FileInput
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
@@ -43,12 +52,16 @@ class Request:
     @property
     def new_layers(self) -> list[str]:
         """Layers that are to be made for the whole text."""
-        return [name for name in self.layers if not self.base or name not in self.base.layer_options]
+        return [
+            name for name in self.layers if not self.base or name not in self.base.layer_options
+        ]
 
     @property
     def keeps_titles(self) -> bool:
         """Will every document have a row for its title."""
-        return TITLES in self.base.layers if self.base else self.config.reader.title_field is not None
+        return (
+            TITLES in self.base.layers if self.base else self.config.reader.title_field is not None
+        )
 
     @property
     def first_document(self) -> int:
@@ -62,23 +75,32 @@ class Request:
             "language": self.language,
             "settings": self.config.model_dump(mode="json", exclude={"layers"}),
             "layers": {
-                name: [layer.options.model_dump(mode="json"), _stamps(layer.files)] for name, layer in self.layers.items()
+                name: [layer.options.model_dump(mode="json"), _stamps(layer.files)]
+                for name, layer in self.layers.items()
             },
             "labelled": _stamps(table.file for table in self.config.labelled.values()),
-            "inputs": [[item.source, item.input.label, list(item.input.stamp())] for item in self.inputs],
+            "inputs": [
+                [item.source, item.input.label, list(item.input.stamp())] for item in self.inputs
+            ],
         }
 
 
-def new_corpus(words: Sequence[str], folder: Path, language: Language, config: PrepareConfig) -> Request:
+def new_corpus(
+    words: Sequence[str], folder: Path, language: Language, config: PrepareConfig
+) -> Request:
     """Ask for a corpus out of raw text.
 
     Raises:
-        UserError: A path, layer or mixture that cannot be used, or an output folder that holds something else.
+        UserError: A path, layer or mixture that cannot be used, or an output folder that holds
+            something else.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file; name a folder")
     if (folder / MANIFEST).exists():
-        raise UserError(f"{folder} holds a corpus already; add to it with --corpus {folder}, or choose another --output")
+        raise UserError(
+            f"{folder} holds a corpus already; add to it with --corpus {folder}, or choose "
+            "another --output"
+        )
     if contents(folder) and not is_unfinished(folder):
         raise UserError(f"{folder} is not empty and no build of a corpus; choose another --output")
     inputs = _inputs(words, folder)
@@ -86,7 +108,9 @@ def new_corpus(words: Sequence[str], folder: Path, language: Language, config: P
         raise UserError("no input: name at least one file, folder, glob or dataset with --input")
     check_mixture(config.mixture, sorted({item.source for item in inputs}))
     _check_policies(config.reader, inputs)
-    named = {name: {} for name in DEFAULT_LAYERS[language]} if config.layers is None else config.layers
+    named = (
+        {name: {} for name in DEFAULT_LAYERS[language]} if config.layers is None else config.layers
+    )
     return Request(folder, language, config, inputs, None, _make_layers(named, language))
 
 
@@ -98,19 +122,29 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
     """
     base = read_manifest(folder)
     if taken := [name for name in config.layers or {} if name in base.layers]:
-        raise UserError(f"corpus {folder} has layer {', '.join(taken)} already; it has {', '.join(base.layers)}")
+        raise UserError(
+            f"corpus {folder} has layer {', '.join(taken)} already; it has {', '.join(base.layers)}"
+        )
     if taken := [name for name in config.labelled if name in base.labelled]:
         raise UserError(f"corpus {folder} has labelled rows named {', '.join(taken)} already")
     if config.reader.title_field and TITLES not in base.layers:
-        raise UserError(f"corpus {folder} was prepared without titles: reader.title_field cannot be set for what is added to it")
+        raise UserError(
+            f"corpus {folder} was prepared without titles: reader.title_field cannot be set for "
+            "what is added to it"
+        )
     inputs = _inputs(words, folder)
     if not (inputs or config.layers or config.labelled):
-        raise UserError("nothing to add: name text with --input, layers with --layers, or labelled rows with --labelled")
+        raise UserError(
+            "nothing to add: name text with --input, layers with --layers, or labelled rows with "
+            "--labelled"
+        )
     sources = sorted({*base.sources, *(item.source for item in inputs)})
     check_mixture(config.mixture if config.mixture is not None else base.mixture, sources)
     _check_policies(config.reader, inputs)
     settings = {name: base.settings[name] for name in base.settings if name not in ADDABLE}
-    merged = PrepareConfig.model_validate(settings | config.model_dump(mode="json", include=set(ADDABLE)))
+    merged = PrepareConfig.model_validate(
+        settings | config.model_dump(mode="json", include=set(ADDABLE))
+    )
     layers = _make_layers(base.layer_options | (config.layers or {}), base.language)
     return Request(folder, base.language, merged, inputs, base, layers)
 
@@ -129,7 +163,8 @@ def _check_policies(reader: ReaderConfig, inputs: Sequence[SourceInput]) -> None
     sources = sorted({item.source for item in inputs})
     if unknown := [name for name in reader.source_errors if name not in sources]:
         raise UserError(
-            f"reader.source_errors names {', '.join(unknown)}; sources that are read are {', '.join(sources) or 'none'}"
+            f"reader.source_errors names {', '.join(unknown)}; sources that are read are "
+            f"{', '.join(sources) or 'none'}"
         )
 
 
@@ -146,13 +181,17 @@ def make_layer(name: str, options: Mapping[str, Any], language: Language) -> Lay
     """Make a layer.
 
     Raises:
-        UserError: There is no such layer, an option is not accepted, or it does not support the language.
+        UserError: There is no such layer, an option is not accepted, or it does not support the
+            language.
     """
     layer = find_layer(name)
     try:
         return layer(layer.Options.model_validate(dict(options)), language)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})" for p in error.errors())
+        problems = (
+            f"{'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})"
+            for p in error.errors()
+        )
         accepted = ", ".join(sorted(layer.Options.model_fields)) or "none"
         raise UserError(f"layers.{name}: {'; '.join(problems)}; options are {accepted}") from error
 
@@ -166,14 +205,18 @@ def check_unchanged(request: Request) -> None:
     there = (request.folder / MANIFEST).exists()
     now = read_manifest(request.folder) if there else None
     if now != request.base:
-        raise UserError(f"corpus {request.folder} was changed by another process meanwhile; repeat the command")
+        raise UserError(
+            f"corpus {request.folder} was changed by another process meanwhile; repeat the command"
+        )
 
 
 def begin(request: Request, restart: bool) -> dict[str, Any]:
-    """Take the folder for a build, a new one or one that was broken off, and return what was asked for.
+    """Take the folder for a build, a new one or one that was broken off, and return what was asked
+    for.
 
     Raises:
-        UserError: The folder holds an unfinished build of something else, and `restart` does not give it up.
+        UserError: The folder holds an unfinished build of something else, and `restart` does not
+            give it up.
     """
     asked: dict[str, Any] = json.loads(json.dumps(request.describe()))
     before = None if restart else read_record(request.folder)
@@ -191,17 +234,31 @@ def begin(request: Request, restart: bool) -> dict[str, Any]:
 
 
 def changed_files(asked: dict[str, Any], request: Request) -> list[str]:
-    """Return the inputs, and the names of labelled rows and layers, whose files are not what they were when a build began."""
+    """Return the inputs, and the names of labelled rows and layers, whose files are not what they
+    were when a build began.
+    """
     now = json.loads(json.dumps(request.describe()))
-    inputs = [label for (_, label, before), (_, _, found) in zip(asked["inputs"], now["inputs"], strict=True) if before != found]
+    inputs = [
+        label
+        for (_, label, before), (_, _, found) in zip(asked["inputs"], now["inputs"], strict=True)
+        if before != found
+    ]
     tables = request.config.labelled
-    rows = [name for name, before, found in zip(tables, asked["labelled"], now["labelled"], strict=True) if before != found]
-    layers = [name for name, described in now["layers"].items() if described != asked["layers"][name]]
+    rows = [
+        name
+        for name, before, found in zip(tables, asked["labelled"], now["labelled"], strict=True)
+        if before != found
+    ]
+    layers = [
+        name for name, described in now["layers"].items() if described != asked["layers"][name]
+    ]
     return [*inputs, *(f"labelled.{name}" for name in rows), *(f"layers.{name}" for name in layers)]
 
 
 def give_up(request: Request) -> None:
-    """Leave a folder as it was before a build that came to nothing: one without a finished shard."""
+    """Leave a folder as it was before a build that came to nothing: one without a finished
+    shard.
+    """
     if not has_shards(request.folder, request.base):
         clear(request.folder, request.base)
 
@@ -211,7 +268,9 @@ def _difference(before: Any, asked: Any, path: str = "") -> str:
     if isinstance(before, dict) and isinstance(asked, dict):
         keys = sorted({*before, *asked})
         return ", ".join(
-            _difference(before.get(k), asked.get(k), f"{path}.{k}".lstrip(".")) for k in keys if before.get(k) != asked.get(k)
+            _difference(before.get(k), asked.get(k), f"{path}.{k}".lstrip("."))
+            for k in keys
+            if before.get(k) != asked.get(k)
         )
     if path == "inputs":
         changed = [row[1] for row in [*asked, *before] if row not in before or row not in asked]

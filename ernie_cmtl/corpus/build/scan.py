@@ -1,4 +1,6 @@
-"""First reading of the text: which documents are duplicates, which are held out, which the tokenizer is trained on."""
+"""First reading of the text: which documents are duplicates, which are held out, which the
+tokenizer is trained on.
+"""
 
 import heapq
 from collections import Counter
@@ -22,7 +24,9 @@ _FEWEST = 100
 
 @dataclass
 class TextSample:
-    """The texts with the smallest hashes that fit a size together; the same ones in whatever order they come."""
+    """The texts with the smallest hashes that fit a size together; the same ones in whatever order
+    they come.
+    """
 
     limit: int
     """Bytes."""
@@ -31,7 +35,10 @@ class TextSample:
 
     def add(self, document: Document, digest: bytes, source: str) -> None:
         """Offer a text."""
-        heapq.heappush(self._heap, (-sample_hash(digest), document.text, document.size, split_hash(digest), source))
+        heapq.heappush(
+            self._heap,
+            (-sample_hash(digest), document.text, document.size, split_hash(digest), source),
+        )
         self._size += document.size
         while self._size > self.limit and len(self._heap) > 1:
             self._size -= heapq.heappop(self._heap)[2]
@@ -73,7 +80,10 @@ class _Rejected:
         self.examples.setdefault(rejection.reason, rejection)
 
     def describe(self) -> str:
-        return ", ".join(f"{reason}: {count}{self._example(reason)}" for reason, count in self.reasons.most_common())
+        return ", ".join(
+            f"{reason}: {count}{self._example(reason)}"
+            for reason, count in self.reasons.most_common()
+        )
 
     def _example(self, reason: str) -> str:
         example = self.examples[reason]
@@ -106,11 +116,12 @@ def scan(
 ) -> Scan:
     """Read everything once.
 
-    first: running number of the first document; rules: of each source; sample: collects what the tokenizer is trained on.
+    first: running number of the first document; rules: of each source; sample: collects what the
+    tokenizer is trained on.
 
     Raises:
-        UserError: Not one document can be used, too many of a source cannot, a file is lost whole, or not one document has the
-            title that was asked for.
+        UserError: Not one document can be used, too many of a source cannot, a file is lost whole,
+            or not one document has the title that was asked for.
     """
     places = {item: place for place, item in enumerate(inputs)}
     counts = _Counts([0] * len(inputs), {item.source: _Rejected() for item in inputs})
@@ -134,25 +145,44 @@ def scan(
             sample.add(document, digest, item.source)
     _check(counts, inputs, config)
     below = {name: rule.below for name, rule in rules.items()}
-    return Scan(documents=counts.documents, used=counts.used, bytes=counts.bytes, heldout_below=below)
+    return Scan(
+        documents=counts.documents, used=counts.used, bytes=counts.bytes, heldout_below=below
+    )
 
 
 def _check(counts: _Counts, inputs: list[SourceInput], config: ReaderConfig) -> None:
     """Refuse text that a corpus cannot be made of; raises as `scan` does."""
-    lost = lost_files(inputs, counts.documents, counts.troubles) if config.lost_files == "strict" else ""
+    lost = (
+        lost_files(inputs, counts.documents, counts.troubles)
+        if config.lost_files == "strict"
+        else ""
+    )
     if not counts.used:
         shown = [f"duplicate: {counts.duplicates}"] if counts.duplicates else []
         shown += [found.describe() for found in counts.rejected.values() if found.count]
         looks = f"; {lost}" if lost else ""
-        raise UserError(f"no usable document in {len(inputs)} input(s) ({', '.join(shown) or 'nothing was read'}){looks}")
+        raise UserError(
+            f"no usable document in {len(inputs)} input(s) "
+            f"({', '.join(shown) or 'nothing was read'}){looks}"
+        )
     if lost:
-        raise UserError(f"{lost}, or set reader.lost_files=skip to reject their documents and use the rest")
+        raise UserError(
+            f"{lost}, or set reader.lost_files=skip to reject their documents and use the rest"
+        )
     for source, found in counts.rejected.items():
-        read = sum(count for item, count in zip(inputs, counts.documents, strict=True) if item.source == source)
+        read = sum(
+            count
+            for item, count in zip(inputs, counts.documents, strict=True)
+            if item.source == source
+        )
         if read >= _FEWEST and found.count > config.maximum_reject_rate * read:
             raise UserError(
-                f"source {source}: {found.count} of {read} documents cannot be used ({found.describe()}), more than "
+                f"source {source}: {found.count} of {read} documents cannot be used "
+                f"({found.describe()}), more than "
                 f"reader.maximum_reject_rate={config.maximum_reject_rate:g} allows"
             )
     if config.title_field and not counts.titled:
-        raise UserError(f"no document has a title: reader.title_field={config.title_field} names no key or column with text")
+        raise UserError(
+            f"no document has a title: reader.title_field={config.title_field} names no key or "
+            "column with text"
+        )

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def scan_inputs(build: Build, workers: Processes) -> Scan:
-    """Read everything once and make the tokenizer, or return what was found when this was done before."""
+    """Read everything once and make the tokenizer, or return what was found when this was done
+    before.
+    """
     request = build.request
     path = request.state / "scan.json"
     if path.is_file():
@@ -31,13 +33,19 @@ def scan_inputs(build: Build, workers: Processes) -> Scan:
     given = None if base else config.tokenizer.name_or_path
     saved = workers.start(partial(_save_given, build.folder), [given] if given else [])
     sources = {item.source for item in request.inputs}
-    rules = {name: HeldoutRule(config.heldout_fraction, config.heldout_minimum) for name in sorted(sources)}
+    rules = {
+        name: HeldoutRule(config.heldout_fraction, config.heldout_minimum)
+        for name in sorted(sources)
+    }
     sample = None if base or given else TextSample(config.tokenizer.sample_bytes)
     with build.step("scan"):
         seen = SeenTexts(database)
         for shard in build.base_shards:
             if shard.hashes:
-                seen.add_known(bytes(row) for row in read_array(build.folder / "shards" / shard.name / "digests.npy"))
+                seen.add_known(
+                    bytes(row)
+                    for row in read_array(build.folder / "shards" / shard.name / "digests.npy")
+                )
         try:
             found = scan(request.inputs, config.reader, request.first_document, seen, rules, sample)
         except UserError:
@@ -47,7 +55,11 @@ def scan_inputs(build: Build, workers: Processes) -> Scan:
                     saved()
             raise
         # Where a source had text before, what is held out stays as it was.
-        found.heldout_below |= {name: value for name, value in (base.heldout_below if base else {}).items() if name in sources}
+        found.heldout_below |= {
+            name: value
+            for name, value in (base.heldout_below if base else {}).items()
+            if name in sources
+        }
         seen.save()
         seen.close()
     if not base:

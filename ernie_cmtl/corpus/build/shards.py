@@ -41,7 +41,9 @@ class ShardText:
     digests: list[bytes] = field(default_factory=list)
     rejected: list[tuple[SourceInput, Rejection]] = field(default_factory=list)
 
-    def add(self, item: SourceInput, document: Document | Rejection, is_used: Callable[[bytes], bool]) -> None:
+    def add(
+        self, item: SourceInput, document: Document | Rejection, is_used: Callable[[bytes], bool]
+    ) -> None:
         """Take the next document that was read."""
         self.read += 1
         if isinstance(document, Rejection):
@@ -60,14 +62,20 @@ class ShardText:
 def cut_shards(
     documents: Iterable[Numbered], is_used: Callable[[int, bytes], bool], limit: int, first: int
 ) -> Iterator[ShardText]:
-    """Gather documents into shards of one source and about `limit` bytes; where a shard ends follows from the text alone.
+    """Gather documents into shards of one source and about `limit` bytes; where a shard ends
+    follows from the text alone.
 
-    is_used: tells from number and digest whether a document is the first with its text; first: number of the first shard.
+    is_used: tells from number and digest whether a document is the first with its text; first:
+    number of the first shard.
     """
     shard: ShardText | None = None
     made = 0
     for number, item, document in documents:
-        full = shard and (shard.size >= limit or len(shard.rejected) >= _MOST_REJECTS or shard.source != item.source)
+        full = shard and (
+            shard.size >= limit
+            or len(shard.rejected) >= _MOST_REJECTS
+            or shard.source != item.source
+        )
         if shard and full:
             yield shard
         if not shard or full:
@@ -83,9 +91,14 @@ def annotated_shards(
     """Annotate shards in order; report: takes the bytes and documents that are done."""
     collected: deque[AnnotatedText] = deque()
     size = count = 0
-    for (shard, _, last), answers in workers.map_with_input(annotate_texts, _batches(shards), lambda item: item[1]):
+    for (shard, _, last), answers in workers.map_with_input(
+        annotate_texts, _batches(shards), lambda item: item[1]
+    ):
         collected.extend(answers)
-        size += sum(document.size for _, document in shard.documents[len(collected) - len(answers) : len(collected)])
+        size += sum(
+            document.size
+            for _, document in shard.documents[len(collected) - len(answers) : len(collected)]
+        )
         count += len(answers)
         report(size, count)
         if last:
@@ -94,7 +107,9 @@ def annotated_shards(
 
 
 def _batches(shards: Iterable[ShardText]) -> Iterator[tuple[ShardText, list[str], bool]]:
-    """Yield each shard's texts in pieces of about a megabyte, at least one a shard, and whether it is the shard's last."""
+    """Yield each shard's texts in pieces of about a megabyte, at least one a shard, and whether it
+    is the shard's last.
+    """
     for shard in shards:
         batch: list[str] = []
         size = 0
@@ -114,13 +129,16 @@ def shard_arrays(
     token_type: npt.DTypeLike,
     titles: Array | None = None,
 ) -> tuple[Shard, dict[str, Array]]:
-    """Return the record and the arrays of a shard; a document without a token becomes a rejection of `text`.
+    """Return the record and the arrays of a shard; a document without a token becomes a rejection
+    of `text`.
 
     titles: a row for each document of `text`, where titles are kept.
     """
     kept: dict[bool, list[int]] = {False: [], True: []}
     size = text.size
-    for place, ((item, document), digest, tokens) in enumerate(zip(text.documents, text.digests, annotated, strict=True)):
+    for place, ((item, document), digest, tokens) in enumerate(
+        zip(text.documents, text.digests, annotated, strict=True)
+    ):
         if len(tokens.token_ids):
             kept[split_hash(digest) < heldout_below].append(place)
         else:
@@ -134,7 +152,9 @@ def shard_arrays(
         read=text.read,
         duplicates=text.duplicates,
         repaired=text.repaired,
-        rejections=dict(sorted(Counter(rejection.reason for _, rejection in text.rejected).items())),
+        rejections=dict(
+            sorted(Counter(rejection.reason for _, rejection in text.rejected).items())
+        ),
         bytes=size,
         train=_extent([annotated[place] for place in kept[False]]),
         heldout=_extent([annotated[place] for place in kept[True]]),
@@ -143,7 +163,9 @@ def shard_arrays(
     order = kept[False] + kept[True]
     if not order:
         return shard, {}
-    arrays = _arrays([annotated[place] for place in order], [text.digests[place] for place in order], token_type)
+    arrays = _arrays(
+        [annotated[place] for place in order], [text.digests[place] for place in order], token_type
+    )
     if titles is not None:
         arrays[TITLES] = titles[order]
     return shard, arrays
@@ -151,11 +173,15 @@ def shard_arrays(
 
 def _extent(texts: Sequence[AnnotatedText]) -> Extent:
     return Extent(
-        documents=len(texts), sentences=sum(text.sentences for text in texts), tokens=sum(len(text.token_ids) for text in texts)
+        documents=len(texts),
+        sentences=sum(text.sentences for text in texts),
+        tokens=sum(len(text.token_ids) for text in texts),
     )
 
 
-def _arrays(texts: Sequence[AnnotatedText], digests: Sequence[bytes], token_type: npt.DTypeLike) -> dict[str, Array]:
+def _arrays(
+    texts: Sequence[AnnotatedText], digests: Sequence[bytes], token_type: npt.DTypeLike
+) -> dict[str, Array]:
     lengths = np.concatenate([np.diff(text.sentence_offsets) for text in texts])
     arrays: dict[str, Array] = {
         "token_ids": np.concatenate([text.token_ids for text in texts]).astype(token_type),
@@ -169,14 +195,24 @@ def _arrays(texts: Sequence[AnnotatedText], digests: Sequence[bytes], token_type
 
 
 def write_shard(
-    folder: Path, shard: Shard, arrays: Mapping[str, Array], rejected: Sequence[tuple[SourceInput, Rejection]]
+    folder: Path,
+    shard: Shard,
+    arrays: Mapping[str, Array],
+    rejected: Sequence[tuple[SourceInput, Rejection]],
 ) -> None:
-    """Write a shard with its record and the log of its rejections; the record gets the hashes of the arrays."""
+    """Write a shard with its record and the log of its rejections; the record gets the hashes of
+    the arrays.
+    """
 
     def fill(partial: Path) -> None:
-        shard.hashes = {name: write_array(partial / f"{name}.npy", array) for name, array in arrays.items()}
+        shard.hashes = {
+            name: write_array(partial / f"{name}.npy", array) for name, array in arrays.items()
+        }
         hide = redactor()
-        rows = (json.dumps(_log_row(item, rejection, hide), ensure_ascii=False) + "\n" for item, rejection in rejected)
+        rows = (
+            json.dumps(_log_row(item, rejection, hide), ensure_ascii=False) + "\n"
+            for item, rejection in rejected
+        )
         write_text(partial / "rejects.jsonl", "".join(rows))
         write_text(partial / "shard.json", shard.model_dump_json(indent=1))
 
@@ -189,7 +225,9 @@ def _log_row(item: SourceInput, rejection: Rejection, hide: Callable[[str], str]
 
 
 def finished_shards(folder: Path, first: int) -> list[Shard]:
-    """Return the shards from number `first` on that were written whole, up to the first that is missing."""
+    """Return the shards from number `first` on that were written whole, up to the first that is
+    missing.
+    """
     found: list[Shard] = []
     while (path := folder / shard_name(first + len(found)) / "shard.json").is_file():
         found.append(Shard.model_validate_json(path.read_bytes()))

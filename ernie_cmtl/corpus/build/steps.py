@@ -1,4 +1,6 @@
-"""What the steps of a build share: the request, the seconds that each took, and the progress that is reported."""
+"""What the steps of a build share: the request, the seconds that each took, and the progress that
+is reported.
+"""
 
 import time
 from collections.abc import Iterator
@@ -51,5 +53,8 @@ class Build:
     def changed(self) -> UserError | None:
         """Say which input is not what it was when the build began, if one is."""
         names = changed_files(self.asked, self.request)
-        what = f"{', '.join(names)} was changed or removed while the corpus was built; start again with --restart"
+        what = (
+            f"{', '.join(names)} was changed or removed while the corpus was built; start again "
+            "with --restart"
+        )
         return UserError(what) if names else None

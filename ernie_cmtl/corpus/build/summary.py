@@ -11,8 +11,11 @@ from ernie_cmtl.records import Language
 _SCRIPT: Mapping[Language, str] = {"en": "Latin", "zh": "Han"}
 
 
-def summary(manifest: Manifest, folder: Path, seconds: Mapping[str, float], warn_unknown_rate: float) -> dict[str, Any]:
-    """Return the counts, sizes, seconds per step and fingerprint of a corpus, with warnings of text that does not fit it.
+def summary(
+    manifest: Manifest, folder: Path, seconds: Mapping[str, float], warn_unknown_rate: float
+) -> dict[str, Any]:
+    """Return the counts, sizes, seconds per step and fingerprint of a corpus, with warnings of text
+    that does not fit it.
 
     warn_unknown_rate: a source with a larger part of unknown tokens is warned of.
     """
@@ -38,19 +41,25 @@ def summary(manifest: Manifest, folder: Path, seconds: Mapping[str, float], warn
 def _source(manifest: Manifest, name: str) -> dict[str, Any]:
     weight = manifest.mixture[name] if manifest.mixture else None
     # Shards of earlier versions do not say what they are written in.
-    counted = [shard for shard in manifest.shards if shard.source == name and shard.scripts is not None]
+    counted = [
+        shard for shard in manifest.shards if shard.source == name and shard.scripts is not None
+    ]
     tokens = sum(shard.train.tokens + shard.heldout.tokens for shard in counted)
     letters = sum((Counter(shard.scripts) for shard in counted), Counter())
     return {
         "documents": manifest.count("documents", None, name),
         "tokens": manifest.count("tokens", None, name),
-        "unknown_rate": sum(shard.unknown_tokens or 0 for shard in counted) / tokens if tokens else None,
+        "unknown_rate": sum(shard.unknown_tokens or 0 for shard in counted) / tokens
+        if tokens
+        else None,
         "scripts": {script: count / letters.total() for script, count in letters.most_common()},
         "mixture": weight,
     }
 
 
-def _warnings(sources: Mapping[str, Mapping[str, Any]], language: Language, warn_unknown_rate: float) -> list[str]:
+def _warnings(
+    sources: Mapping[str, Mapping[str, Any]], language: Language, warn_unknown_rate: float
+) -> list[str]:
     found = []
     for name, source in sources.items():
         rate, script = source["unknown_rate"], next(iter(source["scripts"]), None)
@@ -61,12 +70,16 @@ def _warnings(sources: Mapping[str, Mapping[str, Any]], language: Language, warn
             )
         if script and script != _SCRIPT[language]:
             share, expected = source["scripts"][script], _SCRIPT[language]
-            found.append(f"source {name}: {share:.0%} of its letters are {script}; language {language} is written in {expected}")
+            found.append(
+                f"source {name}: {share:.0%} of its letters are {script}; language {language} is "
+                f"written in {expected}"
+            )
     return found
 
 
 def _table_summary(table: LabelledTable) -> dict[str, Any]:
     columns = {
-        name: column.kind + (f" ({len(column.classes)})" if column.classes else "") for name, column in table.columns.items()
+        name: column.kind + (f" ({len(column.classes)})" if column.classes else "")
+        for name, column in table.columns.items()
     }
     return {"rows": table.rows, "columns": columns}

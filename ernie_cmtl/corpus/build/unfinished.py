@@ -1,4 +1,6 @@
-"""What a build that was broken off has left in a folder: known by its own record, and removed without touching anything else."""
+"""What a build that was broken off has left in a folder: known by its own record, and removed
+without touching anything else.
+"""
 
 import json
 import re
@@ -20,7 +22,9 @@ _NAME = re.compile(r"[\w-]+")
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Tell whether a folder that holds something is a build of a new corpus which was broken off, and nothing else."""
+    """Tell whether a folder that holds something is a build of a new corpus which was broken off,
+    and nothing else.
+    """
     if (read_record(folder) or {}).keys() >= _KEYS:
         return True
     # One that ended before it could write its record.
@@ -43,10 +47,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} is damaged: {' '.join(str(error).split())}; if {folder / STATE} is not needed, remove it"
+            f"{path} is damaged: {' '.join(str(error).split())}; if {folder / STATE} is not "
+            "needed, remove it"
         ) from error
     if not isinstance(found, dict):
-        raise UserError(f"{path} is no record of a build; if {folder / STATE} is not needed, remove it")
+        raise UserError(
+            f"{path} is no record of a build; if {folder / STATE} is not needed, remove it"
+        )
     return found
 
 
@@ -57,20 +64,26 @@ def write_record(folder: Path, asked: Mapping[str, Any]) -> None:
 
 
 def has_shards(folder: Path, base: Manifest | None) -> bool:
-    """Tell whether a build that was broken off has finished shards; base: the corpus that it adds to."""
+    """Tell whether a build that was broken off has finished shards; base: the corpus that it adds
+    to.
+    """
     known = {shard.name for shard in base.shards} if base else set()
     shards = [path.name for path in (folder / "shards").glob("*") if _SHARD.fullmatch(path.name)]
     return any(name not in known and not name.endswith(PARTIAL) for name in shards)
 
 
 def clear(folder: Path, base: Manifest | None) -> None:
-    """Remove what an unfinished build has made, by the names that its record gives; base: the corpus that it adds to.
+    """Remove what an unfinished build has made, by the names that its record gives; base: the
+    corpus that it adds to.
 
     Raises:
         UserError: The record is damaged, or a symbolic link stands in the way.
     """
     asked = read_record(folder) or {}
-    layers, tables = _names(asked.get("layers")), _names((asked.get("settings") or {}).get("labelled"))
+    layers, tables = (
+        _names(asked.get("layers")),
+        _names((asked.get("settings") or {}).get("labelled")),
+    )
     kept = {shard.name: shard.hashes for shard in base.shards} if base else {}
     for shard in [path for path in (folder / "shards").glob("*") if _SHARD.fullmatch(path.name)]:
         if shard.name not in kept:
@@ -79,7 +92,10 @@ def clear(folder: Path, base: Manifest | None) -> None:
         for name in [name for name in layers if name not in kept[shard.name]]:
             for ending in (".npy", ".npy" + PARTIAL):
                 (shard / (name + ending)).unlink(missing_ok=True)
-    made = {"fitted": layers - {*(base.layer_options if base else ())}, "labelled": tables - {*(base.labelled if base else ())}}
+    made = {
+        "fitted": layers - {*(base.layer_options if base else ())},
+        "labelled": tables - {*(base.labelled if base else ())},
+    }
     if base is None:
         made[""] = {"tokenizer"}
     for parent, names in made.items():

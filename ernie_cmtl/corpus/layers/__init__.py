@@ -1,4 +1,6 @@
-"""Annotation layers that a corpus may have: one value a token. One layer a file; its name is the name of the file."""
+"""Annotation layers that a corpus may have: one value a token. One layer a file; its name is the
+name of the file.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,24 +28,31 @@ class Layer(ABC):
     source: ClassVar[str]
     """Where it comes from: paper and section, or library."""
     marks_spans: ClassVar[bool] = False
-    """Does it mark knowledge spans, which are masked as one unit: 1 where one starts, 2 where it goes on, 0 elsewhere."""
+    """Does it mark knowledge spans, which are masked as one unit: 1 where one starts, 2 where it
+    goes on, 0 elsewhere.
+    """
     Options: ClassVar[type[LayerOptions]] = LayerOptions
 
     def __init__(self, options: LayerOptions, language: Language) -> None:
         """Set the layer up for texts of one language.
 
         Raises:
-            UserError: It does not support the language, or an option names something that cannot be used.
+            UserError: It does not support the language, or an option names something that cannot be
+                used.
         """
         if language not in self.languages:
             name = type(self).__module__.rpartition(".")[2]
-            raise UserError(f"layer {name!r} supports {', '.join(self.languages)}; the corpus is {language!r}")
+            raise UserError(
+                f"layer {name!r} supports {', '.join(self.languages)}; the corpus is {language!r}"
+            )
         self.options = options
         self.language = language
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Files that the layer was set up from: a build that goes on compares them with what they were."""
+        """Files that the layer was set up from: a build that goes on compares them with what they
+        were.
+        """
         return ()
 
 
@@ -55,7 +64,9 @@ class TextLayer(Layer):
 
     @abstractmethod
     def marks(self, text: str) -> list[tuple[int, int, int]]:
-        """Return first character, one past the last, and kind (1 to 254) of each stretch, sorted and without overlaps."""
+        """Return first character, one past the last, and kind (1 to 254) of each stretch, sorted
+        and without overlaps.
+        """
 
 
 class SpanProvider(TextLayer):
@@ -70,27 +81,39 @@ class SpanProvider(TextLayer):
 
     @abstractmethod
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return first character and one past the last of each span in a text, sorted and without overlaps."""
+        """Return first character and one past the last of each span in a text, sorted and without
+        overlaps.
+        """
 
 
 class FittedLayer(Layer):
-    """Learns from the whole training split, then marks every shard; nothing is learned from text that is added later."""
+    """Learns from the whole training split, then marks every shard; nothing is learned from text
+    that is added later.
+    """
 
     of_documents: ClassVar[bool] = False
     """Has it a row for each document in place of a value for each token."""
 
-    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary) -> None:
-        """Learn from the training documents of the shards in `corpus/shards` and write into a folder all that `mark` needs.
+    def fit(
+        self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary
+    ) -> None:
+        """Learn from the training documents of the shards in `corpus/shards` and write into a
+        folder all that `mark` needs.
 
-        A layer that has nothing to learn leaves this out. It may run in any process; the tokenizer stands in `corpus/tokenizer`.
+        A layer that has nothing to learn leaves this out. It may run in any process; the tokenizer
+        stands in `corpus/tokenizer`.
         """
 
     @abstractmethod
     def mark(self, folder: Path, shard: Path) -> Array:
-        """Return the layer of one shard, always of the same integer type; [tokens], or [documents, ...] of such a layer."""
+        """Return the layer of one shard, always of the same integer type; [tokens], or [documents,
+        ...] of such a layer.
+        """
 
 
-_LAYERS = Plugins(Layer, "layer", package=__name__, group="ernie_cmtl.layers", option="--layer-module")
+_LAYERS = Plugins(
+    Layer, "layer", package=__name__, group="ernie_cmtl.layers", option="--layer-module"
+)
 
 
 def layer_names() -> list[str]:
@@ -102,7 +125,8 @@ def find_layer(name: str) -> type[Layer]:
     """Return the class of a layer.
 
     Raises:
-        UserError: There is no layer of this name (the message lists those that exist), or it is broken.
+        UserError: There is no layer of this name (the message lists those that exist), or it is
+            broken.
     """
     return _LAYERS.find(name)
 

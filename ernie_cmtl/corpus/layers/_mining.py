@@ -1,8 +1,10 @@
-"""Collocations: word n-grams that occur together more often than their parts explain, mined in the corpus itself.
+"""Collocations: word n-grams that occur together more often than their parts explain, mined in the
+corpus itself.
 
-After PMI-Masking (Levine et al. 2021, arXiv 2010.01825): an n-gram of 2 to 5 words is scored by the pointwise mutual information
-of its best segmentation, so that a phrase needs every one of its joints. Words are those of the stored layer, so mining, matching
-and masking speak of the same units.
+After PMI-Masking (Levine et al. 2021, arXiv 2010.01825): an n-gram of 2 to 5 words is scored by the
+pointwise mutual information of its best segmentation, so that a phrase needs every one of its
+joints. Words are those of the stored layer, so mining, matching and masking speak of the same
+units.
 """
 
 from collections.abc import Iterator
@@ -44,7 +46,9 @@ class Lexicon:
     """Sorted hashes of the n-grams, all lengths together; uint64 [C]."""
 
     def spans(self, words: Words, tokens: int) -> npt.NDArray[np.uint8]:
-        """Mark n-grams over a run of tokens, longest match first from the left: 1 starts, 2 goes on; uint8 [tokens]."""
+        """Mark n-grams over a run of tokens, longest match first from the left: 1 starts, 2 goes
+        on; uint8 [tokens].
+        """
         length_at = self._longest(words)
         found = np.flatnonzero(length_at)
         kept, free = [], 0
@@ -62,7 +66,9 @@ class Lexicon:
         return layer
 
     def _longest(self, words: Words) -> IntArray:
-        """Return how many words the longest n-gram that starts at each word has, 0 where there is none; int64 [W]."""
+        """Return how many words the longest n-gram that starts at each word has, 0 where there is
+        none; int64 [W].
+        """
         length_at = np.zeros(len(words.hashes), dtype=np.int64)
         searched = _Searched(self.hashes)
         # A block stays in the cache through all lengths.
@@ -77,7 +83,9 @@ class Lexicon:
 
 
 class _Searched:
-    """A sorted table of hashes; one look at a smaller table of leading bits spares most of the searches in it."""
+    """A sorted table of hashes; one look at a smaller table of leading bits spares most of the
+    searches in it.
+    """
 
     def __init__(self, table: Hashes) -> None:
         self._table = table
@@ -89,12 +97,20 @@ class _Searched:
         """Return which of the hashes stand in the table, and in which of its rows."""
         likely = np.flatnonzero(self._present[hashes >> self._shift])
         rows = np.searchsorted(self._table, hashes[likely])
-        found = self._table.take(rows, mode="clip") == hashes[likely] if len(rows) else rows.astype(bool)
+        found = (
+            self._table.take(rows, mode="clip") == hashes[likely]
+            if len(rows)
+            else rows.astype(bool)
+        )
         return likely[found], rows[found]
 
 
-def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[int, int, int, float]]]:
-    """Return the lexicon of a run of words and, best first, what it holds: (first word, length, count, PMI)."""
+def mine(
+    words: Words, config: CollocationOptions
+) -> tuple[Lexicon, list[tuple[int, int, int, float]]]:
+    """Return the lexicon of a run of words and, best first, what it holds: (first word, length,
+    count, PMI).
+    """
     if not config.maximum or len(words.hashes) < 2:
         return Lexicon(np.zeros(0, dtype=np.uint64)), []
     tables = list(_frequent(words, config.minimum_count))
@@ -103,20 +119,31 @@ def mine(words: Words, config: CollocationOptions) -> tuple[Lexicon, list[tuple[
         hashes, counts, places = tables[length - 1]
         found.append((hashes, counts, places, _pmi(words, tables, length)))
     lengths = np.concatenate([np.full(len(row[0]), n) for n, row in enumerate(found, start=2)])
-    hashes, counts, places, pmi = (np.concatenate([row[column] for row in found]) for column in range(4))
+    hashes, counts, places, pmi = (
+        np.concatenate([row[column] for row in found]) for column in range(4)
+    )
     order = np.lexsort((hashes, -pmi))
     order = order[pmi[order] >= config.minimum_pmi][: config.maximum]
-    rows = zip(places[order].tolist(), lengths[order].tolist(), counts[order].tolist(), pmi[order].tolist(), strict=True)
+    rows = zip(
+        places[order].tolist(),
+        lengths[order].tolist(),
+        counts[order].tolist(),
+        pmi[order].tolist(),
+        strict=True,
+    )
     return Lexicon(np.sort(hashes[order])), list(rows)
 
 
 def _frequent(words: Words, minimum: int) -> Iterator[tuple[Hashes, IntArray, IntArray]]:
-    """Yield for each length 1..5 the n-grams that occur often enough: sorted hashes, counts and first places."""
+    """Yield for each length 1..5 the n-grams that occur often enough: sorted hashes, counts and
+    first places.
+    """
     places = np.flatnonzero(words.room)
     hashes = np.concatenate([mix(words.hashes[places[part]]) for part in blocks(len(places))])
     for length in range(1, LONGEST + 1):
         if length > 1:
-            # Whatever shares its leading bits with too few others need not be sorted; most words by themselves are frequent.
+            # Whatever shares its leading bits with too few others need not be sorted; most words by
+            # themselves are frequent.
             leading = (hashes >> np.uint64(64 - _TABLE_BITS)).view(np.int64)
             kept = (np.bincount(leading, minlength=1 << _TABLE_BITS) >= minimum)[leading]
             places, hashes = places[kept], hashes[kept]
@@ -128,7 +155,9 @@ def _frequent(words: Words, minimum: int) -> Iterator[tuple[Hashes, IntArray, In
         longer = alive[1:][places] & (words.room[places] > length)
         places, hashes = places[longer], hashes[longer]
         parts = blocks(len(places))
-        hashes = np.concatenate([extend(hashes[part], words.hashes[places[part] + length]) for part in parts])
+        hashes = np.concatenate(
+            [extend(hashes[part], words.hashes[places[part] + length]) for part in parts]
+        )
 
 
 def _counted(hashes: Hashes, minimum: int) -> tuple[Hashes, IntArray]:
@@ -153,7 +182,9 @@ def _first_places(table: Hashes, hashes: Hashes, places: IntArray) -> IntArray:
 
 
 def _pmi(words: Words, tables: list[tuple[Hashes, IntArray, IntArray]], length: int) -> Array:
-    """Return log p(n-gram) less the highest sum of log p over the ways to cut it; float64 [n-grams]."""
+    """Return log p(n-gram) less the highest sum of log p over the ways to cut it; float64
+    [n-grams].
+    """
     _, counts, places = tables[length - 1]
     total = np.log(len(words.hashes))
     logs: dict[tuple[int, int], Array] = {}

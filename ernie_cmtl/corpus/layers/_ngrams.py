@@ -26,7 +26,9 @@ class Words:
     hashes: Hashes
     """uint64 [W]; equal for equal words."""
     room: npt.NDArray[np.uint8]
-    """How many words, this one included, stand in a row without a sentence end, symbol or special token, up to LONGEST; [W]."""
+    """How many words, this one included, stand in a row without a sentence end, symbol or special
+    token, up to LONGEST; [W].
+    """
 
     def ngrams_at(self, places: IntArray, length: int) -> Hashes:
         """Return the hashes of the n-grams of one length at some places; uint64 [places]."""
@@ -41,34 +43,58 @@ def extend(hashes: Hashes, following: Hashes) -> Hashes:
     return mix(hashes * np.uint64(3) + following)
 
 
-def words_of(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
+def words_of(
+    token_ids: Array,
+    word_starts: Array,
+    sentence_offsets: IntArray,
+    wordlike: npt.NDArray[np.bool_],
+) -> Words:
     """Find the words of a run of tokens; arguments as of `word_blocks`."""
     return joined(list(word_blocks(token_ids, word_starts, sentence_offsets, wordlike)))
 
 
 def word_blocks(
-    token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_], start: int = 0
+    token_ids: Array,
+    word_starts: Array,
+    sentence_offsets: IntArray,
+    wordlike: npt.NDArray[np.bool_],
+    start: int = 0,
 ) -> Iterator[Words]:
     """Find the words of a run of tokens, one stretch of it after the other.
 
-    wordlike: does a token hold a letter or digit, bool [vocabulary]; a word counts when its first token does. start: what the
-    places of the tokens are counted from.
+    wordlike: does a token hold a letter or digit, bool [vocabulary]; a word counts when its first
+    token does. start: what the places of the tokens are counted from.
     """
-    # Words do not cross sentences, so each block of them stands alone, small enough to be made in memory that was used before.
-    cuts = np.searchsorted(sentence_offsets, np.arange(0, max(1, sentence_offsets[-1]), _TOKENS_AT_ONCE))
+    # Words do not cross sentences, so each block of them stands alone, small enough to be made in
+    # memory that was used before.
+    cuts = np.searchsorted(
+        sentence_offsets, np.arange(0, max(1, sentence_offsets[-1]), _TOKENS_AT_ONCE)
+    )
     for first, last in pairwise([*np.unique(cuts), len(sentence_offsets) - 1]):
         offsets = sentence_offsets[first : last + 1]
         block = slice(offsets[0], offsets[-1])
-        words = _words_of_block(token_ids[block], word_starts[block], offsets - offsets[0], wordlike)
+        words = _words_of_block(
+            token_ids[block], word_starts[block], offsets - offsets[0], wordlike
+        )
         yield Words(words.starts + (start + offsets[0]), words.hashes, words.room)
 
 
 def joined(parts: Sequence[Words]) -> Words:
     """Put runs of words one after the other."""
-    return Words(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "hashes", "room")))
+    return Words(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("starts", "hashes", "room")
+        )
+    )
 
 
-def _words_of_block(token_ids: Array, word_starts: Array, sentence_offsets: IntArray, wordlike: npt.NDArray[np.bool_]) -> Words:
+def _words_of_block(
+    token_ids: Array,
+    word_starts: Array,
+    sentence_offsets: IntArray,
+    wordlike: npt.NDArray[np.bool_],
+) -> Words:
     begins = word_starts.astype(bool)
     begins[sentence_offsets[:-1]] = True
     starts = np.flatnonzero(begins)

@@ -17,7 +17,9 @@ class Occurrences:
     order: IntArray
     """Places of the tokens, by token and then by document; int64 [tokens]."""
     firsts: IntArray
-    """Where in `order` another token or another document begins; int64 [pairs of token and document]."""
+    """Where in `order` another token or another document begins; int64 [pairs of token and
+    document].
+    """
 
     def counts(self) -> IntArray:
         """Return how often each token occurs in its document; int64 [tokens]."""
@@ -33,10 +35,13 @@ class Occurrences:
 
 def occurrences_in(shard: Path, documents: int | None = None) -> Occurrences:
     """Sort the tokens of the first `documents` of a shard, by default of all."""
-    document_offsets = read_array(shard / "document_offsets.npy")[: None if documents is None else documents + 1]
+    document_offsets = read_array(shard / "document_offsets.npy")[
+        : None if documents is None else documents + 1
+    ]
     bounds = read_array(shard / "sentence_offsets.npy")[document_offsets]
     token_ids = np.asarray(read_array(shard / "token_ids.npy")[: bounds[-1]])
-    # The documents follow one another, so a stable sort by token leaves those of each token in order.
+    # The documents follow one another, so a stable sort by token leaves those of each token in
+    # order.
     order = np.argsort(token_ids, kind="stable")
     document = np.repeat(np.arange(len(bounds) - 1, dtype=np.int32), np.diff(bounds))[order]
     token = token_ids[order]

@@ -23,22 +23,31 @@ class InverseDocumentFrequencyOptions(LayerOptions):
 
 
 class InverseDocumentFrequency(FittedLayer):
-    """ln((1 + D) / (1 + d)) of each token, d of the D training documents holding it; uint8, in steps of 1/12 nat."""
+    """ln((1 + D) / (1 + d)) of each token, d of the D training documents holding it; uint8, in
+    steps of 1/12 nat.
+    """
 
     source = "Spärck Jones 1972"
     Options = InverseDocumentFrequencyOptions
     options: InverseDocumentFrequencyOptions
 
-    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary) -> None:
+    def fit(
+        self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary
+    ) -> None:
         """Count the training documents that hold each token of the vocabulary."""
         holding = np.zeros(vocabulary.size, dtype=np.int64)
         for shard in shards:
             if shard.train.documents:
-                holding += occurrences_in(corpus / "shards" / shard.name, shard.train.documents).documents_of_each(len(holding))
+                holding += occurrences_in(
+                    corpus / "shards" / shard.name, shard.train.documents
+                ).documents_of_each(len(holding))
         documents = sum(shard.train.documents for shard in shards)
         nats = np.log1p(documents) - np.log1p(holding)
         write_array(folder / "documents_of_each_token.npy", holding)
-        write_array(folder / "steps.npy", np.minimum(np.rint(nats * self.options.steps), MOST).astype(np.uint8))
+        write_array(
+            folder / "steps.npy",
+            np.minimum(np.rint(nats * self.options.steps), MOST).astype(np.uint8),
+        )
 
     def mark(self, folder: Path, shard: Path) -> Array:
         """Look every token of a shard up."""

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from spacy.language import Language as Pipeline
 
 _NOT_FOR_ENTITIES = (
-    *("parser", "senter", "sentencizer", "tagger", "morphologizer", "attribute_ruler", "lemmatizer", "trainable_lemmatizer"),
+    *(
+        "parser",
+        "senter",
+        "sentencizer",
+        "tagger",
+        "morphologizer",
+        "attribute_ruler",
+        "lemmatizer",
+        "trainable_lemmatizer",
+    ),
     *("entity_linker", "textcat", "textcat_multilabel"),
 )
 _CUT_AFTER = ("\n", "。", ". ", " ")
@@ -38,12 +47,16 @@ class SpacyEntities(SpanProvider):
         """Load the pipeline, without the parts that entities do not need.
 
         Raises:
-            UserError: spaCy or the model is not there, the model is of another language, or it finds no entities.
+            UserError: spaCy or the model is not there, the model is of another language, or it
+                finds no entities.
         """
         super().__init__(options, language)
         self._pipeline = _load(options.model)
         if self._pipeline.lang not in (language, "xx"):
-            raise UserError(f"spaCy model {options.model!r} is for {self._pipeline.lang!r}; the corpus is {language!r}")
+            raise UserError(
+                f"spaCy model {options.model!r} is for {self._pipeline.lang!r}; the corpus is "
+                f"{language!r}"
+            )
         _disable_what_is_not_needed(self._pipeline, str(options.model))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -61,12 +74,18 @@ def _load(model: str | None) -> "Pipeline":
     try:
         import spacy
     except ImportError as error:
-        raise UserError("layer 'spacy_entities' needs spaCy: pip install 'ernie-cmtl[spacy]'") from error
+        raise UserError(
+            "layer 'spacy_entities' needs spaCy: pip install 'ernie-cmtl[spacy]'"
+        ) from error
     installed = sorted(spacy.util.get_installed_models())
-    # spacy.load imports any package that it is given the name of; a configuration may name models alone.
+    # spacy.load imports any package that it is given the name of; a configuration may name models
+    # alone.
     if model is None or not (model in installed or Path(model).is_dir()):
         has = f"installed are {', '.join(installed)}" if installed else "none is installed"
-        raise UserError(f"option 'model' of 'spacy_entities' is {model!r}; it must be a folder or an installed model ({has})")
+        raise UserError(
+            f"option 'model' of 'spacy_entities' is {model!r}; it must be a folder or an "
+            f"installed model ({has})"
+        )
     try:
         return spacy.load(model if model in installed else Path(model))
     except (OSError, ValueError, ImportError) as error:
@@ -74,17 +93,26 @@ def _load(model: str | None) -> "Pipeline":
 
 
 def _disable_what_is_not_needed(pipeline: "Pipeline", model: str) -> None:
-    finders = [name for name in pipeline.pipe_names if "doc.ents" in pipeline.get_pipe_meta(name).assigns]
+    finders = [
+        name for name in pipeline.pipe_names if "doc.ents" in pipeline.get_pipe_meta(name).assigns
+    ]
     if not finders:
-        raise UserError(f"spaCy model {model!r} finds no entities; it has {', '.join(pipeline.pipe_names) or 'no components'}")
+        raise UserError(
+            f"spaCy model {model!r} finds no entities; it has "
+            f"{', '.join(pipeline.pipe_names) or 'no components'}"
+        )
     factories = {name: pipeline.get_pipe_meta(name).factory for name in pipeline.pipe_names}
     # A rule may read what any other component wrote; the learned recogniser reads vectors alone.
     if all(factories[name] == "ner" for name in finders):
-        pipeline.select_pipes(disable=[name for name, factory in factories.items() if factory in _NOT_FOR_ENTITIES])
+        pipeline.select_pipes(
+            disable=[name for name, factory in factories.items() if factory in _NOT_FOR_ENTITIES]
+        )
 
 
 def _pieces(text: str, limit: int) -> Iterator[tuple[int, str]]:
-    """Cut a text that is too long for the pipeline where it is least likely to part a name; yield pieces with their places."""
+    """Cut a text that is too long for the pipeline where it is least likely to part a name; yield
+    pieces with their places.
+    """
     start = 0
     while len(text) - start > limit:
         ends = (text.rfind(mark, start, start + limit) + len(mark) for mark in _CUT_AFTER)

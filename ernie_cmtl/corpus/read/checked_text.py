@@ -10,8 +10,12 @@ _BREAKS = (re.compile(r"\n[^\S\n]*\n"), re.compile(r"\n"), re.compile(r"\s"))
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def checked_documents(identifier: str, text: str, config: ReaderConfig, title: str = "") -> Iterator[Document | Rejection]:
-    """Yield the documents that a text becomes, several where it is too long, or the rejection that stands for it."""
+def checked_documents(
+    identifier: str, text: str, config: ReaderConfig, title: str = ""
+) -> Iterator[Document | Rejection]:
+    """Yield the documents that a text becomes, several where it is too long, or the rejection that
+    stands for it.
+    """
     text = text.replace("\r\n", "\n").strip()
     if not text:
         yield Rejection(identifier, "empty")
@@ -38,7 +42,14 @@ def _cut(text: str, limit: int) -> Iterator[str]:
     while start < len(text):
         end = min(len(text), start + limit)
         if end < len(text):
-            end = next((last for last in (_last_break(text, pattern, start, end) for pattern in _BREAKS) if last), end)
+            end = next(
+                (
+                    last
+                    for last in (_last_break(text, pattern, start, end) for pattern in _BREAKS)
+                    if last
+                ),
+                end,
+            )
         if part := text[start:end].strip():
             yield part
         start = end

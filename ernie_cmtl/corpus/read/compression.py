@@ -1,4 +1,6 @@
-"""Files as streams of bytes, unpacked by their ending; damage in one is an error of its own, not a fault."""
+"""Files as streams of bytes, unpacked by their ending; damage in one is an error of its own, not a
+fault.
+"""
 
 import gzip
 import io
@@ -19,7 +21,9 @@ _LOST = "what stands after the damage is lost"
 _BUFFER_BYTES = 1 << 16
 _UNPACKED_FREELY = 1 << 30
 _MOST_UNPACKED = 200
-"""A file of more than `_UNPACKED_FREELY` bytes may be at most so many times as long as it is packed; text is far from that."""
+"""A file of more than `_UNPACKED_FREELY` bytes may be at most so many times as long as it is
+packed; text is far from that.
+"""
 
 
 class DamagedFileError(Exception):
@@ -35,7 +39,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacked if it ends in .gz or .zst.
 
     Raises:
-        DamagedFileError: At the place of the damage, or where it has grown beyond all measure, while reading.
+        DamagedFileError: At the place of the damage, or where it has grown beyond all measure,
+            while reading.
         UserError: The file is not there or may not be read.
     """
     try:
@@ -86,7 +91,9 @@ class _BoundedStream(_Unpacking):
         data = self._stream.read1(len(memoryview(buffer)))
         self._place += len(data)
         if self._place > self._limit:
-            raise DamagedFileError("unpacks_too_far", f"more than {self._limit} bytes come out of it")
+            raise DamagedFileError(
+                "unpacks_too_far", f"more than {self._limit} bytes come out of it"
+            )
         memoryview(buffer)[: len(data)] = data
         return len(data)
 
@@ -117,7 +124,8 @@ class _ZstdStream(_Unpacking):
         return pyarrow.CompressedInputStream(pyarrow.PythonFile(self._path.open("rb"), "r"), "zstd")
 
     def _read_up_to_damage(self, buffer: memoryview) -> int:
-        # A read that fails gives nothing back, not even what stands before the damage: begin again, with smaller reads.
+        # A read that fails gives nothing back, not even what stands before the damage: begin again,
+        # with smaller reads.
         self._stream.close()
         self._stream = self._begin()
         left = self._place

@@ -1,4 +1,6 @@
-"""What the `datasets` package opens -> rows: datasets of the Hugging Face Hub, local folders, what save_to_disk wrote."""
+"""What the `datasets` package opens -> rows: datasets of the Hugging Face Hub, local folders, what
+save_to_disk wrote.
+"""
 
 import os
 import re
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     import datasets
 
 PREFIX = "datasets:"
-HOW_TO_WRITE = f"{PREFIX}NAME[,name=CONFIG][,split=train][,revision=REV][,data_dir=DIR][,data_files=FILES]"
+HOW_TO_WRITE = (
+    f"{PREFIX}NAME[,name=CONFIG][,split=train][,revision=REV][,data_dir=DIR][,data_files=FILES]"
+)
 _KINDS = ("arrow", "csv", "json", "parquet", "text")
 _OPTIONS = ("name", "split", "revision", "data_dir", "data_files")
 _BATCH_ROWS = 256
@@ -31,7 +35,9 @@ class DatasetInput:
     """Name on the Hub, name of a kind of file (`json`, with data_files), or a local folder."""
     options: tuple[tuple[str, str], ...] = ()
     resolved_revision: str | None = field(default=None, compare=False)
-    """The commit that a name on the Hub stood for when it was looked up, so that all readings see the same text."""
+    """The commit that a name on the Hub stood for when it was looked up, so that all readings see
+    the same text.
+    """
 
     @property
     def name(self) -> str:
@@ -40,8 +46,12 @@ class DatasetInput:
 
     @property
     def label(self) -> str:
-        """The full name, for messages, logs and the manifest; without the passwords and tokens of its addresses."""
-        return redacted(PREFIX + ",".join([self.path, *(f"{key}={value}" for key, value in self.options)]))
+        """The full name, for messages, logs and the manifest; without the passwords and tokens of
+        its addresses.
+        """
+        return redacted(
+            PREFIX + ",".join([self.path, *(f"{key}={value}" for key, value in self.options)])
+        )
 
     @property
     def is_local(self) -> bool:
@@ -61,11 +71,17 @@ def parse_dataset(word: str) -> DatasetInput:
     """Return what a word `datasets:NAME,key=value` names; a name on the Hub is looked up there.
 
     Raises:
-        UserError: The word has no name or an unknown key, or the Hub does not know the name or cannot be reached.
+        UserError: The word has no name or an unknown key, or the Hub does not know the name or
+            cannot be reached.
     """
     path, *rest = word.removeprefix(PREFIX).split(",")
     options = dict(part.partition("=")[::2] for part in rest)
-    if not path or len(options) < len(rest) or not all(options.values()) or not set(options) <= set(_OPTIONS):
+    if (
+        not path
+        or len(options) < len(rest)
+        or not all(options.values())
+        or not set(options) <= set(_OPTIONS)
+    ):
         raise UserError(f"cannot read {word!r}; a dataset is written {HOW_TO_WRITE}")
     source = DatasetInput(os.path.expanduser(path), tuple(sorted(options.items())))  # noqa: PTH111
     if source.is_local:
@@ -73,7 +89,9 @@ def parse_dataset(word: str) -> DatasetInput:
     if path in _KINDS:
         # Without a place, the library would take what lies anywhere below the working directory.
         if not options.keys() & {"data_files", "data_dir"}:
-            raise UserError(f"{word!r} is a kind of file; name the files with data_files=FILES or data_dir=DIR")
+            raise UserError(
+                f"{word!r} is a kind of file; name the files with data_files=FILES or data_dir=DIR"
+            )
         return source
     if Path(source.path).is_absolute() or source.path.startswith("."):
         raise UserError(f"no folder {source.path}, in {word!r}")
@@ -81,8 +99,14 @@ def parse_dataset(word: str) -> DatasetInput:
 
 
 def dataset_hint(word: str) -> str:
-    """Return how a word that names no file may have been meant; empty if it does not look like a dataset."""
-    return f"; a dataset of that name is written {PREFIX}{word}" if re.fullmatch(r"[\w.-]+/[\w.-]+", word) else ""
+    """Return how a word that names no file may have been meant; empty if it does not look like a
+    dataset.
+    """
+    return (
+        f"; a dataset of that name is written {PREFIX}{word}"
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", word)
+        else ""
+    )
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -99,9 +123,11 @@ def dataset_rows(
 
     Raises:
         UnknownColumnError: The column is not there.
-        UserError: The dataset, its configuration or split does not exist, or cannot be reached or read to its end.
+        UserError: The dataset, its configuration or split does not exist, or cannot be reached or
+            read to its end.
     """
-    # What the library and those below it raise has no common type; all of it is about the dataset that was named.
+    # What the library and those below it raise has no common type; all of it is about the dataset
+    # that was named.
     try:
         dataset = _open(source)
         known = dataset.column_names
@@ -117,7 +143,9 @@ def dataset_rows(
         try:
             table = next(tables, None)
         except Exception as error:
-            raise UserError(f"{source.label} cannot be read beyond row {number - 1}: {_message(error)}") from error
+            raise UserError(
+                f"{source.label} cannot be read beyond row {number - 1}: {_message(error)}"
+            ) from error
         if table is None:
             return
         chosen = table.select(choose_columns(columns, optional, table.column_names, source.label))
@@ -131,11 +159,18 @@ def _look_up(source: DatasetInput, revision: str | None) -> str | None:
     if huggingface_hub.is_offline_mode():
         return None
     try:
-        # One request that does not try again: without it, the library tries for half a minute to reach a Hub that is not there.
-        return huggingface_hub.HfApi().dataset_info(source.path, revision=revision, timeout=_SECONDS_TO_ANSWER).sha
+        # One request that does not try again: without it, the library tries for half a minute to
+        # reach a Hub that is not there.
+        return (
+            huggingface_hub.HfApi()
+            .dataset_info(source.path, revision=revision, timeout=_SECONDS_TO_ANSWER)
+            .sha
+        )
     except Exception as error:
         offline = "where the Hub cannot be reached, HF_HUB_OFFLINE=1 reads what is in the cache"
-        raise UserError(f"cannot find {source.label} on the Hugging Face Hub: {_message(error)} ({offline})") from error
+        raise UserError(
+            f"cannot find {source.label} on the Hugging Face Hub: {_message(error)} ({offline})"
+        ) from error
 
 
 def _open(source: DatasetInput) -> "datasets.Dataset | datasets.IterableDataset":
@@ -153,12 +188,17 @@ def _open_saved(source: DatasetInput, options: dict[str, Any]) -> "datasets.Data
     import datasets
 
     if unknown := options.keys() - {"split"}:
-        raise UserError(f"{source.label} was written by save_to_disk, which knows no {listed(sorted(unknown))}; accepted: split")
+        raise UserError(
+            f"{source.label} was written by save_to_disk, which knows no "
+            f"{listed(sorted(unknown))}; accepted: split"
+        )
     loaded = datasets.load_from_disk(source.path)
     split = options.get("split")
     if isinstance(loaded, datasets.DatasetDict):
         if (split or "train") not in loaded:
-            raise UserError(f"{source.label} has no split {split or 'train'!r}; its splits: {listed(loaded)}")
+            raise UserError(
+                f"{source.label} has no split {split or 'train'!r}; its splits: {listed(loaded)}"
+            )
         return loaded[split or "train"]
     if split and split != str(loaded.split):
         raise UserError(f"{source.label} has no split {split!r}: it holds one dataset, not several")

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_cmtl.corpus.read.compression import COMPRESSIONS
-from ernie_cmtl.corpus.read.hub_datasets import PREFIX, DatasetInput, dataset_hint, is_saved_dataset, parse_dataset
+from ernie_cmtl.corpus.read.hub_datasets import (
+    PREFIX,
+    DatasetInput,
+    dataset_hint,
+    is_saved_dataset,
+    parse_dataset,
+)
 from ernie_cmtl.corpus.read.tables import TABLES
 from ernie_cmtl.errors import UserError
 
@@ -31,7 +37,9 @@ class FileInput:
         return str(self.path)
 
     def stamp(self) -> tuple[int, ...]:
-        """Return what tells whether the file was changed: size and time of its last change; nothing if it is not there."""
+        """Return what tells whether the file was changed: size and time of its last change; nothing
+        if it is not there.
+        """
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -48,11 +56,13 @@ Input = FileInput | DatasetInput
 
 
 def find_inputs(words: list[str]) -> list[Input]:
-    """Return what paths, folders (searched recursively), globs and `datasets:NAME` name, sorted and without repetition.
+    """Return what paths, folders (searched recursively), globs and `datasets:NAME` name, sorted and
+    without repetition.
 
     Raises:
-        UserError: A path does not exist, has an unknown ending, or holds no text file; a dataset is not written as it should
-            be, or is not known to the Hugging Face Hub, or that cannot be reached.
+        UserError: A path does not exist, has an unknown ending, or holds no text file; a dataset is
+            not written as it should be, or is not known to the Hugging Face Hub, or that cannot be
+            reached.
     """
     named = [word for word in words if word.startswith(PREFIX)]
     files = {FileInput(file) for word in words if word not in named for file in _find_files(word)}
@@ -64,14 +74,22 @@ def _find_files(word: str) -> Iterator[Path]:
     if path.is_dir():
         files = [p for p in path.rglob("*") if p.is_file() and _suffix(p)]
         if not files:
-            hint = f"; as save_to_disk wrote it, it is written {PREFIX}{word}" if is_saved_dataset(path) else ""
-            raise UserError(f"no text in folder {word}: it holds no file ending in {', '.join(SUFFIXES)}{hint}")
+            hint = (
+                f"; as save_to_disk wrote it, it is written {PREFIX}{word}"
+                if is_saved_dataset(path)
+                else ""
+            )
+            raise UserError(
+                f"no text in folder {word}: it holds no file ending in {', '.join(SUFFIXES)}{hint}"
+            )
     elif path.is_file():
         if not _suffix(path):
             raise UserError(f"cannot read {word}: its ending is none of {', '.join(SUFFIXES)}")
         files = [path]
     else:
-        files = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and _suffix(p)]
+        files = [
+            p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and _suffix(p)
+        ]
         if not files:
             raise UserError(f"no such file, folder or glob: {word}{dataset_hint(word)}")
     # Not resolved: the name of a link says what it holds, the name of its target may not.

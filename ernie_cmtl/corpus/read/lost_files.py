@@ -1,4 +1,6 @@
-"""Files that would be lost whole or in large part are an error that says what their bytes look like."""
+"""Files that would be lost whole or in large part are an error that says what their bytes look
+like.
+"""
 
 import codecs
 from collections import Counter
@@ -48,17 +50,25 @@ class Trouble:
 
 
 def is_doubtful(document: Document) -> bool:
-    """Tell whether a document may be of another encoding than UTF-8: it is full of zeros or of bytes that were replaced."""
+    """Tell whether a document may be of another encoding than UTF-8: it is full of zeros or of
+    bytes that were replaced.
+    """
     # ASCII in UTF-16 without a byte order mark is UTF-8 too, with a zero beside each letter.
     if not document.repaired and "\0" not in document.text:
         return False
-    return document.text.count("\0") + document.text.count("\ufffd") > _MOST_ODD * len(document.text)
+    return document.text.count("\0") + document.text.count("\ufffd") > _MOST_ODD * len(
+        document.text
+    )
 
 
-def lost_files(inputs: Sequence[SourceInput], read: Sequence[int], troubles: Mapping[int, Trouble]) -> str:
-    """Name the files that are in another encoding, what their bytes look like, and the files of which nothing can be used.
+def lost_files(
+    inputs: Sequence[SourceInput], read: Sequence[int], troubles: Mapping[int, Trouble]
+) -> str:
+    """Name the files that are in another encoding, what their bytes look like, and the files of
+    which nothing can be used.
 
-    read: documents of each input; troubles: those of the inputs that have any, by their place. Empty where there are none.
+    read: documents of each input; troubles: those of the inputs that have any, by their place.
+    Empty where there are none.
     """
     foreign: dict[str, list[str]] = {}
     useless: list[str] = []
@@ -68,12 +78,17 @@ def lost_files(inputs: Sequence[SourceInput], read: Sequence[int], troubles: Map
             encoding = looks_like(item.path)
             if encoding not in ("", NO_TEXT):
                 foreign.setdefault(encoding, []).append(item.label)
-            elif trouble.lost and trouble.rejected.total() == read[place] and _is_of_the_file(trouble, encoding):
+            elif (
+                trouble.lost
+                and trouble.rejected.total() == read[place]
+                and _is_of_the_file(trouble, encoding)
+            ):
                 useless.append(f"{item.label} ({_reasons(trouble, encoding)})")
         if len(useless) + sum(map(len, foreign.values())) == _MOST_FOUND:
             break
     parts = [
-        f"{len(files)} not in UTF-8 but, by their bytes, in {name}: {_some(files)} (convert with iconv -f {name} -t UTF-8)"
+        f"{len(files)} not in UTF-8 but, by their bytes, in {name}: {_some(files)} (convert with "
+        f"iconv -f {name} -t UTF-8)"
         for name, files in foreign.items()
     ]
     if useless:
@@ -82,8 +97,14 @@ def lost_files(inputs: Sequence[SourceInput], read: Sequence[int], troubles: Map
 
 
 def _is_of_the_file(trouble: Trouble, encoding: str) -> bool:
-    """Tell whether the file is at fault; a file that is one document falls under `reader.errors` like any other document."""
-    return trouble.rejected.total() > 1 or bool(encoding) or any(reason.startswith(_OF_A_FILE) for reason in trouble.rejected)
+    """Tell whether the file is at fault; a file that is one document falls under `reader.errors`
+    like any other document.
+    """
+    return (
+        trouble.rejected.total() > 1
+        or bool(encoding)
+        or any(reason.startswith(_OF_A_FILE) for reason in trouble.rejected)
+    )
 
 
 def _reasons(trouble: Trouble, encoding: str) -> str:
@@ -99,7 +120,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def looks_like(path: Path) -> str:
-    """Return the encoding that the bytes of a file look like; empty where that is UTF-8, if a damaged one, or cannot be told."""
+    """Return the encoding that the bytes of a file look like; empty where that is UTF-8, if a
+    damaged one, or cannot be told.
+    """
     sample = b"" if path.name.endswith(".parquet") else _sample(path)
     text = sample.decode(errors="surrogateescape")
     invalid = sum("\ud800" <= character <= "\udfff" for character in text)
@@ -118,7 +141,9 @@ def looks_like(path: Path) -> str:
 
 
 def _sample(path: Path) -> bytes:
-    """Return bytes of a file from the first line on that is not UTF-8 or has zeros; none where there is no such line."""
+    """Return bytes of a file from the first line on that is not UTF-8 or has zeros; none where
+    there is no such line.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with open_bytes(path) as stream:

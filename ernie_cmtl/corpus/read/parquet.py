@@ -26,7 +26,8 @@ def parquet_rows(
 
     Raises:
         UnknownColumnError: A column is not in the schema.
-        DamagedFileError: What cannot be read; all of the file where the footer at its end is missing.
+        DamagedFileError: What cannot be read; all of the file where the footer at its end is
+            missing.
         UserError: The file is not there or may not be read.
     """
     import pyarrow
@@ -36,28 +37,41 @@ def parquet_rows(
     try:
         with (
             path.open("rb") as stream,
-            parquet.ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True) as file,
+            parquet.ParquetFile(
+                stream, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+            ) as file,
         ):
             names = file.schema_arrow.names
             columns = choose_columns(names if columns is None else columns, optional, names, path)
             size = _rows_at_once(file, columns)
-            # One group at a time: a batch that reaches into a damaged group would take sound rows with it.
+            # One group at a time: a batch that reaches into a damaged group would take sound rows
+            # with it.
             for group in range(file.num_row_groups):
-                for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
+                for batch in file.iter_batches(
+                    size, row_groups=[group], columns=columns, use_threads=False
+                ):
                     yield from batch_rows(batch, number, repair)
                     number += batch.num_rows
     except pyarrow.ArrowException as error:
-        raise DamagedFileError("damaged_parquet", f"row {number} and what follows: {error}") from error
+        raise DamagedFileError(
+            "damaged_parquet", f"row {number} and what follows: {error}"
+        ) from error
     except FileNotFoundError as error:
         raise UserError(f"no file {path}; if it was there, it was removed meanwhile") from error
     except OSError as error:
         if error.errno:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
-        raise DamagedFileError("damaged_parquet", f"row {number} and what follows: {error}") from error
+        raise DamagedFileError(
+            "damaged_parquet", f"row {number} and what follows: {error}"
+        ) from error
 
 
-def batch_rows(batch: "pyarrow.RecordBatch | pyarrow.Table", first: int, repair: bool = False) -> Iterator[Row | BadRow]:
-    """Yield the rows of a batch; the first has the number given, and a row that is no valid UTF-8 is a bad one, or repaired."""
+def batch_rows(
+    batch: "pyarrow.RecordBatch | pyarrow.Table", first: int, repair: bool = False
+) -> Iterator[Row | BadRow]:
+    """Yield the rows of a batch; the first has the number given, and a row that is no valid UTF-8
+    is a bad one, or repaired.
+    """
     try:
         yield from enumerate(batch.to_pylist(), start=first)
         return
@@ -88,8 +102,21 @@ def _escaped(row: "pyarrow.RecordBatch | pyarrow.Table") -> dict[str, object]:
 def _rows_at_once(file: "parquet.ParquetFile", columns: Sequence[str]) -> int:
     """Return how many rows fit in memory, however their values were packed."""
     groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-    row_bytes: int = max([0, *(group.total_byte_size // max(1, group.num_rows) for group in groups)])
+    row_bytes: int = max(
+        [0, *(group.total_byte_size // max(1, group.num_rows) for group in groups)]
+    )
     chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
     # A value of a dictionary may be as long as all that was written, and come back in every row.
-    longest: int = max([0, *(c.total_uncompressed_size for c in chunks if c.has_dictionary_page and c.path_in_schema in columns)])
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (row_bytes + 1), _DICTIONARY_BYTES // (longest + 1)))
+    longest: int = max(
+        [
+            0,
+            *(
+                c.total_uncompressed_size
+                for c in chunks
+                if c.has_dictionary_page and c.path_in_schema in columns
+            ),
+        ]
+    )
+    return max(
+        1, min(_BATCH_ROWS, _BATCH_BYTES // (row_bytes + 1), _DICTIONARY_BYTES // (longest + 1))
+    )

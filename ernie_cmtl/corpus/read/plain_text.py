@@ -1,4 +1,6 @@
-"""`.txt` -> documents: a file is one, or blank lines separate them; read in pieces, so that memory stays bounded."""
+"""`.txt` -> documents: a file is one, or blank lines separate them; read in pieces, so that memory
+stays bounded.
+"""
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -9,7 +11,9 @@ from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.records import Document, Rejection
 
 
-def read_blocks(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
+def read_blocks(
+    stream: IO[bytes], name: str, config: ReaderConfig
+) -> Iterator[Document | Rejection]:
     """Yield documents that are separated by blank lines."""
     block, first_line, line, part = b"", 1, 1, 1
     place, at_line_start = 0, True
@@ -38,21 +42,29 @@ def _part(identifier: str, part: int) -> str:
 
 
 def _last_character(data: bytes) -> int:
-    """Return where the last character begins, so that a cut there parts no character of several bytes."""
+    """Return where the last character begins, so that a cut there parts no character of several
+    bytes.
+    """
     place = len(data) - 1
     while place > 0 and data[place] & 0xC0 == 0x80:
         place -= 1
     return place or len(data)
 
 
-def read_whole(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[Document | Rejection]:
+def read_whole(
+    stream: IO[bytes], name: str, config: ReaderConfig
+) -> Iterator[Document | Rejection]:
     """Yield a file as one document, or as several parts where it is long."""
     # Read a bounded piece at a time and keep the part after the last line end for the next one.
     piece_bytes = 4 * config.maximum_characters
     rest, start, part = b"", 0, 0
     while piece := stream.read(piece_bytes):
         data = rest + piece
-        end = len(data) if len(piece) < piece_bytes else (data.rfind(b"\n") + 1 or _last_character(data))
+        end = (
+            len(data)
+            if len(piece) < piece_bytes
+            else (data.rfind(b"\n") + 1 or _last_character(data))
+        )
         data, rest = data[:end], data[end:]
         part += 1
         yield from _decode(data, _part(name, part), config, start)
@@ -61,10 +73,14 @@ def read_whole(stream: IO[bytes], name: str, config: ReaderConfig) -> Iterator[D
         yield from _decode(rest, _part(name, part + 1), config, start)
 
 
-def _decode(data: bytes, identifier: str, config: ReaderConfig, start: int) -> Iterator[Document | Rejection]:
+def _decode(
+    data: bytes, identifier: str, config: ReaderConfig, start: int
+) -> Iterator[Document | Rejection]:
     """Yield the documents of some bytes; start: where in the unpacked file they begin."""
     try:
-        text = data.decode("utf-8-sig", errors="surrogateescape" if config.errors == "repair" else "strict")
+        text = data.decode(
+            "utf-8-sig", errors="surrogateescape" if config.errors == "repair" else "strict"
+        )
     except UnicodeDecodeError as error:
         start += len(BOM_UTF8) if data.startswith(BOM_UTF8) else 0
         yield Rejection(identifier, "invalid_utf8", f"byte {start + error.start} of the file")

@@ -19,21 +19,31 @@ class ReaderConfig(BaseModel):
     text_field: str = "text"
     """In every other format: the key or column that holds the text."""
     title_field: str | None = None
-    """In every format but `.txt`: a key or column that holds the title, kept beside the text; a document may have none."""
+    """In every format but `.txt`: a key or column that holds the title, kept beside the text; a
+    document may have none.
+    """
     maximum_characters: int = Field(1_000_000, ge=1_000)
-    """A longer document is cut into parts at a paragraph, line or space; each part counts as a document."""
+    """A longer document is cut into parts at a paragraph, line or space; each part counts as a
+    document.
+    """
     maximum_line_bytes: int = Field(MAXIMUM_LINE_BYTES, ge=1_000)
-    """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in memory."""
+    """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in
+    memory.
+    """
     errors: ErrorPolicy = "skip"
-    """A document that cannot be used: skip rejects it, strict stops the build, repair puts U+FFFD where bytes are no text and
-    rejects it only if more than that is wrong."""
+    """A document that cannot be used: skip rejects it, strict stops the build, repair puts U+FFFD
+    where bytes are no text and rejects it only if more than that is wrong.
+    """
     source_errors: dict[str, ErrorPolicy] = {}
     """Source -> what it has in place of `errors`."""
     lost_files: Literal["strict", "skip"] = "strict"
-    """A file of which nothing can be used, or that is in another encoding: strict stops the build after the first reading, skip
-    rejects its documents like any other."""
+    """A file of which nothing can be used, or that is in another encoding: strict stops the build
+    after the first reading, skip rejects its documents like any other.
+    """
     maximum_reject_rate: float = Field(0.5, ge=0, le=1)
-    """A source of which a larger part is rejected stops the build, once it has a hundred documents."""
+    """A source of which a larger part is rejected stops the build, once it has a hundred
+    documents.
+    """
 
     @property
     def optional_fields(self) -> list[str]:

@@ -24,8 +24,11 @@ class UnknownColumnError(UserError):
     """A column was asked for that is not there."""
 
 
-def choose_columns(wanted: Sequence[str], optional: Sequence[str], known: Sequence[str], label: object) -> list[str]:
-    """Return the columns that are wanted, each of which must be there once, and those of the optional ones that are there.
+def choose_columns(
+    wanted: Sequence[str], optional: Sequence[str], known: Sequence[str], label: object
+) -> list[str]:
+    """Return the columns that are wanted, each of which must be there once, and those of the
+    optional ones that are there.
 
     Raises:
         UnknownColumnError: It is not.

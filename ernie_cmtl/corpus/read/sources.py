@@ -25,7 +25,8 @@ Numbered = tuple[int, SourceInput, Document | Rejection]
 
 
 def find_sources(words: Sequence[str]) -> list[SourceInput]:
-    """Return what `PATH` and `SOURCE=PATH` words name, ordered by source, then by path; a path without a name is source `text`.
+    """Return what `PATH` and `SOURCE=PATH` words name, ordered by source, then by path; a path
+    without a name is source `text`.
 
     Raises:
         UserError: A path that holds no text, or a file that two sources claim.
@@ -35,11 +36,18 @@ def find_sources(words: Sequence[str]) -> list[SourceInput]:
         name, separator, path = word.partition("=")
         named = bool(separator) and name.isidentifier()
         by_source.setdefault(name if named else DEFAULT_SOURCE, []).append(path if named else word)
-    found = [SourceInput(name, item) for name in sorted(by_source) for item in find_inputs(by_source[name])]
+    found = [
+        SourceInput(name, item)
+        for name in sorted(by_source)
+        for item in find_inputs(by_source[name])
+    ]
     owners: dict[Input, str] = {}
     for item in found:
         if owners.setdefault(item.input, item.source) != item.source:
-            raise UserError(f"{item.input.label} is named for two sources: {owners[item.input]} and {item.source}")
+            raise UserError(
+                f"{item.input.label} is named for two sources: {owners[item.input]} and "
+                f"{item.source}"
+            )
     return found
 
 
@@ -47,15 +55,22 @@ def check_mixture(mixture: Mapping[str, float] | None, sources: Sequence[str]) -
     """Refuse weights that do not fit the sources.
 
     Raises:
-        UserError: A source that is not there, or has no weight; a negative weight; weights that do not sum to 1.
+        UserError: A source that is not there, or has no weight; a negative weight; weights that do
+            not sum to 1.
     """
     if mixture is None:
         return
     there = ", ".join(sources)
     if unknown := [name for name in mixture if name not in sources]:
-        raise UserError(f"mixture names {', '.join(unknown)}, which is no source of the corpus; sources are {there}")
+        raise UserError(
+            f"mixture names {', '.join(unknown)}, which is no source of the corpus; sources are "
+            f"{there}"
+        )
     if missing := [name for name in sources if name not in mixture]:
-        raise UserError(f"mixture gives no weight to {', '.join(missing)}; sources are {there} (0 leaves one out)")
+        raise UserError(
+            f"mixture gives no weight to {', '.join(missing)}; sources are {there} (0 leaves one "
+            "out)"
+        )
     if negative := [f"{name}={weight:g}" for name, weight in mixture.items() if weight < 0]:
         raise UserError(f"mixture weights are negative: {', '.join(negative)}")
     total = sum(mixture.values())
@@ -65,12 +80,16 @@ def check_mixture(mixture: Mapping[str, float] | None, sources: Sequence[str]) -
 
 
 def numbered_documents(
-    inputs: Sequence[SourceInput], counts: Sequence[int], config: ReaderConfig, first: int, start: int
+    inputs: Sequence[SourceInput],
+    counts: Sequence[int],
+    config: ReaderConfig,
+    first: int,
+    start: int,
 ) -> Iterator[Numbered]:
     """Yield documents and rejections with their running numbers, from number `start` on.
 
-    counts: documents of each input where they are known, else empty: an input that ends before the start is then not opened;
-    first: the number of the first document of the first input.
+    counts: documents of each input where they are known, else empty: an input that ends before the
+    start is then not opened; first: the number of the first document of the first input.
     """
     number = first
     for place, item in enumerate(inputs):

@@ -1,4 +1,6 @@
-"""Tables of text -> rows: .jsonl, .csv and .tsv, also packed, and .parquet; a row that cannot be read does not stop the rest."""
+"""Tables of text -> rows: .jsonl, .csv and .tsv, also packed, and .parquet; a row that cannot be
+read does not stop the rest.
+"""
 
 import csv
 import json
@@ -11,7 +13,10 @@ from ernie_cmtl.corpus.read.compression import COMPRESSIONS, DamagedFileError, o
 from ernie_cmtl.corpus.read.rows import BadRow, Row, choose_columns, listed
 from ernie_cmtl.errors import UserError
 
-TABLES = (*(f".{name}{packed}" for packed in COMPRESSIONS for name in ("jsonl", "csv", "tsv")), ".parquet")
+TABLES = (
+    *(f".{name}{packed}" for packed in COMPRESSIONS for name in ("jsonl", "csv", "tsv")),
+    ".parquet",
+)
 MAXIMUM_LINE_BYTES = 16 << 20
 _LONGEST_CSV_FIELD = (1 << 31) - 1
 
@@ -19,13 +24,15 @@ _Fields = tuple[int, list[str]]
 
 
 def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    """Yield the rows of a table, each with its number and its values: str in .csv and .tsv, JSON values, or Python values.
+    """Yield the rows of a table, each with its number and its values: str in .csv and .tsv, JSON
+    values, or Python values.
 
-    A row is numbered by the line where it begins, in .parquet by its place from 1. None for columns means all of them.
+    A row is numbered by the line where it begins, in .parquet by its place from 1. None for columns
+    means all of them.
 
     Raises:
-        UserError: The ending is unknown, a column is missing, a row cannot be read or has a wrong number of fields, or the
-            file is damaged or not there.
+        UserError: The ending is unknown, a column is missing, a row cannot be read or has a wrong
+            number of fields, or the file is damaged or not there.
     """
     kind = "row" if path.name.endswith(".parquet") else "line"
     try:
@@ -38,15 +45,20 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 
 def table_rows(
-    path: Path, columns: Sequence[str] | None, maximum_line_bytes: int, optional: Sequence[str] = (), repair: bool = False
+    path: Path,
+    columns: Sequence[str] | None,
+    maximum_line_bytes: int,
+    optional: Sequence[str] = (),
+    repair: bool = False,
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a table in the order of the file; None for columns means all of them.
 
-    optional: further columns, which a row has where they are there; repair: bytes that are no UTF-8 become lone surrogates, as
-    Python's `surrogateescape` has it, in place of a bad row.
+    optional: further columns, which a row has where they are there; repair: bytes that are no UTF-8
+    become lone surrogates, as Python's `surrogateescape` has it, in place of a bad row.
 
     Raises:
-        UnknownColumnError: A column is missing in the header or schema; in .jsonl that makes a bad row instead.
+        UnknownColumnError: A column is missing in the header or schema; in .jsonl that makes a bad
+            row instead.
         DamagedFileError: At the place of the damage.
         UserError: The ending is unknown, the header cannot be read, or the file is not there.
     """
@@ -77,7 +89,9 @@ class _Lines:
     repair: bool
 
     def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
-        """Yield each line with its number; None stands for a line beyond the limit, which is not held in memory."""
+        """Yield each line with its number; None stands for a line beyond the limit, which is not
+        held in memory.
+        """
         number = 0
         while line := self.stream.readline(self.limit + 1):
             number += 1
@@ -103,18 +117,24 @@ class _Lines:
         return line.decode(errors="surrogateescape" if self.repair else "strict")
 
 
-def _json_rows(lines: _Lines, columns: Sequence[str] | None, optional: Sequence[str]) -> Iterator[Row | BadRow]:
+def _json_rows(
+    lines: _Lines, columns: Sequence[str] | None, optional: Sequence[str]
+) -> Iterator[Row | BadRow]:
     for number, line in lines:
         if line is None:
             yield lines.too_long(number)
         elif line.strip():
             try:
-                yield _json_row(number, lines.decode(line).removeprefix("\ufeff"), columns, optional)
+                yield _json_row(
+                    number, lines.decode(line).removeprefix("\ufeff"), columns, optional
+                )
             except UnicodeDecodeError as error:
                 yield BadRow(number, "invalid_utf8", f"byte {error.start} of the line")
 
 
-def _json_row(number: int, line: str, columns: Sequence[str] | None, optional: Sequence[str]) -> Row | BadRow:
+def _json_row(
+    number: int, line: str, columns: Sequence[str] | None, optional: Sequence[str]
+) -> Row | BadRow:
     try:
         row = json.loads(line, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
@@ -138,7 +158,10 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _rows_under_header(
-    records: Iterator[_Fields | BadRow], path: Path, columns: Sequence[str] | None, optional: Sequence[str]
+    records: Iterator[_Fields | BadRow],
+    path: Path,
+    columns: Sequence[str] | None,
+    optional: Sequence[str],
 ) -> Iterator[Row | BadRow]:
     header = next(records, None)
     if header is None:
@@ -156,7 +179,9 @@ def _rows_under_header(
         if len(fields) == len(names):
             yield number, {column: fields[place] for column, place in places}
         else:
-            yield BadRow(number, "wrong_columns", f"{len(fields)} fields, the header has {len(names)}")
+            yield BadRow(
+                number, "wrong_columns", f"{len(fields)} fields, the header has {len(names)}"
+            )
 
 
 def _tabbed_records(lines: _Lines) -> Iterator[_Fields | BadRow]:
@@ -218,7 +243,9 @@ def _quoted_records(lines: _Lines) -> Iterator[_Fields | BadRow]:
         except _OverlongRecordError:
             yield lines.too_long(source.first)
         except csv.Error as error:
-            yield BadRow(source.first, "malformed_csv", f"lines {source.first} to {source.number}: {error}")
+            yield BadRow(
+                source.first, "malformed_csv", f"lines {source.first} to {source.number}: {error}"
+            )
         else:
             if source.invalid:
                 yield BadRow(source.first, "invalid_utf8", source.invalid)

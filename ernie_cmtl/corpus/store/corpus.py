@@ -40,7 +40,10 @@ class Corpus:
 
         tokenizer = load_tokenizer(self.folder / "tokenizer")
         if vocabulary_hash(tokenizer) != self.manifest.vocabulary_hash:
-            raise UserError(f"corpus {self.folder} is damaged: its tokenizer is not the one that it was built with")
+            raise UserError(
+                f"corpus {self.folder} is damaged: its tokenizer is not the one that it was built "
+                "with"
+            )
         return tokenizer
 
     @cached_property
@@ -56,7 +59,9 @@ class Corpus:
         manifest = self.manifest
         tables = {name: table_profile(table) for name, table in manifest.labelled.items()}
         layers, spans = tuple(manifest.layers), tuple(manifest.spans)
-        return CorpusProfile(manifest.language, self.vocabulary, layers, spans, manifest.layer_options, tables)
+        return CorpusProfile(
+            manifest.language, self.vocabulary, layers, spans, manifest.layer_options, tables
+        )
 
     def verify(self) -> None:
         """Read every file once and compare it with its hash; later calls do nothing.
@@ -70,8 +75,12 @@ class Corpus:
         with ThreadPoolExecutor() as pool:
             for path, found in zip(files, pool.map(_hash_if_there, files), strict=True):
                 if found != files[path]:
-                    what = "is missing" if found is None else "was changed since the corpus was built"
-                    raise UserError(f"corpus {self.folder} is damaged: {path.relative_to(self.folder)} {what}")
+                    what = (
+                        "is missing" if found is None else "was changed since the corpus was built"
+                    )
+                    raise UserError(
+                        f"corpus {self.folder} is damaged: {path.relative_to(self.folder)} {what}"
+                    )
         self._verified = True
 
     def _files(self) -> Iterator[tuple[Path, str]]:
@@ -99,7 +108,11 @@ class Corpus:
         shards = [shard for shard in self.manifest.shards if shard.extent(name).tokens]
         starts = np.cumsum([0] + [shard.extent(name).tokens for shard in shards])
         sentences = np.cumsum([0] + [shard.extent(name).sentences for shard in shards])
-        arrays, sentence_parts, document_parts = [], [np.zeros(1, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
+        arrays, sentence_parts, document_parts = (
+            [],
+            [np.zeros(1, dtype=np.int64)],
+            [np.zeros(1, dtype=np.int64)],
+        )
         for shard, start, sentence in zip(shards, starts, sentences, strict=False):
             opened, sentence_ends, document_ends = self._shard(shard, name)
             arrays.append(opened)
@@ -116,7 +129,8 @@ class Corpus:
         )
 
     def text(self, split: Split, rows: str | None) -> TextSplit:
-        """Open what a task draws from: a split of the running text, or of labelled rows by their name.
+        """Open what a task draws from: a split of the running text, or of labelled rows by their
+        name.
 
         Raises:
             UserError: There are no rows of this name, or a file is missing or damaged.
@@ -127,23 +141,32 @@ class Corpus:
         tables = self.manifest.labelled
         if rows not in tables:
             there = ", ".join(tables) or "none"
-            raise UserError(f"corpus {self.folder} has no labelled rows named {rows!r}; there are: {there}")
+            raise UserError(
+                f"corpus {self.folder} has no labelled rows named {rows!r}; there are: {there}"
+            )
         return open_rows(self.folder / "labelled" / rows, tables[rows], split)
 
     def _shard(self, shard: Shard, split: Split) -> tuple[dict[str, Array], IntArray, IntArray]:
         """Return the arrays of one split of a shard and where its sentences and documents end."""
         folder = self.folder / "shards" / shard.name
         before = shard.train if split == "heldout" else None
-        tokens, sentences, documents = (before.tokens, before.sentences, before.documents) if before else (0, 0, 0)
+        tokens, sentences, documents = (
+            (before.tokens, before.sentences, before.documents) if before else (0, 0, 0)
+        )
         extent = shard.extent(split)
-        of_token, of_document = slice(tokens, tokens + extent.tokens), slice(documents, documents + extent.documents)
+        of_token, of_document = (
+            slice(tokens, tokens + extent.tokens),
+            slice(documents, documents + extent.documents),
+        )
         parts = dict.fromkeys(("token_ids", *self.manifest.layers), of_token)
         parts |= dict.fromkeys(self.manifest.document_layers, of_document)
         arrays = {name: read_array(folder / f"{name}.npy")[part] for name, part in parts.items()}
         sentence_offsets = read_array(folder / "sentence_offsets.npy")
         document_offsets = read_array(folder / "document_offsets.npy")
         sentence_ends = sentence_offsets[sentences + 1 : sentences + 1 + extent.sentences] - tokens
-        document_ends = document_offsets[documents + 1 : documents + 1 + extent.documents] - sentences
+        document_ends = (
+            document_offsets[documents + 1 : documents + 1 + extent.documents] - sentences
+        )
         return arrays, sentence_ends, document_ends
 
 

@@ -1,4 +1,6 @@
-"""Labelled rows beside the text: pairs, classes, scores, query logs, tokenized and annotated like the text."""
+"""Labelled rows beside the text: pairs, classes, scores, query logs, tokenized and annotated like
+the text.
+"""
 
 from pathlib import Path
 
@@ -10,23 +12,34 @@ from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.records import TableProfile
 
 LABELS = "labels-"
-"""Beginning of the name of an array of labels; the number of the column follows, whose name may be anything."""
+"""Beginning of the name of an array of labels; the number of the column follows, whose name may be
+anything.
+"""
 
 
 def table_profile(table: LabelledTable) -> TableProfile:
     """Return what tasks need to know of a table."""
-    of = {kind: [name for name, column in table.columns.items() if column.kind == kind] for kind in ("text", "class", "number")}
+    of = {
+        kind: [name for name, column in table.columns.items() if column.kind == kind]
+        for kind in ("text", "class", "number")
+    }
     classes = {name: tuple(table.columns[name].classes) for name in of["class"]}
-    layers = [name for name in table.hashes if name not in STRUCTURE and not name.startswith(LABELS)]
+    layers = [
+        name for name in table.hashes if name not in STRUCTURE and not name.startswith(LABELS)
+    ]
     return TableProfile(tuple(of["text"]), classes, tuple(of["number"]), tuple(layers))
 
 
 def open_rows(folder: Path, table: LabelledTable, split: Split) -> TextSplit:
-    """Open a split of a table as text: a row is a document, each of its texts one sentence; the training rows stand first."""
+    """Open a split of a table as text: a row is a document, each of its texts one sentence; the
+    training rows stand first.
+    """
     profile, rows = table_profile(table), table.rows[split]
     first = 0 if split == "train" else table.rows["train"]
     sentences = len(profile.texts)
-    offsets = read_array(folder / "sentence_offsets.npy")[first * sentences : (first + rows) * sentences + 1]
+    offsets = read_array(folder / "sentence_offsets.npy")[
+        first * sentences : (first + rows) * sentences + 1
+    ]
     tokens = slice(int(offsets[0]), int(offsets[-1]))
     labels = {
         name: read_array(folder / f"{LABELS}{number}.npy")[first : first + rows]
@@ -40,6 +53,11 @@ def open_rows(folder: Path, table: LabelledTable, split: Split) -> TextSplit:
         shard_starts=np.zeros(1, dtype=np.int64),
         shard_documents=np.zeros(1, dtype=np.int64),
         shard_sources=[folder.name],
-        arrays=[{name: read_array(folder / f"{name}.npy")[tokens] for name in ("token_ids", *profile.layers)}],
+        arrays=[
+            {
+                name: read_array(folder / f"{name}.npy")[tokens]
+                for name in ("token_ids", *profile.layers)
+            }
+        ],
         labels=labels,
     )

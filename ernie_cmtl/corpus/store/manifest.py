@@ -44,7 +44,9 @@ class Extent(BaseModel):
 
 
 class Shard(BaseModel):
-    """One shard: a folder of `.npy` files, its training documents first, then the held-out ones, each in reading order."""
+    """One shard: a folder of `.npy` files, its training documents first, then the held-out ones,
+    each in reading order.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,7 +64,9 @@ class Shard(BaseModel):
     bytes: int
     """UTF-8 bytes of its documents."""
     unknown_tokens: int | None = None
-    """Tokens that stand for text which the vocabulary cannot spell; None: not counted, as in corpora of earlier versions."""
+    """Tokens that stand for text which the vocabulary cannot spell; None: not counted, as in
+    corpora of earlier versions.
+    """
     scripts: dict[str, int] | None = None
     """Script -> letters of the used documents; None: not counted."""
     train: Extent
@@ -118,7 +122,9 @@ class Manifest(BaseModel):
     language: Language
     layers: list[_Name]
     spans: list[_Name]
-    """Those of the layers that mark knowledge spans; where spans overlap, the first layer named wins."""
+    """Those of the layers that mark knowledge spans; where spans overlap, the first layer named
+    wins.
+    """
     document_layers: list[_Name]
     """Those of the layers that have a row for each document in place of a value for each token."""
     layer_options: dict[_Name, dict[str, Any]]
@@ -138,14 +144,25 @@ class Manifest(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Return the name of exactly this content: the same documents, tokens and layers, the same fingerprint."""
+        """Return the name of exactly this content: the same documents, tokens and layers, the same
+        fingerprint.
+        """
         shards = {"__all__": {"unknown_tokens", "scripts"}}
-        return _digest(self.model_dump(mode="json", exclude={"settings": True, "additions": True, "shards": shards}))
+        return _digest(
+            self.model_dump(
+                mode="json", exclude={"settings": True, "additions": True, "shards": shards}
+            )
+        )
 
     def pin(self, layers: Iterable[str], tables: Iterable[str]) -> str:
-        """Return the name of the content that some layers and labelled rows show: it stays when something else is added."""
+        """Return the name of the content that some layers and labelled rows show: it stays when
+        something else is added.
+        """
         read = {*STRUCTURE, *layers}
-        shards = [(shard.name, {k: v for k, v in shard.hashes.items() if k in read}) for shard in self.shards]
+        shards = [
+            (shard.name, {k: v for k, v in shard.hashes.items() if k in read})
+            for shard in self.shards
+        ]
         rows = {name: self.labelled[name].hashes for name in sorted(tables)}
         return _digest([self.vocabulary_hash, self.mixture, shards, rows])
 
@@ -156,7 +173,9 @@ class Manifest(BaseModel):
 
     @property
     def documents(self) -> dict[str, int]:
-        """The balance: read = used + rejected + duplicates; `heldout` and `repaired` are parts of used."""
+        """The balance: read = used + rejected + duplicates; `heldout` and `repaired` are parts of
+        used.
+        """
         return {
             "read": sum(shard.read for shard in self.shards),
             "used": self.count("documents"),
@@ -179,10 +198,17 @@ class Manifest(BaseModel):
         """UTF-8 bytes of the used documents."""
         return sum(shard.bytes for shard in self.shards)
 
-    def count(self, name: Literal["documents", "sentences", "tokens"], split: Split | None = None, source: str = "") -> int:
+    def count(
+        self,
+        name: Literal["documents", "sentences", "tokens"],
+        split: Split | None = None,
+        source: str = "",
+    ) -> int:
         """Return documents, sentences or tokens of a split or of all, of a source or of all."""
         shards = [shard for shard in self.shards if source in ("", shard.source)]
-        return sum(getattr(shard.extent(s), name) for shard in shards for s in SPLITS if split in (None, s))
+        return sum(
+            getattr(shard.extent(s), name) for shard in shards for s in SPLITS if split in (None, s)
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -193,8 +219,15 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        unfinished = "; a build was begun there: finish it with the same command" if (folder / "building").exists() else ""
-        raise UserError(f"no corpus at {folder}: {MANIFEST} is missing; make one with the verb prepare{unfinished}")
+        unfinished = (
+            "; a build was begun there: finish it with the same command"
+            if (folder / "building").exists()
+            else ""
+        )
+        raise UserError(
+            f"no corpus at {folder}: {MANIFEST} is missing; make one with the verb "
+            f"prepare{unfinished}"
+        )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -202,12 +235,17 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(found, dict):
         raise UserError(f"{path} is damaged: it holds no mapping")
     if found.get("format") != FORMAT:
-        raise UserError(f"corpus {folder} has format {found.get('format')}; this version reads {FORMAT}: prepare it again")
+        raise UserError(
+            f"corpus {folder} has format {found.get('format')}; this version reads {FORMAT}: "
+            "prepare it again"
+        )
     try:
         return Manifest.model_validate(found)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"{path} is no manifest of this version: {problem['loc']}: {problem['msg']}") from error
+        raise UserError(
+            f"{path} is no manifest of this version: {problem['loc']}: {problem['msg']}"
+        ) from error
 
 
 def _digest(content: Any) -> str:

@@ -54,7 +54,8 @@ class TextSplit:
         return documents
 
     def token_frequencies(self, vocabulary: int) -> FloatArray:
-        """Return the part of each token of the vocabulary in the text, each counted once more; float64 [vocabulary].
+        """Return the part of each token of the vocabulary in the text, each counted once more;
+        float64 [vocabulary].
 
         Of more than 64 shards, some at even distances are counted.
         """
@@ -69,7 +70,9 @@ class TextSplit:
         edges = np.searchsorted(tokens, [*self.shard_starts, self.tokens])
         parts = [
             arrays[name][tokens[first:last] - start]
-            for arrays, start, first, last in zip(self.arrays, self.shard_starts, edges[:-1], edges[1:], strict=True)
+            for arrays, start, first, last in zip(
+                self.arrays, self.shard_starts, edges[:-1], edges[1:], strict=True
+            )
         ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)
 
@@ -80,7 +83,9 @@ class TextSplit:
 
     def sources(self, starts: IntArray) -> Array:
         """Return the source of each of some tokens; str [N]."""
-        return np.array(self.shard_sources)[np.searchsorted(self.shard_starts, starts, side="right") - 1]
+        return np.array(self.shard_sources)[
+            np.searchsorted(self.shard_starts, starts, side="right") - 1
+        ]
 
     def passage(self, start: int, stop: int, layers: Sequence[str]) -> AnnotatedText:
         """Return tokens start:stop, which lie in one document, with their sentences and layers."""
@@ -91,7 +96,9 @@ class TextSplit:
         offsets = self.sentence_offsets[first - 1 : last + 1] - start
         offsets[0], offsets[-1] = 0, stop - start
         token_ids = arrays["token_ids"][span].astype(np.int64)
-        return AnnotatedText(token_ids, offsets, {name: arrays[name][span] for name in layers}, start)
+        return AnnotatedText(
+            token_ids, offsets, {name: arrays[name][span] for name in layers}, start
+        )
 
     def document_at(self, token: int) -> int:
         """Return the number of the document that a token lies in."""

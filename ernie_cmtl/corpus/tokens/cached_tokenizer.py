@@ -1,8 +1,10 @@
-"""Text -> tokens by distinct pieces: each piece of text goes through the tokenizer once and is looked up afterwards.
+"""Text -> tokens by distinct pieces: each piece of text goes through the tokenizer once and is
+looked up afterwards.
 
-BERT's pipeline (clean, space ideographs, strip accents, lower, split at white space and punctuation, WordPiece) never looks
-across white space, punctuation or an ideograph. So a text is cut there, and text repeats itself: a few pieces make up most of
-it. A tokenizer of another kind gets the whole text as one piece; the result is the same as the tokenizer's own in either case.
+BERT's pipeline (clean, space ideographs, strip accents, lower, split at white space and
+punctuation, WordPiece) never looks across white space, punctuation or an ideograph. So a text is
+cut there, and text repeats itself: a few pieces make up most of it. A tokenizer of another kind
+gets the whole text as one piece; the result is the same as the tokenizer's own in either case.
 """
 
 import json
@@ -21,12 +23,17 @@ from ernie_cmtl.records import IntArray
 
 _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"
 _PUNCTUATION = r"!-/:-@\[-`{-~"
-# A word apart from the punctuation after it is one that comes again. One white space may follow either: it makes no token, and
-# half the pieces. Ideographs are pieces too, each alone, but there are too many of them for a pattern.
-_PIECE = re.compile(rf"[^ \t\r\n{_IDEOGRAPHS}{_PUNCTUATION}]+[ \n]?|[{_PUNCTUATION}]+[ \n]?|[ \t\r\n]+")
+# A word apart from the punctuation after it is one that comes again. One white space may follow
+# either: it makes no token, and half the pieces. Ideographs are pieces too, each alone, but there
+# are too many of them for a pattern.
+_PIECE = re.compile(
+    rf"[^ \t\r\n{_IDEOGRAPHS}{_PUNCTUATION}]+[ \n]?|[{_PUNCTUATION}]+[ \n]?|[ \t\r\n]+"
+)
 _CACHED_PIECES = 1 << 19
 _PIECES_AT_ONCE = 512
-"""New pieces that are tokenized as the lines of one text: one piece at a time, or all of them as one text, takes far longer."""
+"""New pieces that are tokenized as the lines of one text: one piece at a time, or all of them as
+one text, takes far longer.
+"""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -37,7 +44,9 @@ class TokenizedText:
 
     token_ids: IntArray
     starts: IntArray
-    """First character of each token in the text, not counting a white space that the token begins with."""
+    """First character of each token in the text, not counting a white space that the token begins
+    with.
+    """
     word_starts: npt.NDArray[np.uint8]
     """1 where white space or punctuation separates the token from the one before."""
     letter_case: npt.NDArray[np.uint8]
@@ -74,16 +83,22 @@ class PieceTokenizer:
         sizes = np.array([len(text) for text in texts], dtype=np.int64)
         text_starts = np.cumsum(sizes) - sizes
         if not self.splits:
-            return self._look_up(self._numbered(list(texts)), text_starts, np.arange(len(texts) + 1), text_starts)
+            return self._look_up(
+                self._numbered(list(texts)), text_starts, np.arange(len(texts) + 1), text_starts
+            )
         numbers, starts = self._cut(texts)
         edges = np.searchsorted(starts, np.append(text_starts, sizes.sum()))
         return self._look_up(numbers, starts, edges, text_starts)
 
     def _cut(self, texts: Sequence[str]) -> tuple[IntArray, IntArray]:
-        """Cut texts and return the numbers of their pieces and where these start, counted over all texts; int64 [pieces]."""
+        """Cut texts and return the numbers of their pieces and where these start, counted over all
+        texts; int64 [pieces].
+        """
         others = self._numbered(list(chain.from_iterable(map(_PIECE.findall, texts))))
         codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype=np.uint32)
-        ideograph = ((codes >= 0x3400) & (codes <= 0x4DBF)) | ((codes >= 0x4E00) & (codes <= 0x9FFF))
+        ideograph = ((codes >= 0x3400) & (codes <= 0x4DBF)) | (
+            (codes >= 0x4E00) & (codes <= 0x9FFF)
+        )
         alone, among = np.flatnonzero(ideograph), np.flatnonzero(~ideograph)
         # The other pieces fill what the ideographs leave, one after the other.
         lengths = self._lengths[others]
@@ -96,24 +111,35 @@ class PieceTokenizer:
 
     def _numbered(self, pieces: list[str]) -> IntArray:
         """Return the number of each piece, and note those that are new; int64 [pieces]."""
-        numbers = np.fromiter(map(self._numbers.get, pieces, repeat(-1)), dtype=np.int64, count=len(pieces))
+        numbers = np.fromiter(
+            map(self._numbers.get, pieces, repeat(-1)), dtype=np.int64, count=len(pieces)
+        )
         new = np.flatnonzero(numbers < 0)
         new_pieces = [pieces[place] for place in new.tolist()]
         self._add(sorted(set(new_pieces)))
         numbers[new] = [self._numbers[piece] for piece in new_pieces]
         return numbers
 
-    def _look_up(self, numbers: IntArray, starts: IntArray, edges: IntArray, text_starts: IntArray) -> list[TokenizedText]:
-        """Return the tokens of texts from the numbers and starts of their pieces; edges: first piece of each text and the end."""
+    def _look_up(
+        self, numbers: IntArray, starts: IntArray, edges: IntArray, text_starts: IntArray
+    ) -> list[TokenizedText]:
+        """Return the tokens of texts from the numbers and starts of their pieces; edges: first
+        piece of each text and the end.
+        """
         firsts = self._firsts[numbers]
         tokens = self._firsts[numbers + 1] - firsts
         before = np.concatenate([[0], np.cumsum(tokens)])
         rows = self._tokens[np.repeat(firsts - before[:-1], tokens) + np.arange(before[-1])]
         token_edges = before[edges]
-        token_starts = rows[:, 1] + np.repeat(starts, tokens) - np.repeat(text_starts, np.diff(token_edges))
+        token_starts = (
+            rows[:, 1] + np.repeat(starts, tokens) - np.repeat(text_starts, np.diff(token_edges))
+        )
         token_ids, flags = rows[:, 0].astype(np.int64), rows[:, 2:].astype(np.uint8).T.copy()
         parts = [slice(first, last) for first, last in pairwise(token_edges.tolist())]
-        return [TokenizedText(token_ids[part], token_starts[part], flags[0, part], flags[1, part]) for part in parts]
+        return [
+            TokenizedText(token_ids[part], token_starts[part], flags[0, part], flags[1, part])
+            for part in parts
+        ]
 
     def _add(self, pieces: list[str]) -> None:
         """Tokenize new pieces all at once, a line each, and store what is known of their tokens."""
@@ -124,25 +150,38 @@ class PieceTokenizer:
         lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)) + len(separator)
         piece_ends = np.cumsum(lengths)
         step = _PIECES_AT_ONCE if self.splits else 1
-        lines = [separator.join(pieces[first : first + step]) for first in range(0, len(pieces), step)]
+        lines = [
+            separator.join(pieces[first : first + step]) for first in range(0, len(pieces), step)
+        ]
         encodings = self.tokenizer.encode_batch(lines, add_special_tokens=False)
         bases = (piece_ends - lengths)[::step].tolist()
         token_ids = np.concatenate([np.array(e.ids, dtype=np.int64) for e in encodings])
-        spans = [np.array(e.offsets, dtype=np.int64).reshape(-1, 2) + base for e, base in zip(encodings, bases, strict=True)]
+        spans = [
+            np.array(e.offsets, dtype=np.int64).reshape(-1, 2) + base
+            for e, base in zip(encodings, bases, strict=True)
+        ]
         offsets = np.concatenate(spans)
         if self.splits:
             piece_of_token = np.searchsorted(piece_ends, offsets[:, 0], side="right")
         else:
-            piece_of_token = np.repeat(np.arange(len(pieces)), [len(encoding) for encoding in encodings])
+            piece_of_token = np.repeat(
+                np.arange(len(pieces)), [len(encoding) for encoding in encodings]
+            )
         classes = character_classes(text)
         begins = _without_leading_space(offsets, classes)
-        word_starts, letter_case = _word_starts_and_case(classes, begins, offsets[:, 1], piece_of_token)
-        starts = np.minimum(begins - (piece_ends - lengths)[piece_of_token], lengths[piece_of_token] - 1)
+        word_starts, letter_case = _word_starts_and_case(
+            classes, begins, offsets[:, 1], piece_of_token
+        )
+        starts = np.minimum(
+            begins - (piece_ends - lengths)[piece_of_token], lengths[piece_of_token] - 1
+        )
         rows = np.stack([token_ids, starts, word_starts, letter_case], axis=1)
         counts = np.bincount(piece_of_token, minlength=len(pieces))
         self._store(pieces, rows, counts, lengths - len(separator))
 
-    def _store(self, pieces: list[str], rows: IntArray, counts: IntArray, lengths: IntArray) -> None:
+    def _store(
+        self, pieces: list[str], rows: IntArray, counts: IntArray, lengths: IntArray
+    ) -> None:
         number = len(self._numbers)
         self._tokens = _grown(self._tokens, self._fill + len(rows))
         self._firsts = _grown(self._firsts, number + len(pieces) + 1)
@@ -163,7 +202,9 @@ def _grown(array: npt.NDArray[Scalar], needed: int) -> npt.NDArray[Scalar]:
 
 
 def _without_leading_space(offsets: IntArray, classes: npt.NDArray[np.uint8]) -> IntArray:
-    """Return the first character of each token that is no white space: some tokenizers put the space before a word into it."""
+    """Return the first character of each token that is no white space: some tokenizers put the
+    space before a word into it.
+    """
     last = max(len(classes) - 1, 0)
     starts = np.minimum(offsets[:, 0], last)
     leads = (classes[starts] & SPACE).astype(bool) & (offsets[:, 1] > offsets[:, 0])

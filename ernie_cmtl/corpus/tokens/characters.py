@@ -15,7 +15,10 @@ _LETTERS = {"Lu": UPPER, "Lt": UPPER, "Ll": LOWER}
 def _table() -> npt.NDArray[np.uint8]:
     characters = [chr(code) for code in range(_PLANE)]
     categories = map(unicodedata.category, characters)
-    table = np.array([_LETTERS.get(name, SYMBOL if name[0] in "PS" else 0) for name in categories], dtype=np.uint8)
+    table = np.array(
+        [_LETTERS.get(name, SYMBOL if name[0] in "PS" else 0) for name in categories],
+        dtype=np.uint8,
+    )
     table[[character.isspace() for character in characters]] = SPACE
     # Ideographs stand alone, as in BERT's pre-tokenizer.
     for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)):
@@ -24,6 +27,8 @@ def _table() -> npt.NDArray[np.uint8]:
 
 
 def character_classes(text: str) -> npt.NDArray[np.uint8]:
-    """Return the flags UPPER, LOWER, SYMBOL, SPACE of each character (beyond the first plane: SYMBOL); uint8 [characters]."""
+    """Return the flags UPPER, LOWER, SYMBOL, SPACE of each character (beyond the first plane:
+    SYMBOL); uint8 [characters].
+    """
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     return np.where(codes < _PLANE, _table()[np.minimum(codes, _PLANE - 1)], np.uint8(SYMBOL))

@@ -10,9 +10,15 @@ import numpy as np
 from ernie_cmtl.records import IntArray
 
 OTHER = "other"
-_NAMES = "Latin Greek Cyrillic Armenian Georgian Hebrew Arabic Ethiopic Devanagari Bengali Gurmukhi Gujarati Tamil Telugu Kannada"
+_NAMES = (
+    "Latin Greek Cyrillic Armenian Georgian Hebrew Arabic Ethiopic Devanagari Bengali Gurmukhi "
+    "Gujarati Tamil Telugu Kannada"
+)
 _NAMES += " Malayalam Sinhala Thai Lao Tibetan Myanmar Khmer Mongolian Hangul Hiragana Katakana"
-_SCRIPT_OF_WORD = {name.upper(): name for name in _NAMES.split()} | {"CJK": "Han", "IDEOGRAPHIC": "Han"}
+_SCRIPT_OF_WORD = {name.upper(): name for name in _NAMES.split()} | {
+    "CJK": "Han",
+    "IDEOGRAPHIC": "Han",
+}
 """Word in the Unicode name of a letter -> script."""
 _CODES = 0x110000
 _AT_ONCE = 1 << 16
@@ -20,7 +26,9 @@ _AT_ONCE = 1 << 16
 
 
 def letters_by_script(texts: Iterable[str]) -> dict[str, int]:
-    """Return how many letters of each script texts hold, the most frequent first; marks, digits and signs are no letters."""
+    """Return how many letters of each script texts hold, the most frequent first; marks, digits and
+    signs are no letters.
+    """
     text = "".join(texts)
     counts: IntArray = np.zeros(_CODES, dtype=np.int64)
     for start in range(0, len(text), _AT_ONCE):
@@ -36,7 +44,9 @@ def letters_by_script(texts: Iterable[str]) -> dict[str, int]:
 
 @cache
 def _script(character: str) -> str | None:
-    """Return the script of a letter by its Unicode name, such as LATIN SMALL LETTER A; None: it is no letter."""
+    """Return the script of a letter by its Unicode name, such as LATIN SMALL LETTER A; None: it is
+    no letter.
+    """
     if not character.isalpha():
         return None
     words = unicodedata.name(character, "").replace("-", " ").split()

@@ -1,4 +1,6 @@
-"""The tokenizer of a corpus: a WordPiece trained on it, or any fast tokenizer of transformers, kept beside the corpus."""
+"""The tokenizer of a corpus: a WordPiece trained on it, or any fast tokenizer of transformers, kept
+beside the corpus.
+"""
 
 import hashlib
 import json
@@ -37,24 +39,39 @@ class TokenizerConfig(BaseModel):
 
 
 def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "PreTrainedTokenizerBase":
-    """Train an uncased WordPiece like BERT's and return it as a transformers tokenizer; the same texts give the same one."""
+    """Train an uncased WordPiece like BERT's and return it as a transformers tokenizer; the same
+    texts give the same one.
+    """
     from transformers import BertTokenizer
 
-    # The trainer numbers inner characters in the order of a hash table and breaks ties by number: number them first, sorted.
+    # The trainer numbers inner characters in the order of a hash table and breaks ties by number:
+    # number them first, sorted.
     distinct = sorted({piece for text in texts for piece in text.split()})
     counts = Counter(normalizers.BertNormalizer(lowercase=True).normalize_str(" ".join(distinct)))
     del counts[" "]
     # Each character may need a place twice, at the start of a word and inside.
     most = (config.vocabulary_size - len(SPECIAL_TOKENS)) // 2
     alphabet = sorted(counts, key=lambda character: (-counts[character], character))[:most]
-    inner = sorted(token for token in _train(distinct, 1, 1, SPECIAL_TOKENS, alphabet) if token.startswith("##"))
-    vocabulary = _train(texts, config.vocabulary_size, config.minimum_frequency, SPECIAL_TOKENS + inner, alphabet)
+    inner = sorted(
+        token
+        for token in _train(distinct, 1, 1, SPECIAL_TOKENS, alphabet)
+        if token.startswith("##")
+    )
+    vocabulary = _train(
+        texts, config.vocabulary_size, config.minimum_frequency, SPECIAL_TOKENS + inner, alphabet
+    )
     ranked = sorted(vocabulary, key=vocabulary.__getitem__)
-    return BertTokenizer(vocab={token: number for number, token in enumerate(ranked)}, do_lower_case=True)
+    return BertTokenizer(
+        vocab={token: number for number, token in enumerate(ranked)}, do_lower_case=True
+    )
 
 
 def _train(
-    texts: Sequence[str], size: int, minimum_frequency: int, first_tokens: list[str], alphabet: list[str]
+    texts: Sequence[str],
+    size: int,
+    minimum_frequency: int,
+    first_tokens: list[str],
+    alphabet: list[str],
 ) -> dict[str, int]:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -76,7 +93,8 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     """Load a fast tokenizer of transformers by name or path.
 
     Raises:
-        UserError: There is none, it is not a fast one, or it lacks a special token that the tasks need.
+        UserError: There is none, it is not a fast one, or it lacks a special token that the tasks
+            need.
     """
     # What the library raises has no common type; without the switch it asks whether to run code.
     try:
@@ -88,17 +106,26 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
     tokenizer.init_kwargs.pop("auto_map", None)
     tokenizer.chat_template = None
     if not tokenizer.is_fast:
-        raise UserError(f"tokenizer {str(name_or_path)!r} is not a fast one; annotation needs character offsets")
+        raise UserError(
+            f"tokenizer {str(name_or_path)!r} is not a fast one; annotation needs character offsets"
+        )
     names = ("cls_token", "sep_token", "pad_token", "mask_token")
     if missing := [name for name in names if getattr(tokenizer, name) is None]:
-        raise UserError(f"tokenizer {str(name_or_path)!r} has no {', '.join(missing)}; needed are {', '.join(names)}")
+        raise UserError(
+            f"tokenizer {str(name_or_path)!r} has no {', '.join(missing)}; needed are "
+            f"{', '.join(names)}"
+        )
     if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
-        raise UserError(f"{str(name_or_path)!r} holds no tokenizer of its own: it knows special tokens only")
+        raise UserError(
+            f"{str(name_or_path)!r} holds no tokenizer of its own: it knows special tokens only"
+        )
     return tokenizer
 
 
 def _loader(folder: Path) -> "Callable[..., PreTrainedTokenizerBase]":
-    """Return what loads a tokenizer: BERT's own class where one stands alone and says so, else the class that finds out."""
+    """Return what loads a tokenizer: BERT's own class where one stands alone and says so, else the
+    class that finds out.
+    """
     settings = folder / "tokenizer_config.json"
     alone = settings.is_file() and not (folder / "config.json").exists()
     if alone and json.loads(settings.read_bytes()).get("tokenizer_class") == "BertTokenizer":
@@ -112,7 +139,9 @@ def _loader(folder: Path) -> "Callable[..., PreTrainedTokenizerBase]":
 
 
 def raw_text_tokenizer(folder: Path) -> Tokenizer:
-    """Return the bare tokenizer of a saved folder, set so that `[MASK]` or `[SEP]` in raw text is ordinary text."""
+    """Return the bare tokenizer of a saved folder, set so that `[MASK]` or `[SEP]` in raw text is
+    ordinary text.
+    """
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
@@ -128,7 +157,9 @@ def hides_letter_case(tokenizer: Tokenizer) -> bool:
 
 def vocabulary_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Return the SHA-256 of the token -> id table."""
-    table = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]), ensure_ascii=False)
+    table = json.dumps(
+        sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]), ensure_ascii=False
+    )
     return hashlib.sha256(table.encode()).hexdigest()
 
 
@@ -156,5 +187,11 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerBase") -> Vocabulary:
     known[list(tokenizer.get_vocab().values())] = True
     ordinary = np.flatnonzero(known & ~special)
     return Vocabulary(
-        size, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id, special, ordinary
+        size,
+        tokenizer.cls_token_id,
+        tokenizer.sep_token_id,
+        tokenizer.pad_token_id,
+        tokenizer.mask_token_id,
+        special,
+        ordinary,
     )

@@ -22,20 +22,34 @@ class Classification(Kind):
     def __init__(self, recipe: Recipe, training: Sequence[LabelledRow]) -> None:
         """Name the classes."""
         super().__init__(recipe, training)
-        self.labels = class_names(recipe.labels, {label_name(row.label) for row in training}, training[0].place)
+        self.labels = class_names(
+            recipe.labels, {label_name(row.label) for row in training}, training[0].place
+        )
         self.outputs = len(self.labels)
 
     def examples(self, rows: Sequence[LabelledRow]) -> list[Pair]:
         """Return the texts of each row and the number of its class."""
-        return [Pair(texts_of(row), class_number(self.labels, row.label, row.place)) for row in rows]
+        return [
+            Pair(texts_of(row), class_number(self.labels, row.label, row.place)) for row in rows
+        ]
 
-    def encode(self, examples: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+    def encode(
+        self,
+        examples: Sequence[Pair],
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        training: bool,
+    ) -> Encoded:
         """Tokenize one or two texts."""
         inputs = encode_texts([example.texts for example in examples], tokenizer, length)
         labels = [{"labels": int(example.label)} for example in examples]
-        return Encoded([one | label for one, label in zip(inputs, labels, strict=True)] if training else inputs)
+        return Encoded(
+            [one | label for one, label in zip(inputs, labels, strict=True)] if training else inputs
+        )
 
-    def scores(self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
+    def scores(
+        self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]
+    ) -> dict[str, float]:
         """Compare the likeliest class with the label."""
         guesses = np.stack(predicted).argmax(axis=1).tolist()
         return class_scores([int(example.label) for example in examples], guesses, len(self.labels))

@@ -1,4 +1,6 @@
-"""What a kind of labelled sets is: which rows it takes, what the encoder sees of them, and what predictions are worth."""
+"""What a kind of labelled sets is: which rows it takes, what the encoder sees of them, and what
+predictions are worth.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +18,9 @@ from ernie_cmtl.records import Array
 from ernie_cmtl.settings import validate
 
 Inputs = dict[str, Any]
-"""What the encoder sees of an example: token ids and what goes with them, and labels in training."""
+"""What the encoder sees of an example: token ids and what goes with them, and labels in
+training.
+"""
 Collate = Callable[[list[Inputs]], dict[str, Tensor]]
 
 
@@ -32,16 +36,22 @@ class Encoded:
 
     inputs: list[Inputs]
     where: Sequence[Any] = ()
-    """What leads from the predictions for each input back to its example, where a kind needs that."""
+    """What leads from the predictions for each input back to its example, where a kind needs
+    that.
+    """
 
 
 class Kind(ABC):
-    """One kind; made from a recipe and its training rows, out of which classes are taken that the recipe does not list."""
+    """One kind; made from a recipe and its training rows, out of which classes are taken that the
+    recipe does not list.
+    """
 
     head: ClassVar[Any]
     """Class of transformers with encoder and head."""
     metrics: ClassVar[tuple[str, ...]]
-    """Scores that a recipe may choose by; the first one is the default. More is better in all of them."""
+    """Scores that a recipe may choose by; the first one is the default. More is better in all of
+    them.
+    """
     Options: ClassVar[type[BaseModel]] = NoOptions
     outputs: int = 1
     """Numbers that the head gives for an input or token."""
@@ -55,22 +65,37 @@ class Kind(ABC):
             UserError: An option, the metric or a label is not accepted.
         """
         self.recipe = recipe
-        self.options = validate(self.Options, recipe.options, (), f"options of the kind {recipe.kind}")
+        self.options = validate(
+            self.Options, recipe.options, (), f"options of the kind {recipe.kind}"
+        )
         self.metric = recipe.metric or self.metrics[0]
         if self.metric not in self.metrics:
-            raise UserError(f"metric {self.metric!r} is none of the kind {recipe.kind}; accepted: {', '.join(self.metrics)}")
+            raise UserError(
+                f"metric {self.metric!r} is none of the kind {recipe.kind}; accepted: "
+                f"{', '.join(self.metrics)}"
+            )
 
     @abstractmethod
     def examples(self, rows: Sequence[LabelledRow]) -> list[Any]:
         """Return checked examples; raises UserError with the place of a row that is none."""
 
     @abstractmethod
-    def encode(self, examples: Sequence[Any], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+    def encode(
+        self,
+        examples: Sequence[Any],
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        training: bool,
+    ) -> Encoded:
         """Tokenize examples to inputs of at most so many tokens, with labels only for training."""
 
     @abstractmethod
-    def scores(self, examples: Sequence[Any], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
-        """Judge what the head gave for each input: [outputs], or [tokens, outputs] where it speaks of tokens."""
+    def scores(
+        self, examples: Sequence[Any], encoded: Encoded, predicted: Sequence[Array]
+    ) -> dict[str, float]:
+        """Judge what the head gave for each input: [outputs], or [tokens, outputs] where it speaks
+        of tokens.
+        """
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collate:
         """Return what makes a padded batch out of inputs."""
@@ -83,14 +108,18 @@ class Kind(ABC):
 
 
 def class_names(given: tuple[str, ...] | None, found: set[str], place: str) -> tuple[str, ...]:
-    """Return the classes of a set: those of the recipe, else those that were found in the training rows, sorted.
+    """Return the classes of a set: those of the recipe, else those that were found in the training
+    rows, sorted.
 
     Raises:
         UserError: There are fewer than two.
     """
     names = given or tuple(sorted(found))
     if len(set(names)) < 2 or len(set(names)) < len(names):
-        raise UserError(f"{place}: labels need at least two different classes; there are {', '.join(names) or 'none'}")
+        raise UserError(
+            f"{place}: labels need at least two different classes; there are "
+            f"{', '.join(names) or 'none'}"
+        )
     return names
 
 
@@ -127,4 +156,7 @@ def number(label: object, place: str) -> float:
 
 def unpacked(batch: BatchEncoding) -> list[Inputs]:
     """Return the inputs of a batch one by one."""
-    return [{name: values[place] for name, values in batch.items()} for place in range(len(batch["input_ids"]))]
+    return [
+        {name: values[place] for name, values in batch.items()}
+        for place in range(len(batch["input_ids"]))
+    ]

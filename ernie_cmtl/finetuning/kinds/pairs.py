@@ -22,6 +22,10 @@ def texts_of(row: LabelledRow) -> tuple[str, ...]:
     return tuple(row.sentence(value) for value in (row.text, row.text_pair) if value is not None)
 
 
-def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase, length: int) -> list[Inputs]:
+def encode_texts(
+    texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase, length: int
+) -> list[Inputs]:
     """Tokenize texts or pairs of texts; of a pair that is too long, the longer text is cut."""
-    return unpacked(tokenizer(*map(list, zip(*texts, strict=True)), truncation=True, max_length=length))
+    return unpacked(
+        tokenizer(*map(list, zip(*texts, strict=True)), truncation=True, max_length=length)
+    )

@@ -28,7 +28,9 @@ class RankingOptions(BaseModel):
     model_config = STRICT
 
     candidates: int = Field(16, ge=2)
-    """Most candidates of a list; those of a longer query are dealt out to several lists, each with every grade where it can."""
+    """Most candidates of a list; those of a longer query are dealt out to several lists, each with
+    every grade where it can.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class Query:
 
 
 class Ranking(Kind):
-    """One score a candidate; cross entropy between the softmax over a query's scores and its grades as parts of their sum."""
+    """One score a candidate; cross entropy between the softmax over a query's scores and its grades
+    as parts of their sum.
+    """
 
     head = AutoModelForSequenceClassification
     metrics = ("ndcg_at_10", "mrr", "ndcg")
@@ -61,31 +65,53 @@ class Ranking(Kind):
                 raise UserError(f"{row.place}: grade {row.label!r} is below 0")
         for name, query in queries.items():
             if len(query.texts) < 2:
-                raise UserError(f"{first[name]}: query {name!r} has one candidate; ranking needs two or more")
+                raise UserError(
+                    f"{first[name]}: query {name!r} has one candidate; ranking needs two or more"
+                )
         return list(queries.values())
 
-    def encode(self, examples: Sequence[Query], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+    def encode(
+        self,
+        examples: Sequence[Query],
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        training: bool,
+    ) -> Encoded:
         """Tokenize lists of candidates for training, single candidates for judging."""
-        encoded = encode_texts([texts for query in examples for texts in query.texts], tokenizer, length)
+        encoded = encode_texts(
+            [texts for query in examples for texts in query.texts], tokenizer, length
+        )
         if not training:
             return Encoded(encoded)
         remaining = iter(encoded)
         lists = []
         for query in examples:
             inputs = [next(remaining) for _ in query.texts]
-            lists += [_as_list(inputs, query.grades, places) for places in deal_out(query.grades, self.options.candidates)]
+            lists += [
+                _as_list(inputs, query.grades, places)
+                for places in deal_out(query.grades, self.options.candidates)
+            ]
         if not lists:
-            raise UserError("no training query has a relevant candidate beside others: all grades are 0, or all are equal")
+            raise UserError(
+                "no training query has a relevant candidate beside others: all grades are 0, or "
+                "all are equal"
+            )
         return Encoded(lists)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collate:
-        """Return what puts the candidates of several lists into one padded batch; `lists` says which belong together."""
+        """Return what puts the candidates of several lists into one padded batch; `lists` says
+        which belong together.
+        """
         pad = DataCollatorWithPadding(tokenizer)
 
         def collate(inputs: list[Inputs]) -> dict[str, Tensor]:
             if isinstance(inputs[0]["input_ids"][0], int):
                 return dict(pad(inputs))
-            flat = [dict(zip(one, values, strict=True)) for one in inputs for values in zip(*one.values(), strict=True)]
+            flat = [
+                dict(zip(one, values, strict=True))
+                for one in inputs
+                for values in zip(*one.values(), strict=True)
+            ]
             lists = torch.repeat_interleave(torch.tensor([len(one["input_ids"]) for one in inputs]))
             return dict(pad(flat)) | {"lists": lists}
 
@@ -97,11 +123,15 @@ class Ranking(Kind):
         lists, grades = inputs.pop("lists"), inputs.pop("labels")
         return listwise_loss(model(**inputs).logits[:, 0].float(), grades.float(), lists)
 
-    def scores(self, examples: Sequence[Query], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
+    def scores(
+        self, examples: Sequence[Query], encoded: Encoded, predicted: Sequence[Array]
+    ) -> dict[str, float]:
         """Order the candidates of each query."""
         ends = np.cumsum([len(query.texts) for query in examples])[:-1]
         values = np.split(np.array([score[0] for score in predicted]), ends)
-        return ranking_scores([(np.array(query.grades), found) for query, found in zip(examples, values, strict=True)])
+        return ranking_scores(
+            [(np.array(query.grades), found) for query, found in zip(examples, values, strict=True)]
+        )
 
 
 def _as_list(inputs: list[Inputs], grades: list[float], places: list[int]) -> Inputs:
@@ -110,7 +140,8 @@ def _as_list(inputs: list[Inputs], grades: list[float], places: list[int]) -> In
 
 
 def deal_out(grades: Sequence[float], most: int) -> list[list[int]]:
-    """Return the places of candidates in lists of at most so many, best grades dealt out first; useless lists are left out.
+    """Return the places of candidates in lists of at most so many, best grades dealt out first;
+    useless lists are left out.
 
     A list teaches something if one grade is above 0 and two differ.
     """
@@ -121,11 +152,15 @@ def deal_out(grades: Sequence[float], most: int) -> list[list[int]]:
 
 
 def listwise_loss(scores: Tensor, grades: Tensor, lists: Tensor) -> Tensor:
-    """Return the mean over lists of the cross entropy between softmax(scores) and grades / sum of grades.
+    """Return the mean over lists of the cross entropy between softmax(scores) and grades / sum of
+    grades.
 
-    scores, grades: float [candidates]; lists: int64 [candidates], the number of the list of each, from 0, rising.
+    scores, grades: float [candidates]; lists: int64 [candidates], the number of the list of each,
+    from 0, rising.
     """
-    together = torch.where(lists[:, None] == torch.arange(int(lists[-1]) + 1, device=lists.device), 0.0, -torch.inf)
+    together = torch.where(
+        lists[:, None] == torch.arange(int(lists[-1]) + 1, device=lists.device), 0.0, -torch.inf
+    )
     normalizer = (scores[:, None] + together).logsumexp(0)
     count = len(normalizer)
     sums = torch.zeros(count, device=scores.device).index_add(0, lists, grades)

@@ -21,12 +21,24 @@ class Regression(Kind):
         """Return the texts of each row and its number."""
         return [Pair(texts_of(row), number(row.label, row.place)) for row in rows]
 
-    def encode(self, examples: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+    def encode(
+        self,
+        examples: Sequence[Pair],
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        training: bool,
+    ) -> Encoded:
         """Tokenize one or two texts."""
         inputs = encode_texts([example.texts for example in examples], tokenizer, length)
         labels = [{"labels": example.label} for example in examples]
-        return Encoded([one | label for one, label in zip(inputs, labels, strict=True)] if training else inputs)
+        return Encoded(
+            [one | label for one, label in zip(inputs, labels, strict=True)] if training else inputs
+        )
 
-    def scores(self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
+    def scores(
+        self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]
+    ) -> dict[str, float]:
         """Correlate numbers and labels."""
-        return correlations([example.label for example in examples], [float(values[0]) for values in predicted])
+        return correlations(
+            [example.label for example in examples], [float(values[0]) for values in predicted]
+        )

@@ -22,7 +22,9 @@ class SpanOptions(BaseModel):
     model_config = STRICT
 
     match: Match = "squad"
-    """squad: words without articles; cmrc: Chinese characters, and the longest common run for F1."""
+    """squad: words without articles; cmrc: Chinese characters, and the longest common run for
+    F1.
+    """
     stride: int = Field(128, ge=0)
     """Tokens that two windows of a long passage share; at most a quarter of a window."""
     answer_tokens: int = Field(30, ge=1)
@@ -50,7 +52,9 @@ class Window:
 
 
 class Span(Kind):
-    """Cross entropy of first and last token; a window without the answer points at its first token."""
+    """Cross entropy of first and last token; a window without the answer points at its first
+    token.
+    """
 
     head = AutoModelForQuestionAnswering
     metrics = ("f1", "exact_match")
@@ -62,7 +66,13 @@ class Span(Kind):
         """Return questions whose first answer stands in the passage."""
         return [_question(row) for row in rows]
 
-    def encode(self, examples: Sequence[Question], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+    def encode(
+        self,
+        examples: Sequence[Question],
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        training: bool,
+    ) -> Encoded:
         """Tokenize questions with windows of their passages."""
         batch = tokenizer(
             _shortened([example.question for example in examples], tokenizer, length // 2),
@@ -77,21 +87,31 @@ class Span(Kind):
         windows = []
         for place, (number, pairs) in enumerate(zip(numbers, offsets, strict=True)):
             inside = np.array([part == 1 for part in batch.sequence_ids(place)])
-            windows.append(Window(number, np.where(inside[:, None], np.array(pairs), -1).astype(np.int32)))
+            windows.append(
+                Window(number, np.where(inside[:, None], np.array(pairs), -1).astype(np.int32))
+            )
         inputs = unpacked(batch)
         if training:
             for one, window in zip(inputs, windows, strict=True):
-                one["start_positions"], one["end_positions"] = answer_tokens(window, examples[window.question])
+                one["start_positions"], one["end_positions"] = answer_tokens(
+                    window, examples[window.question]
+                )
         return Encoded(inputs, windows)
 
-    def scores(self, examples: Sequence[Question], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
+    def scores(
+        self, examples: Sequence[Question], encoded: Encoded, predicted: Sequence[Array]
+    ) -> dict[str, float]:
         """Compare the best span over all windows of each passage."""
         best = [(-np.inf, "")] * len(examples)
         for window, values in zip(encoded.where, predicted, strict=True):
             score, first, end = best_span(values, window.offsets, self.options.answer_tokens)
             if score > best[window.question][0]:
                 best[window.question] = (score, examples[window.question].passage[first:end])
-        return answer_scores([example.answers for example in examples], [text for _, text in best], self.options.match)
+        return answer_scores(
+            [example.answers for example in examples],
+            [text for _, text in best],
+            self.options.match,
+        )
 
 
 def answer_tokens(window: Window, question: Question) -> tuple[int, int]:
@@ -105,7 +125,8 @@ def answer_tokens(window: Window, question: Question) -> tuple[int, int]:
 
 
 def best_span(values: Array, offsets: IntArray, longest: int) -> tuple[float, int, int]:
-    """Return score, first character and end of the likeliest span of at most so many tokens of the passage.
+    """Return score, first character and end of the likeliest span of at most so many tokens of the
+    passage.
 
     values: float [tokens, 2], for being the first and the last token.
     """
@@ -113,7 +134,11 @@ def best_span(values: Array, offsets: IntArray, longest: int) -> tuple[float, in
     if not len(places):
         return -np.inf, 0, 0
     length = np.arange(len(places))[None, :] - np.arange(len(places))[:, None]
-    scores = np.where((length >= 0) & (length < longest), values[places, 0][:, None] + values[places, 1][None, :], -np.inf)
+    scores = np.where(
+        (length >= 0) & (length < longest),
+        values[places, 0][:, None] + values[places, 1][None, :],
+        -np.inf,
+    )
     first, last = np.unravel_index(scores.argmax(), scores.shape)
     return float(scores[first, last]), int(offsets[places[first], 0]), int(offsets[places[last], 1])
 
@@ -121,7 +146,10 @@ def best_span(values: Array, offsets: IntArray, longest: int) -> tuple[float, in
 def _shortened(questions: list[str], tokenizer: PreTrainedTokenizerBase, most: int) -> list[str]:
     """Return questions of at most so many tokens: the tokenizer cuts only one of two texts."""
     batch = tokenizer(questions, truncation=True, max_length=most, return_offsets_mapping=True)
-    return [text[: max(end for _, end in offsets)] for text, offsets in zip(questions, batch["offset_mapping"], strict=True)]
+    return [
+        text[: max(end for _, end in offsets)]
+        for text, offsets in zip(questions, batch["offset_mapping"], strict=True)
+    ]
 
 
 def _question(row: LabelledRow) -> Question:
@@ -136,16 +164,26 @@ def _question(row: LabelledRow) -> Question:
 
 
 def _answers(row: LabelledRow) -> list[tuple[str, int]]:
-    """Return texts and places of the answers: a list of objects, or an object of lists; a place may be missing."""
+    """Return texts and places of the answers: a list of objects, or an object of lists; a place may
+    be missing.
+    """
     found: Any = row.label
     try:
         if isinstance(found, dict):
-            found = [{"text": text, "start": start} for text, start in zip(found["text"], found["answer_start"], strict=True)]
-        answers = [(row.sentence(one["text"]), int(one.get("answer_start", one.get("start", -1)))) for one in found]
+            found = [
+                {"text": text, "start": start}
+                for text, start in zip(found["text"], found["answer_start"], strict=True)
+            ]
+        answers = [
+            (row.sentence(one["text"]), int(one.get("answer_start", one.get("start", -1))))
+            for one in found
+        ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{row.place}: {row.label!r} are no answers with text and answer_start") from error
+        raise UserError(
+            f"{row.place}: {row.label!r} are no answers with text and answer_start"
+        ) from error
     if not answers or not all(text for text, _ in answers):
         raise UserError(f"{row.place}: the question has no answer")
     return answers

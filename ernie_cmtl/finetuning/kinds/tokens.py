@@ -4,10 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from transformers import AutoModelForTokenClassification, DataCollatorForTokenClassification, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForTokenClassification,
+    DataCollatorForTokenClassification,
+    PreTrainedTokenizerBase,
+)
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.finetuning.kinds.kind import Collate, Encoded, Kind, class_names, class_number, label_name, unpacked
+from ernie_cmtl.finetuning.kinds.kind import (
+    Collate,
+    Encoded,
+    Kind,
+    class_names,
+    class_number,
+    label_name,
+    unpacked,
+)
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
 from ernie_cmtl.finetuning.sets.scores import label_scores
@@ -26,7 +38,9 @@ class Words:
 
 
 class Tokens(Kind):
-    """Cross entropy at the first token of each word; words that are cut off or have no token count as outside of all spans."""
+    """Cross entropy at the first token of each word; words that are cut off or have no token count
+    as outside of all spans.
+    """
 
     head = AutoModelForTokenClassification
     metrics = ("f1", "accuracy", "precision", "recall")
@@ -49,7 +63,13 @@ class Tokens(Kind):
             raise UserError(f"{row.place}: {len(words)} words and {len(labels)} labels")
         return Words(words, [class_number(self.labels, label, row.place) for label in labels])
 
-    def encode(self, examples: Sequence[Words], tokenizer: PreTrainedTokenizerBase, length: int, training: bool) -> Encoded:
+    def encode(
+        self,
+        examples: Sequence[Words],
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        training: bool,
+    ) -> Encoded:
         """Tokenize words, and remember the first token of each."""
         texts = [example.words for example in examples]
         batch = tokenizer(texts, is_split_into_words=True, truncation=True, max_length=length)
@@ -66,22 +86,30 @@ class Tokens(Kind):
         """Return what pads labels too."""
         return DataCollatorForTokenClassification(tokenizer)
 
-    def scores(self, examples: Sequence[Words], encoded: Encoded, predicted: Sequence[Array]) -> dict[str, float]:
+    def scores(
+        self, examples: Sequence[Words], encoded: Encoded, predicted: Sequence[Array]
+    ) -> dict[str, float]:
         """Compare the likeliest labels of whole sentences."""
         absent = self.labels.index(OUTSIDE) if OUTSIDE in self.labels else 0
         guesses = []
-        for example, (words, tokens), values in zip(examples, encoded.where, predicted, strict=True):
+        for example, (words, tokens), values in zip(
+            examples, encoded.where, predicted, strict=True
+        ):
             found = np.full(len(example.words), absent)
             found[words] = values.argmax(axis=1)[tokens]
             guesses.append(found)
-        return label_scores([self._names(e.labels) for e in examples], [self._names(g) for g in guesses])
+        return label_scores(
+            [self._names(e.labels) for e in examples], [self._names(g) for g in guesses]
+        )
 
     def _names(self, numbers: Sequence[int] | IntArray) -> list[str]:
         return [self.labels[number] for number in numbers]
 
 
 def first_tokens(word_ids: Sequence[int | None]) -> tuple[IntArray, IntArray]:
-    """Return the words that have tokens, and the first token of each; word_ids: the word of each token, None for marks."""
+    """Return the words that have tokens, and the first token of each; word_ids: the word of each
+    token, None for marks.
+    """
     words = np.array([-1 if word is None else word for word in word_ids], dtype=np.int64)
     found, places = np.unique(words, return_index=True)
     return found[found >= 0], places[found >= 0]

@@ -29,7 +29,10 @@ class RowsConfig(BaseModel):
     @model_validator(mode="after")
     def _judged(self) -> "RowsConfig":
         if self.dev is None and self.test is None:
-            raise ValueError("a recipe needs dev, test or both: files, or a part of the training rows such as 0.1")
+            raise ValueError(
+                "a recipe needs dev, test or both: files, or a part of the training rows such as "
+                "0.1"
+            )
         if sum(part for part in (self.dev, self.test) if isinstance(part, float)) >= 1:
             raise ValueError("the parts of dev and test leave no training rows")
         return self
@@ -47,7 +50,9 @@ class ColumnsConfig(BaseModel):
     label: str
     """Class, score, grade, list of labels, or list of answers."""
     group: str | None = None
-    """Rows with the same value stay in one split, and of ranking are one query; by default those with the same text."""
+    """Rows with the same value stay in one split, and of ranking are one query; by default those
+    with the same text.
+    """
 
 
 class TrainConfig(BaseModel):
@@ -91,7 +96,9 @@ class Recipe(BaseModel):
     """Tokens of the longest input; longer ones are cut."""
     train: TrainConfig
     task_row: Annotated[int, Field(ge=0)] | Literal["mean", "fresh"] = 0
-    """Which task embedding all inputs get: a row, the mean of the rows that pretraining filled, or a random one."""
+    """Which task embedding all inputs get: a row, the mean of the rows that pretraining filled, or
+    a random one.
+    """
     init: Literal["pretrained", "random"] = "pretrained"
     """random: an encoder of the same size that has learned nothing."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -44,7 +44,8 @@ def read_splits(config: RowsConfig, columns: ColumnsConfig, folder: Path) -> Spl
     folder: what names of files are relative to.
 
     Raises:
-        UserError: A file is not there, is empty or damaged, lacks a column, or has a row with too few or too many fields.
+        UserError: A file is not there, is empty or damaged, lacks a column, or has a row with too
+            few or too many fields.
     """
     splits = {"train": _read(config.train, columns, folder)}
     parts = {}
@@ -57,7 +58,9 @@ def read_splits(config: RowsConfig, columns: ColumnsConfig, folder: Path) -> Spl
 
 
 def _cut_off(rows: Sequence[LabelledRow], parts: dict[str, float]) -> Splits:
-    """Return the training rows in parts; which part a group belongs to depends on its value alone."""
+    """Return the training rows in parts; which part a group belongs to depends on its value
+    alone.
+    """
     groups = {row.place: str(row.text if row.group is None else row.group) for row in rows}
     order = sorted(set(groups.values()), key=lambda group: derive_key("split", group))
     split_of: dict[str, str] = {}
@@ -69,7 +72,8 @@ def _cut_off(rows: Sequence[LabelledRow], parts: dict[str, float]) -> Splits:
         found[split_of.get(groups[row.place], "train")].append(row)
     if empty := [name for name, kept in found.items() if not kept]:
         raise UserError(
-            f"{rows[0].place}: there are too few groups of rows ({len(order)}) to cut off a part; {empty[0]} is empty"
+            f"{rows[0].place}: there are too few groups of rows ({len(order)}) to cut off a part; "
+            f"{empty[0]} is empty"
         )
     return found
 
@@ -90,10 +94,18 @@ def _rows_of(name: str, columns: ColumnsConfig, folder: Path) -> Iterator[Labell
     for place, values in _placed_values(name, wanted, folder):
         if empty := [column for column in wanted if values[column] is None]:
             raise UserError(f"{place}: there is no value for {empty[0]!r}")
-        yield LabelledRow(place, *(values[named[role]] if role in named else None for role in ColumnsConfig.model_fields))
+        yield LabelledRow(
+            place,
+            *(
+                values[named[role]] if role in named else None
+                for role in ColumnsConfig.model_fields
+            ),
+        )
 
 
-def _placed_values(name: str, wanted: list[str], folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _placed_values(
+    name: str, wanted: list[str], folder: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the values of each row with its place."""
     if name.startswith(PREFIX):
         source = parse_dataset(name)
@@ -124,7 +136,9 @@ def _questions(path: Path, wanted: list[str]) -> Iterator[tuple[str, dict[str, A
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no file of SQuAD: data, paragraphs, context and qas; {error!r}") from error
+        raise UserError(
+            f"{path} is no file of SQuAD: data, paragraphs, context and qas; {error!r}"
+        ) from error
     for number, question in enumerate(questions, 1):
         place = f"{path}, question {question.get('id', number)}"
         if missing := [column for column in wanted if column not in question]:

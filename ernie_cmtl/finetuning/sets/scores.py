@@ -1,4 +1,6 @@
-"""What predictions are worth, by scikit-learn, scipy and seqeval, and the answer match of SQuAD and CMRC."""
+"""What predictions are worth, by scikit-learn, scipy and seqeval, and the answer match of SQuAD and
+CMRC.
+"""
 
 import math
 import re
@@ -28,14 +30,20 @@ def check_libraries() -> None:
         import seqeval.metrics  # noqa: F401
         import sklearn.metrics  # noqa: F401
     except ImportError as error:
-        raise UserError(f"fine-tuning needs an extra: pip install 'ernie-cmtl[finetune]' ({error})") from error
+        raise UserError(
+            f"fine-tuning needs an extra: pip install 'ernie-cmtl[finetune]' ({error})"
+        ) from error
 
 
 def class_scores(gold: Sequence[int], predicted: Sequence[int], classes: int) -> dict[str, float]:
-    """Return accuracy, F1 (of the last of two classes, else the mean over classes) and Matthews correlation."""
+    """Return accuracy, F1 (of the last of two classes, else the mean over classes) and Matthews
+    correlation.
+    """
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-    one: dict[str, Any] = {"average": "binary", "pos_label": 1} if classes == 2 else {"average": "macro"}
+    one: dict[str, Any] = (
+        {"average": "binary", "pos_label": 1} if classes == 2 else {"average": "macro"}
+    )
     return {
         "accuracy": float(accuracy_score(gold, predicted)),
         "f1": float(f1_score(gold, predicted, zero_division=0, **one)),
@@ -44,12 +52,18 @@ def class_scores(gold: Sequence[int], predicted: Sequence[int], classes: int) ->
 
 
 def correlations(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
-    """Return Pearson and Spearman correlation, 0 where one side is constant, and the mean squared error."""
+    """Return Pearson and Spearman correlation, 0 where one side is constant, and the mean squared
+    error.
+    """
     from scipy.stats import pearsonr, spearmanr
     from sklearn.metrics import mean_squared_error
 
     constant = len(set(gold)) < 2 or len(set(predicted)) < 2
-    found = {} if constant else {"pearson": pearsonr(gold, predicted)[0], "spearman": spearmanr(gold, predicted)[0]}
+    found = (
+        {}
+        if constant
+        else {"pearson": pearsonr(gold, predicted)[0], "spearman": spearmanr(gold, predicted)[0]}
+    )
     # A correlation with what hardly moves may still not be a number.
     both = {name: float(found.get(name, 0.0)) for name in ("pearson", "spearman")}
     kept = {name: value if math.isfinite(value) else 0.0 for name, value in both.items()}
@@ -57,9 +71,11 @@ def correlations(gold: Sequence[float], predicted: Sequence[float]) -> dict[str,
 
 
 def ranking_scores(queries: Sequence[tuple[Array, Array]]) -> dict[str, float]:
-    """Return the mean NDCG at 10, NDCG and reciprocal rank; a query is its grades and scores, one for each candidate.
+    """Return the mean NDCG at 10, NDCG and reciprocal rank; a query is its grades and scores, one
+    for each candidate.
 
-    Queries without a relevant candidate are left out. Of candidates with one score, the relevant one counts as the last.
+    Queries without a relevant candidate are left out. Of candidates with one score, the relevant
+    one counts as the last.
     """
     from sklearn.metrics import ndcg_score
 
@@ -72,14 +88,18 @@ def ranking_scores(queries: Sequence[tuple[Array, Array]]) -> dict[str, float]:
         for (grades, scores), top in zip(known, best, strict=True)
     ]
     return {
-        "ndcg_at_10": float(np.mean([ndcg_score([grades], [scores], k=10) for grades, scores in known])),
+        "ndcg_at_10": float(
+            np.mean([ndcg_score([grades], [scores], k=10) for grades, scores in known])
+        ),
         "mrr": float(np.mean([1 / rank for rank in ranks])),
         "ndcg": float(np.mean([ndcg_score([grades], [scores]) for grades, scores in known])),
     }
 
 
 def label_scores(gold: list[list[str]], predicted: list[list[str]]) -> dict[str, float]:
-    """Return F1, precision and recall of whole spans, as seqeval finds them, and accuracy of words."""
+    """Return F1, precision and recall of whole spans, as seqeval finds them, and accuracy of
+    words.
+    """
     from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 
     return {
@@ -90,24 +110,41 @@ def label_scores(gold: list[list[str]], predicted: list[list[str]]) -> dict[str,
     }
 
 
-def answer_scores(gold: Sequence[Sequence[str]], predicted: Sequence[str], match: Match) -> dict[str, float]:
+def answer_scores(
+    gold: Sequence[Sequence[str]], predicted: Sequence[str], match: Match
+) -> dict[str, float]:
     """Return F1 and exact match, each against the best of the answers that a question has."""
     overlap = {"squad": _squad_f1, "cmrc": _cmrc_f1}[match]
     plain = {"squad": normal_words, "cmrc": normal_characters}[match]
-    f1 = [max(overlap(plain(answer), plain(guess)) for answer in answers) for answers, guess in zip(gold, predicted, strict=True)]
-    exact = [any(plain(answer) == plain(guess) for answer in answers) for answers, guess in zip(gold, predicted, strict=True)]
+    f1 = [
+        max(overlap(plain(answer), plain(guess)) for answer in answers)
+        for answers, guess in zip(gold, predicted, strict=True)
+    ]
+    exact = [
+        any(plain(answer) == plain(guess) for answer in answers)
+        for answers, guess in zip(gold, predicted, strict=True)
+    ]
     return {"f1": float(np.mean(f1)), "exact_match": float(np.mean(exact))}
 
 
 def normal_words(text: str) -> list[str]:
-    """Return the words of an answer as SQuAD compares them: small letters, no punctuation, no articles."""
-    bare = "".join(character for character in text.lower() if character not in set(string.punctuation))
+    """Return the words of an answer as SQuAD compares them: small letters, no punctuation, no
+    articles.
+    """
+    bare = "".join(
+        character for character in text.lower() if character not in set(string.punctuation)
+    )
     return re.sub(r"\b(a|an|the)\b", " ", bare).split()
 
 
 def normal_characters(text: str) -> list[str]:
-    """Return the units of an answer as CMRC compares them: Chinese characters, words of other scripts, no punctuation."""
-    bare = "".join(" " if unicodedata.category(character)[0] in "PS" else character for character in text.lower())
+    """Return the units of an answer as CMRC compares them: Chinese characters, words of other
+    scripts, no punctuation.
+    """
+    bare = "".join(
+        " " if unicodedata.category(character)[0] in "PS" else character
+        for character in text.lower()
+    )
     return re.findall(r"[一-龥]|[^\s一-龥]+", bare)
 
 
@@ -116,8 +153,12 @@ def _squad_f1(gold: list[str], guess: list[str]) -> float:
 
 
 def _cmrc_f1(gold: list[str], guess: list[str]) -> float:
-    """Return F1 by the longest run of units that both have, as the official script of CMRC 2018 counts."""
-    common = SequenceMatcher(None, gold, guess, autojunk=False).find_longest_match(0, len(gold), 0, len(guess))
+    """Return F1 by the longest run of units that both have, as the official script of CMRC 2018
+    counts.
+    """
+    common = SequenceMatcher(None, gold, guess, autojunk=False).find_longest_match(
+        0, len(gold), 0, len(guess)
+    )
     return _f1(common.size, len(gold), len(guess))
 
 

@@ -1,6 +1,8 @@
-"""Attention over sequences of similar length side by side, in pieces whose scores stay in a processor's cache.
+"""Attention over sequences of similar length side by side, in pieces whose scores stay in a
+processor's cache.
 
-torch's own kernel for CPUs takes four times as long in bf16 and sequences of 128, twice as long in 512, forward and backward.
+torch's own kernel for CPUs takes four times as long in bf16 and sequences of 128, twice as long in
+512, forward and backward.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,36 +32,54 @@ class Piece:
     """Some sequences of a width group, head by head."""
 
     source: Tensor
-    """Rows of [tokens x heads, size] that are read; padding reads the first; int64 [N x heads x W]."""
+    """Rows of [tokens x heads, size] that are read; padding reads the first; int64 [N x heads x
+    W].
+    """
     target: Tensor
     """Rows that are written, padding behind the last; int64 [N x heads x W]."""
     mask: Tensor
     """What is added to the scores: minus infinity where a key is padding; [N x heads, 1, W]."""
 
 
-def cut_pieces(groups: Sequence[WidthGroup], tokens: int, heads: int, dtype: torch.dtype) -> Iterator[Piece]:
-    """Cut groups into pieces for a number of heads; tokens: places of the batch; dtype: of the states."""
+def cut_pieces(
+    groups: Sequence[WidthGroup], tokens: int, heads: int, dtype: torch.dtype
+) -> Iterator[Piece]:
+    """Cut groups into pieces for a number of heads; tokens: places of the batch; dtype: of the
+    states.
+    """
     for group in groups:
         width = group.places.shape[1]
-        at_once = max(1, _SCORES_AT_ONCE.get(group.places.device.type, 1 << 28) // (heads * width * width))
+        at_once = max(
+            1, _SCORES_AT_ONCE.get(group.places.device.type, 1 << 28) // (heads * width * width)
+        )
         head = torch.arange(heads, device=group.places.device)[None, :, None]
-        for places, real in zip(torch.split(group.places, at_once), torch.split(group.real, at_once), strict=True):
+        for places, real in zip(
+            torch.split(group.places, at_once), torch.split(group.real, at_once), strict=True
+        ):
             source = places[:, None, :] * heads + head
             target = torch.where(real[:, None, :], source, tokens * heads)
             mask = torch.zeros_like(places, dtype=dtype).masked_fill_(~real, -torch.inf)
-            yield Piece(source.flatten(), target.flatten(), mask.repeat_interleave(heads, 0)[:, None, :])
+            yield Piece(
+                source.flatten(), target.flatten(), mask.repeat_interleave(heads, 0)[:, None, :]
+            )
 
 
 def attend_by_width(query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[Piece]) -> Tensor:
-    """Attend within each sequence; query, key, value: [tokens, heads, size]; returns the same shape, zeros beside sequences."""
+    """Attend within each sequence; query, key, value: [tokens, heads, size]; returns the same
+    shape, zeros beside sequences.
+    """
     return cast(Tensor, _AttentionByWidth.apply(query, key, value, pieces))  # type: ignore[no-untyped-call]
 
 
 class _AttentionByWidth(torch.autograd.Function):
-    """The weights are made again in the backward pass: they are larger than all else, and quick to make."""
+    """The weights are made again in the backward pass: they are larger than all else, and quick to
+    make.
+    """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[Piece]) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[Piece]
+    ) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.pieces = pieces
         result = _rows(query)
@@ -81,9 +101,13 @@ class _AttentionByWidth(torch.autograd.Function):
             by_output = _take(padded, piece.target, piece)
             weights = _weights(q, k, piece)
             by_value.index_copy_(0, piece.target, torch.bmm(weights.mT, by_output).flatten(0, 1))
-            by_scores = torch._softmax_backward_data(torch.bmm(by_output, v.mT), weights, -1, weights.dtype)
+            by_scores = torch._softmax_backward_data(
+                torch.bmm(by_output, v.mT), weights, -1, weights.dtype
+            )
             by_query.index_copy_(0, piece.target, torch.bmm(by_scores, k).mul_(scale).flatten(0, 1))
-            by_key.index_copy_(0, piece.target, torch.bmm(by_scores.mT, q).mul_(scale).flatten(0, 1))
+            by_key.index_copy_(
+                0, piece.target, torch.bmm(by_scores.mT, q).mul_(scale).flatten(0, 1)
+            )
         return *(rows[:-1].view(query.shape) for rows in (by_query, by_key, by_value)), None
 
 
@@ -100,6 +124,8 @@ def _take(states: Tensor, rows: Tensor, piece: Piece) -> Tensor:
 
 
 def _rows(states: Tensor) -> Tensor:
-    """Return zeros for each place and head, and a row behind them that takes what padding writes."""
+    """Return zeros for each place and head, and a row behind them that takes what padding
+    writes.
+    """
     tokens, heads, size = states.shape
     return states.new_zeros(tokens * heads + 1, size)

@@ -1,4 +1,6 @@
-"""Dropout that draws its mask 16 bits at a time on a CPU, where the library's own draws take longer than all else in it."""
+"""Dropout that draws its mask 16 bits at a time on a CPU, where the library's own draws take longer
+than all else in it.
+"""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,6 @@
-"""Attention over packed rows: each sequence sees itself alone. Registered with transformers, so its own Ernie layers use it."""
+"""Attention over packed rows: each sequence sees itself alone. Registered with transformers, so its
+own Ernie layers use it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from ernie_cmtl.model.kernels.attention_by_width import Piece, WidthGroup, attend_by_width, cut_pieces
+from ernie_cmtl.model.kernels.attention_by_width import (
+    Piece,
+    WidthGroup,
+    attend_by_width,
+    cut_pieces,
+)
 from ernie_cmtl.records import IntArray
 
 NAME = "ernie_cmtl_packed"
@@ -47,13 +54,17 @@ class PackedLayout:
 
     @cached_property
     def boundaries(self) -> Tensor:
-        """Cumulative lengths for the variable-length kernel, the tails of rows as sequences of their own; int32 [S + 1]."""
+        """Cumulative lengths for the variable-length kernel, the tails of rows as sequences of
+        their own; int32 [S + 1].
+        """
         row_starts = np.arange(0, self.slots + 1, self.row_length)
         edges = np.unique(np.concatenate([row_starts, self.starts, self.starts + self.lengths]))
         return to_device(edges.astype(np.int32), self.device)
 
 
-def _width_groups(starts: IntArray, lengths: IntArray, device: torch.device) -> Iterator[WidthGroup]:
+def _width_groups(
+    starts: IntArray, lengths: IntArray, device: torch.device
+) -> Iterator[WidthGroup]:
     widths = -(-lengths // _WIDTH_STEP) * _WIDTH_STEP
     for width in np.unique(widths):
         members = np.flatnonzero(widths == width)
@@ -68,7 +79,11 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """Copy an array to a device without waiting for what that still has to do."""
     tensor = torch.from_numpy(array)
     # Only a copy from pinned memory runs beside the rest.
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )
 
 
 # Kernels of its own, and shapes that differ from step to step: nothing to compile here.
@@ -83,12 +98,15 @@ def packed_attention(
     packed_layout: PackedLayout,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each packed sequence; query, key, value: [M, heads, L, size]; returns [M, L, heads, size].
+    """Attend within each packed sequence; query, key, value: [M, heads, L, size]; returns [M, L,
+    heads, size].
 
     The kernels have no attention dropout, so there is none on any path. Padding gets zeros.
     """
     rows, heads, length, size = query.shape
-    query, key, value = (states.transpose(1, 2).reshape(rows * length, heads, size) for states in (query, key, value))
+    query, key, value = (
+        states.transpose(1, 2).reshape(rows * length, heads, size) for states in (query, key, value)
+    )
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 

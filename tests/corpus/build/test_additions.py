@@ -1,4 +1,6 @@
-"""What is added to a corpus that is there: text, layers, labelled rows. What stood there before stays as it was."""
+"""What is added to a corpus that is there: text, layers, labelled rows. What stood there before
+stays as it was.
+"""
 
 import json
 import shutil
@@ -21,12 +23,19 @@ from tests.support.counted_documents import documents_of
 SETTINGS: dict[str, Any] = {"shard_bytes": 20_000}
 
 
-def add(corpus: Path, words: list[str] | None = None, processes: int = 1, **settings: Any) -> dict[str, Any]:
-    return build(added_to(words or [], corpus, PrepareConfig.model_validate(settings)), processes, quiet)
+def add(
+    corpus: Path, words: list[str] | None = None, processes: int = 1, **settings: Any
+) -> dict[str, Any]:
+    return build(
+        added_to(words or [], corpus, PrepareConfig.model_validate(settings)), processes, quiet
+    )
 
 
 def files(corpus: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(corpus)): p.read_bytes() for p in sorted((corpus / "shards").rglob("*.npy"))}
+    return {
+        str(p.relative_to(corpus)): p.read_bytes()
+        for p in sorted((corpus / "shards").rglob("*.npy"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +70,9 @@ def test_added_text_makes_new_shards_and_leaves_the_others(copied: Path, tmp_pat
     assert result["documents"]["used"] == 24 + len(texts[24:]) + 1
     assert now.fingerprint != manifest.fingerprint
     assert now.heldout_below == manifest.heldout_below
-    rejects = [json.loads(line)["reason"] for line in (copied / "rejects.jsonl").read_text().splitlines()]
+    rejects = [
+        json.loads(line)["reason"] for line in (copied / "rejects.jsonl").read_text().splitlines()
+    ]
     assert rejects == ["empty"]
 
 
@@ -76,11 +87,16 @@ def test_what_was_fitted_is_used_as_it_is_for_added_text(copied: Path, tmp_path:
     assert corpus.manifest.sources == ["docs", "more"]
     split = corpus.split("train")
     of_more = np.flatnonzero(split.sources(split.document_tokens[:-1]) == "more")
-    layers = [split.passage(*split.document_tokens[d : d + 2].tolist(), ("collocations",)) for d in of_more]
+    layers = [
+        split.passage(*split.document_tokens[d : d + 2].tolist(), ("collocations",))
+        for d in of_more
+    ]
     assert sum(int(text.layers["collocations"].any()) for text in layers) > len(layers) / 2
 
 
-def test_adding_in_two_steps_gives_the_same_as_adding_after_a_break(copied: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_adding_in_two_steps_gives_the_same_as_adding_after_a_break(
+    copied: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     more = write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 40)[24:])
     shutil.copytree(copied, tmp_path / "other")
     add(copied, [f"more={more}"])
@@ -99,7 +115,9 @@ def test_adding_in_two_steps_gives_the_same_as_adding_after_a_break(copied: Path
     assert Corpus(tmp_path / "other").manifest.fingerprint == Corpus(copied).manifest.fingerprint
 
 
-def test_a_layer_that_is_added_equals_one_that_was_built(copied: Path, built: Path, tmp_path: Path) -> None:
+def test_a_layer_that_is_added_equals_one_that_was_built(
+    copied: Path, built: Path, tmp_path: Path
+) -> None:
     result = add(copied, layers={"capitalized_names": {}})
     layers = {"collocations": {"minimum_count": 4}, "capitalized_names": {}}
     make_corpus([f"docs={built / 'first.jsonl'}"], tmp_path / "at_once", layers=layers, **SETTINGS)
@@ -109,23 +127,36 @@ def test_a_layer_that_is_added_equals_one_that_was_built(copied: Path, built: Pa
     assert text.layers["capitalized_names"].any()
 
 
-def test_counts_that_are_added_equal_those_that_were_built(copied: Path, built: Path, tmp_path: Path) -> None:
+def test_counts_that_are_added_equal_those_that_were_built(
+    copied: Path, built: Path, tmp_path: Path
+) -> None:
     layers: dict[str, Any] = {"collocations": {"minimum_count": 4}}
     counts: dict[str, Any] = {"document_counts": {}, "inverse_document_frequency": {"steps": 20}}
     result = add(copied, layers=counts, processes=2)
-    make_corpus([f"docs={built / 'first.jsonl'}"], tmp_path / "at_once", layers=layers | counts, **SETTINGS)
+    make_corpus(
+        [f"docs={built / 'first.jsonl'}"], tmp_path / "at_once", layers=layers | counts, **SETTINGS
+    )
     assert files(copied) == files(tmp_path / "at_once")
     assert result["fingerprint"] == Corpus(tmp_path / "at_once").manifest.fingerprint
 
 
-def test_added_text_is_counted_by_the_document_and_weighed_as_before(copied: Path, tmp_path: Path) -> None:
+def test_added_text_is_counted_by_the_document_and_weighed_as_before(
+    copied: Path, tmp_path: Path
+) -> None:
     """The options too are those of the layer as it was made, though nobody names them again."""
     add(copied, layers={"document_counts": {}, "inverse_document_frequency": {"steps": 20}})
     before = documents_of(copied, "inverse_document_frequency")
-    known = {token: value for rows in before for tokens, found in rows for token, value in zip(tokens, found, strict=True)}
+    known = {
+        token: value
+        for rows in before
+        for tokens, found in rows
+        for token, value in zip(tokens, found, strict=True)
+    }
     nowhere = round(20 * log(1 + len(before[0])))
     add(copied, [f"more={write_jsonl(tmp_path / 'more.jsonl', sample_texts('en', 40)[24:])}"])
-    weighed, counted = (documents_of(copied, name) for name in ("inverse_document_frequency", "document_counts"))
+    weighed, counted = (
+        documents_of(copied, name) for name in ("inverse_document_frequency", "document_counts")
+    )
     assert len(weighed[0]) > len(before[0])
     for tokens, found in weighed[0] + weighed[1]:
         assert found == [known.get(token, nowhere) for token in tokens]
@@ -144,9 +175,13 @@ def test_a_layer_is_found_for_text_of_every_addition(copied: Path, tmp_path: Pat
     assert corpus.profile.spans == ("collocations", "capitalized_names")
 
 
-def test_a_layer_for_text_that_is_not_what_it_was_is_refused(copied: Path, built: Path, tmp_path: Path) -> None:
+def test_a_layer_for_text_that_is_not_what_it_was_is_refused(
+    copied: Path, built: Path, tmp_path: Path
+) -> None:
     manifest = json.loads((copied / "manifest.json").read_text())
-    other = write_jsonl(tmp_path / "first.jsonl", [text.replace("the", "teh") for text in sample_texts("en", 24)])
+    other = write_jsonl(
+        tmp_path / "first.jsonl", [text.replace("the", "teh") for text in sample_texts("en", 24)]
+    )
     manifest["additions"][0]["inputs"] = [["docs", str(other)]]
     (copied / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=r"text of shard 00000 \(source docs\) is not what it was"):
@@ -159,12 +194,29 @@ def test_a_layer_for_text_that_is_not_what_it_was_is_refused(copied: Path, built
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
-        ([], {}, "nothing to add: name text with --input, layers with --layers, or labelled rows with --labelled"),
-        ([], {"layers": {"collocations": {}}}, "has layer collocations already; it has word_starts, letter_case, collocations"),
-        ([], {"layers": {"names": {}}}, "no layer named 'names'; registered are .*capitalized_names"),
+        (
+            [],
+            {},
+            "nothing to add: name text with --input, layers with --layers, or labelled rows with "
+            "--labelled",
+        ),
+        (
+            [],
+            {"layers": {"collocations": {}}},
+            "has layer collocations already; it has word_starts, letter_case, collocations",
+        ),
+        (
+            [],
+            {"layers": {"names": {}}},
+            "no layer named 'names'; registered are .*capitalized_names",
+        ),
         ([], {"layers": {"tagged_names": {}}}, "'tagged_names' supports zh; the corpus is 'en'"),
         ([], {"layers": {"collocation": {"x": 1}}}, "no layer named 'collocation'"),
-        ([], {"layers": {"capitalized_names": {"minimum": 2}}}, "layers.capitalized_names: minimum: .*options are minimum_words"),
+        (
+            [],
+            {"layers": {"capitalized_names": {"minimum": 2}}},
+            "layers.capitalized_names: minimum: .*options are minimum_words",
+        ),
         (["nowhere.txt"], {}, "no such file, folder or glob: nowhere.txt"),
     ],
 )
@@ -191,5 +243,7 @@ def test_a_mixture_must_name_the_sources_old_and_new(copied: Path, tmp_path: Pat
     add(copied, [f"more={more}"], mixture={"docs": 0.25, "more": 0.75})
     assert Corpus(copied).manifest.mixture == {"docs": 0.25, "more": 0.75}
     other = write_jsonl(tmp_path / "other.jsonl", ["One more text. It has two sentences."])
-    with pytest.raises(UserError, match="mixture gives no weight to other; sources are docs, more, other"):
+    with pytest.raises(
+        UserError, match="mixture gives no weight to other; sources are docs, more, other"
+    ):
         add(copied, [f"other={other}"])

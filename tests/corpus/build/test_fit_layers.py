@@ -32,11 +32,18 @@ class Marked(FittedLayer):
 
 
 class Fitted(Marked):
-    """With several processes learns until the first shard has the other layer; notes its process."""
+    """With several processes learns until the first shard has the other layer; notes its
+    process.
+    """
 
-    def fit(self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary) -> None:
+    def fit(
+        self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary
+    ) -> None:
         end = time.monotonic() + (SECONDS if (corpus / "several").exists() else 0)
-        while not (corpus / "shards" / shards[0].name / "marked.npy").exists() and time.monotonic() < end:
+        while (
+            not (corpus / "shards" / shards[0].name / "marked.npy").exists()
+            and time.monotonic() < end
+        ):
             time.sleep(0.01)
         (folder / "process").write_text(f"{os.getpid()} {vocabulary.size}")
 
@@ -52,13 +59,18 @@ def test_a_process_that_works_alone_is_nobodys_to_end(english: Corpus) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_layer_learns_in_another_process_while_the_others_are_marked(processes: int, english: Corpus, tmp_path: Path) -> None:
+def test_a_layer_learns_in_another_process_while_the_others_are_marked(
+    processes: int, english: Corpus, tmp_path: Path
+) -> None:
     corpus = tmp_path / "corpus"
     shutil.copytree(english.folder, corpus)
     if processes > 1:
         (corpus / "several").touch()
     shards = [shard.model_copy(deep=True) for shard in english.manifest.shards]
-    layers = {name: layer(LayerOptions(), "en") for name, layer in (("fitted", Fitted), ("marked", Marked))}
+    layers = {
+        name: layer(LayerOptions(), "en")
+        for name, layer in (("fitted", Fitted), ("marked", Marked))
+    }
     start = time.monotonic()
     with annotation_processes(processes, corpus / "tokenizer", "en", {}) as workers:
         add_fitted_layers(corpus, layers, shards, english.vocabulary, workers)

@@ -1,4 +1,6 @@
-"""Building a corpus: every document is accounted for, the split follows from the text, and nothing of the user's is lost."""
+"""Building a corpus: every document is accounted for, the split follows from the text, and nothing
+of the user's is lost.
+"""
 
 import gzip
 import json
@@ -29,21 +31,32 @@ Report = Callable[[Progress], None]
 
 
 def make(
-    inputs: Path, output: Path, language: Language = "en", processes: int = 1, report: Report = quiet, **settings: Any
+    inputs: Path,
+    output: Path,
+    language: Language = "en",
+    processes: int = 1,
+    report: Report = quiet,
+    **settings: Any,
 ) -> dict[str, Any]:
     return make_corpus([str(inputs)], output, language, processes, report, **settings)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
     """All files of a folder; the lines of the reject log sorted, for which no order is promised."""
-    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     if "rejects.jsonl" in found:
         found["rejects.jsonl"] = b"".join(sorted(found["rejects.jsonl"].splitlines(keepends=True)))
     return found
 
 
 def texts_of(corpus: Corpus, split: Split, texts: list[str]) -> list[str]:
-    """Which of some texts the documents of a split are, in order; each must be one of them from its first to its last token."""
+    """Which of some texts the documents of a split are, in order; each must be one of them from its
+    first to its last token.
+    """
     tokenizer = raw_text_tokenizer(corpus.folder / "tokenizer")
     known = {tuple(tokenizer.encode(text, add_special_tokens=False).ids): text for text in texts}
     assert len(known) == len(set(texts))
@@ -98,8 +111,14 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
     (folder / "g").mkdir()
     (folder / "g" / "h.jsonl.gz").write_bytes(gzip.compress(b"\n".join(rows[5:])))
     (folder / "notes.md").write_text("not read", encoding="utf-8")
-    rejects = [("a.jsonl", f"a.jsonl#{line}", reason) for line, (_, reason) in enumerate(bad, start=2)]
-    rejects += [("b.txt", "b.txt", "invalid_utf8"), ("c.txt", "c.txt", "empty"), ("d.jsonl.gz", "d.jsonl.gz", "damaged_gzip")]
+    rejects = [
+        ("a.jsonl", f"a.jsonl#{line}", reason) for line, (_, reason) in enumerate(bad, start=2)
+    ]
+    rejects += [
+        ("b.txt", "b.txt", "invalid_utf8"),
+        ("c.txt", "c.txt", "empty"),
+        ("d.jsonl.gz", "d.jsonl.gz", "damaged_gzip"),
+    ]
     return Mixed(folder, texts, rejects, duplicates=3)
 
 
@@ -112,7 +131,9 @@ def built(mixed: Mixed, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return output, make(mixed.folder, output, "zh", **MIXED_SETTINGS)
 
 
-def test_every_document_read_is_used_rejected_or_a_duplicate(mixed: Mixed, built: tuple[Path, dict[str, Any]]) -> None:
+def test_every_document_read_is_used_rejected_or_a_duplicate(
+    mixed: Mixed, built: tuple[Path, dict[str, Any]]
+) -> None:
     output, result = built
     used, rejected = len(mixed.texts), len(mixed.rejects)
     expected = {
@@ -131,14 +152,21 @@ def test_every_document_read_is_used_rejected_or_a_duplicate(mixed: Mixed, built
     assert (manifest.count("documents"), manifest.count("tokens")) == (used, result["tokens"])
 
 
-def test_the_reject_log_names_file_document_and_reason(mixed: Mixed, built: tuple[Path, dict[str, Any]]) -> None:
-    rows = [json.loads(line) for line in (built[0] / "rejects.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_the_reject_log_names_file_document_and_reason(
+    mixed: Mixed, built: tuple[Path, dict[str, Any]]
+) -> None:
+    rows = [
+        json.loads(line)
+        for line in (built[0] / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert sorted((row["file"], row["document"], row["reason"]) for row in rows) == sorted(
         (str(mixed.folder / name), document, reason) for name, document, reason in mixed.rejects
     )
 
 
-def test_each_good_text_is_stored_once_whole_and_in_order(mixed: Mixed, built: tuple[Path, dict[str, Any]]) -> None:
+def test_each_good_text_is_stored_once_whole_and_in_order(
+    mixed: Mixed, built: tuple[Path, dict[str, Any]]
+) -> None:
     corpus = Corpus(built[0])
     train, held = (texts_of(corpus, split, mixed.texts) for split in ("train", "heldout"))  # type: ignore[arg-type]
     assert sorted(train + held) == sorted(mixed.texts)
@@ -147,7 +175,10 @@ def test_each_good_text_is_stored_once_whole_and_in_order(mixed: Mixed, built: t
 
 
 def test_two_processes_write_the_same_bytes_as_one(
-    mixed: Mixed, built: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mixed: Mixed,
+    built: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Small pieces of work, so that they really come back from two processes.
     monkeypatch.setattr(shards, "_BATCH_BYTES", 3000)
@@ -161,7 +192,9 @@ def test_two_processes_write_the_same_bytes_as_one(
 
 
 @pytest.mark.parametrize(("documents", "expected"), [(1, 0), (3, 0), (4, 1), (11, 2), (40, 10)])
-def test_a_small_corpus_holds_out_a_quarter_at_most(tmp_path: Path, documents: int, expected: int) -> None:
+def test_a_small_corpus_holds_out_a_quarter_at_most(
+    tmp_path: Path, documents: int, expected: int
+) -> None:
     texts = sample_texts("en", documents)
     result = build_corpus(tmp_path, texts, **FEW)
     assert result["documents"]["heldout"] == expected
@@ -192,7 +225,9 @@ def test_never_more_than_a_quarter_is_held_out_by_chance(tmp_path: Path, documen
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_heldout_texts_do_not_depend_on_order_or_files(tmp_path: Path, language: Language) -> None:
+def test_the_heldout_texts_do_not_depend_on_order_or_files(
+    tmp_path: Path, language: Language
+) -> None:
     texts = [text[:2000] for text in sample_texts(language)]
     build_corpus(tmp_path / "a", texts, language)
     build_corpus(tmp_path / "b", texts[::-1], language)
@@ -218,32 +253,54 @@ def test_a_held_out_part_stays_held_out_when_the_corpus_grows(tmp_path: Path) ->
 
 
 def test_the_tokenizer_learns_nothing_from_heldout_texts(tmp_path: Path) -> None:
-    """Each text has a word of its own, often enough that a vocabulary trained on the text holds it."""
+    """Each text has a word of its own, often enough that a vocabulary trained on the text holds
+    it.
+    """
     names = [f"zq{letter}{other}xv" for letter in "abcd" for other in "efghi"]
-    texts = [f"{text} {' '.join([name] * 6)}" for text, name in zip(sample_texts("en", 20), names, strict=True)]
+    texts = [
+        f"{text} {' '.join([name] * 6)}"
+        for text, name in zip(sample_texts("en", 20), names, strict=True)
+    ]
     build_corpus(tmp_path, texts, tokenizer={"vocabulary_size": 6000})
     corpus = Corpus(tmp_path / "corpus")
     train = texts_of(corpus, "train", texts)
     assert len(train) == 15
-    assert {name for name in names if name in corpus.tokenizer.get_vocab()} == {text.split()[-1] for text in train}
+    assert {name for name in names if name in corpus.tokenizer.get_vocab()} == {
+        text.split()[-1] for text in train
+    }
 
 
 def test_one_document_makes_a_corpus_with_nothing_held_out(tmp_path: Path) -> None:
     text = sample_texts("en", 1)
     result = build_corpus(tmp_path, text, **FEW)
-    assert result["documents"] == {"read": 1, "used": 1, "rejected": 0, "duplicates": 0, "heldout": 0, "repaired": 0}
+    assert result["documents"] == {
+        "read": 1,
+        "used": 1,
+        "rejected": 0,
+        "duplicates": 0,
+        "heldout": 0,
+        "repaired": 0,
+    }
     corpus = Corpus(tmp_path / "corpus")
     assert texts_of(corpus, "train", text) == text
     assert corpus.split("heldout").documents == corpus.split("heldout").tokens == 0
 
 
 @pytest.mark.parametrize(
-    "settings", [{"maximum": 0}, {"minimum_pmi": 1e6}, {"minimum_count": 10**6}], ids=lambda settings: next(iter(settings))
+    "settings",
+    [{"maximum": 0}, {"minimum_pmi": 1e6}, {"minimum_count": 10**6}],
+    ids=lambda settings: next(iter(settings)),
 )
-def test_a_corpus_without_any_collocation_is_built(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_a_corpus_without_any_collocation_is_built(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
     build_corpus(tmp_path, sample_texts("en", 8), layers={"collocations": settings})
     split = Corpus(tmp_path / "corpus").split("train")
-    assert not split.passage(0, int(split.document_tokens[1]), ("collocations",)).layers["collocations"].any()
+    assert (
+        not split.passage(0, int(split.document_tokens[1]), ("collocations",))
+        .layers["collocations"]
+        .any()
+    )
 
 
 # Output folders
@@ -298,8 +355,12 @@ def rewrite(path: Path) -> None:
     os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1_000_000))
 
 
-@pytest.mark.parametrize("change", [append, rewrite, Path.unlink], ids=["longer", "same length", "removed"])
-def test_input_that_changes_during_the_build_is_reported(tmp_path: Path, change: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "change", [append, rewrite, Path.unlink], ids=["longer", "same length", "removed"]
+)
+def test_input_that_changes_during_the_build_is_reported(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
     source = write_jsonl(tmp_path / "text.jsonl", sample_texts("en", 8))
     waiting = [change]
 
@@ -318,14 +379,17 @@ def test_input_that_changes_during_the_build_is_reported(tmp_path: Path, change:
     [
         (
             {"a.txt": b"\xff", "b.txt": b" ", "c.jsonl": b"{}\n5\n"},
-            r"in 3 input.*no_text_field: 2, as c.jsonl#1: no .text.*invalid_utf8: 1, as a.txt: byte 0 of the file, empty: 1",
+            r"in 3 input.*no_text_field: 2, as c.jsonl#1: no .text.*invalid_utf8: 1, as a.txt: "
+            r"byte 0 of the file, empty: 1",
         ),
         ({"a.jsonl": b""}, "no usable document in 1 input.*nothing was read"),
         ({"a.txt": "\u200b\u200d".encode()}, "no usable document"),
     ],
     ids=["rejected", "nothing", "no tokens"],
 )
-def test_a_folder_without_a_usable_document_is_the_users_mistake(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+def test_a_folder_without_a_usable_document_is_the_users_mistake(
+    tmp_path: Path, files: dict[str, bytes], message: str
+) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for name, content in files.items():
@@ -337,7 +401,9 @@ def test_a_folder_without_a_usable_document_is_the_users_mistake(tmp_path: Path,
 # A tokenizer that is given
 
 
-def save_tokenizer(folder: Path, words: list[str], first: int = 5, cased: bool = False) -> BertTokenizer:
+def save_tokenizer(
+    folder: Path, words: list[str], first: int = 5, cased: bool = False
+) -> BertTokenizer:
     """A WordPiece of whole words and all letters, numbered from `first` on."""
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     pieces = dict.fromkeys([*words, *letters, *(f"##{letter}" for letter in letters)])
@@ -353,14 +419,20 @@ def save_tokenizer(folder: Path, words: list[str], first: int = 5, cased: bool =
 def test_a_given_tokenizer_is_used_as_it_is(tmp_path: Path, cased: bool) -> None:
     texts = sample_texts("en", 8)
     words = sorted({word for text in texts for word in text.split() if word.isalpha()})
-    given = save_tokenizer(tmp_path / "given", words if cased else [word for word in words if word.islower()], cased=cased)
+    given = save_tokenizer(
+        tmp_path / "given",
+        words if cased else [word for word in words if word.islower()],
+        cased=cased,
+    )
     result = build_corpus(tmp_path, texts, tokenizer={"name_or_path": str(tmp_path / "given")})
     corpus = Corpus(tmp_path / "corpus")
     assert corpus.tokenizer.get_vocab() == given.get_vocab()
     assert result["vocabulary_size"] == corpus.manifest.vocabulary_size == len(given)
     split = corpus.split("train")
     stored = {
-        tuple(split.passage(*split.document_tokens[place : place + 2].tolist(), ()).token_ids.tolist())
+        tuple(
+            split.passage(*split.document_tokens[place : place + 2].tolist(), ()).token_ids.tolist()
+        )
         for place in range(split.documents)
     }
     own = {tuple(given(text, add_special_tokens=False).input_ids) for text in texts}
@@ -382,11 +454,15 @@ def test_token_ids_beyond_two_bytes_are_stored_whole(tmp_path: Path, holes: bool
 
 
 def test_a_tokenizer_that_another_process_loads_is_the_same(tmp_path: Path) -> None:
-    words = sorted({word for text in sample_texts("en", 8) for word in text.split() if word.islower()})
+    words = sorted(
+        {word for text in sample_texts("en", 8) for word in text.split() if word.islower()}
+    )
     loaded = save_tokenizer(tmp_path / "given", words)
     given = {"name_or_path": str(tmp_path / "given")}
     for processes in (1, 2):
-        build_corpus(tmp_path / str(processes), sample_texts("en", 8), processes=processes, tokenizer=given)
+        build_corpus(
+            tmp_path / str(processes), sample_texts("en", 8), processes=processes, tokenizer=given
+        )
     one, two = (tree(tmp_path / str(processes) / "corpus" / "tokenizer") for processes in (1, 2))
     assert one == two
     manifests = [Corpus(tmp_path / str(processes) / "corpus").manifest for processes in (1, 2)]
@@ -395,15 +471,21 @@ def test_a_tokenizer_that_another_process_loads_is_the_same(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_given_tokenizer_that_is_missing_is_the_users_mistake(tmp_path: Path, processes: int) -> None:
+def test_a_given_tokenizer_that_is_missing_is_the_users_mistake(
+    tmp_path: Path, processes: int
+) -> None:
     nowhere = {"name_or_path": str(tmp_path / "nowhere")}
     with pytest.raises(UserError, match=r"cannot load a tokenizer from .*nowhere"):
         build_corpus(tmp_path, sample_texts("en", 8), processes=processes, tokenizer=nowhere)
     assert not (tmp_path / "corpus").exists()
 
 
-def test_text_that_cannot_be_used_leaves_nothing_of_a_tokenizer_that_another_process_loads(tmp_path: Path) -> None:
+def test_text_that_cannot_be_used_leaves_nothing_of_a_tokenizer_that_another_process_loads(
+    tmp_path: Path,
+) -> None:
     save_tokenizer(tmp_path / "given", ["word"])
     with pytest.raises(UserError, match="no usable document"):
-        build_corpus(tmp_path, [" "], processes=2, tokenizer={"name_or_path": str(tmp_path / "given")})
+        build_corpus(
+            tmp_path, [" "], processes=2, tokenizer={"name_or_path": str(tmp_path / "given")}
+        )
     assert not (tmp_path / "corpus").exists()

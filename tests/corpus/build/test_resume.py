@@ -1,4 +1,6 @@
-"""A build that was broken off goes on: the same bytes, whatever killed it and whenever; and it mixes with nothing else."""
+"""A build that was broken off goes on: the same bytes, whatever killed it and whenever; and it
+mixes with nothing else.
+"""
 
 import json
 import multiprocessing
@@ -29,7 +31,9 @@ ROOT = Path(__file__).parents[3]
 
 def corpus_tree(folder: Path) -> dict[str, bytes]:
     """Without the notes of the build, which a kill after the manifest leaves."""
-    return {name: content for name, content in tree(folder).items() if not name.startswith("building/")}
+    return {
+        name: content for name, content in tree(folder).items() if not name.startswith("building/")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,12 @@ def kill_after(seconds: float, words: list[str], output: Path) -> bool:
     return running
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_at_ten_random_moments_a_build_ends_with_the_same_bytes(whole: Any, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_killed_at_ten_random_moments_a_build_ends_with_the_same_bytes(
+    whole: Any, tmp_path: Path, seed: int
+) -> None:
     words, corpus, result = whole
     rng = np.random.default_rng(seed)
     start = time.perf_counter()
@@ -85,8 +93,21 @@ def test_killed_at_ten_random_moments_a_build_ends_with_the_same_bytes(whole: An
 
 def test_a_killed_build_leaves_no_process(tmp_path: Path) -> None:
     # Many seconds of work, so that it is not done before it is killed.
-    texts = write_jsonl(tmp_path / "many.jsonl", [f"{number} {text}" for number in range(200) for text in sample_texts("en")])
-    command = [sys.executable, "launch.py", "prepare", "--input", texts, "--output", tmp_path / "corpus", "--language", "en"]
+    texts = write_jsonl(
+        tmp_path / "many.jsonl",
+        [f"{number} {text}" for number in range(200) for text in sample_texts("en")],
+    )
+    command = [
+        sys.executable,
+        "launch.py",
+        "prepare",
+        "--input",
+        texts,
+        "--output",
+        tmp_path / "corpus",
+        "--language",
+        "en",
+    ]
     build = psutil.Popen([*command, "--processes", "2"], cwd=ROOT, stderr=subprocess.DEVNULL)
     # Two that annotate, the one that they are forked from, and Python's own that tracks resources.
     while len(processes := build.children(recursive=True)) < 4:
@@ -97,7 +118,9 @@ def test_a_killed_build_leaves_no_process(tmp_path: Path) -> None:
     assert not psutil.wait_procs(processes, timeout=20)[1]
 
 
-def test_what_a_kill_after_the_last_step_leaves_is_cleared_by_the_next_build(whole: Any, tmp_path: Path) -> None:
+def test_what_a_kill_after_the_last_step_leaves_is_cleared_by_the_next_build(
+    whole: Any, tmp_path: Path
+) -> None:
     _, corpus, _ = whole
     output = tmp_path / "corpus"
     shutil.copytree(corpus, output)
@@ -109,39 +132,64 @@ def test_what_a_kill_after_the_last_step_leaves_is_cleared_by_the_next_build(who
     assert not (output / "building").exists()
 
 
-def test_no_finished_shard_is_made_again(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_finished_shard_is_made_again(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words, corpus, _ = whole
     output = tmp_path / "corpus"
     break_off(words, output, monkeypatch)
-    finished = {path: path.stat().st_ino for path in (output / "shards").rglob("*.npy") if ".partial" not in str(path)}
+    finished = {
+        path: path.stat().st_ino
+        for path in (output / "shards").rglob("*.npy")
+        if ".partial" not in str(path)
+    }
     assert len({path.parent for path in finished}) >= 2
-    with pytest.raises(UserError, match=r"no corpus at .*; a build was begun there: finish it with the same command"):
+    with pytest.raises(
+        UserError,
+        match=r"no corpus at .*; a build was begun there: finish it with the same command",
+    ):
         Corpus(output)
     written: list[str] = []
     write = shards.write_shard
-    monkeypatch.setattr("ernie_cmtl.corpus.build.new_shards.write_shard", lambda *a: (written.append(a[1].name), write(*a)))
+    monkeypatch.setattr(
+        "ernie_cmtl.corpus.build.new_shards.write_shard",
+        lambda *a: (written.append(a[1].name), write(*a)),
+    )
     make_corpus(words, output, **SETTINGS)
     assert {path: path.stat().st_ino for path in finished} == finished
-    assert len(written) == len(Corpus(corpus).manifest.shards) - len({path.parent for path in finished})
+    assert len(written) == len(Corpus(corpus).manifest.shards) - len(
+        {path.parent for path in finished}
+    )
     assert tree(output) == tree(corpus)
 
 
-def test_another_request_is_refused_until_the_build_is_given_up(whole: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_another_request_is_refused_until_the_build_is_given_up(
+    whole: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     words, corpus, result = whole
     output = tmp_path / "corpus"
     break_off(words, output, monkeypatch, heldout_minimum=3)
     before = tree(output)
-    for change, named in [({}, "heldout_minimum"), ({"heldout_minimum": 3, "shard_bytes": 9000}, "shard_bytes")]:
-        with pytest.raises(UserError, match=rf"unfinished build with other settings\.{named} \(.*--restart"):
+    for change, named in [
+        ({}, "heldout_minimum"),
+        ({"heldout_minimum": 3, "shard_bytes": 9000}, "shard_bytes"),
+    ]:
+        with pytest.raises(
+            UserError, match=rf"unfinished build with other settings\.{named} \(.*--restart"
+        ):
             make_corpus(words, output, **(SETTINGS | change))
     with pytest.raises(UserError, match=r"other inputs \(.*first.jsonl\)"):
         make_corpus(words[:1], output, **(SETTINGS | {"heldout_minimum": 3}))
     assert tree(output) == before
-    assert make_corpus(words, output, restart=True, **SETTINGS)["fingerprint"] == result["fingerprint"]
+    assert (
+        make_corpus(words, output, restart=True, **SETTINGS)["fingerprint"] == result["fingerprint"]
+    )
     assert tree(output) == tree(corpus)
 
 
-def test_text_that_changed_since_the_build_began_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_changed_since_the_build_began_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = sources(tmp_path / "in")
     break_off(words, tmp_path / "corpus", monkeypatch)
     with (tmp_path / "in" / "second.jsonl").open("a", encoding="utf-8") as stream:
@@ -150,7 +198,9 @@ def test_text_that_changed_since_the_build_began_is_named(tmp_path: Path, monkey
         make_corpus(words, tmp_path / "corpus", **SETTINGS)
 
 
-def test_a_mistake_before_the_first_shard_leaves_nothing_to_give_up(whole: Any, tmp_path: Path) -> None:
+def test_a_mistake_before_the_first_shard_leaves_nothing_to_give_up(
+    whole: Any, tmp_path: Path
+) -> None:
     words, corpus, _ = whole
     with pytest.raises(UserError, match="no usable document"):
         make_corpus(words, tmp_path / "corpus", reader={"text_field": "body"}, **SETTINGS)

@@ -31,14 +31,21 @@ def test_entries_are_whole_words_where_words_have_spaces(tmp_path):
 
 def test_chinese_needs_no_borders(tmp_path):
     files = listed(tmp_path, "北京\n北京大学\n大学生\n王\n")
-    assert found("gazetteer", "zh", "他在北京大学生活，王在北京。ABC北京D", files=files) == ["北京大学", "北京", "北京"]
+    assert found("gazetteer", "zh", "他在北京大学生活，王在北京。ABC北京D", files=files) == [
+        "北京大学",
+        "北京",
+        "北京",
+    ]
     assert "王" in found("gazetteer", "zh", "王在北京", files=files, minimum_characters=1)
 
 
 def test_letter_case_is_an_option_that_keeps_places(tmp_path):
     files = listed(tmp_path, "Rome\nistanbul\n")
     assert found("gazetteer", "en", "İ ROME and Rome", files=files) == ["Rome"]
-    assert found("gazetteer", "en", "İ ROME and Rome", files=files, case_sensitive=False) == ["ROME", "Rome"]
+    assert found("gazetteer", "en", "İ ROME and Rome", files=files, case_sensitive=False) == [
+        "ROME",
+        "Rome",
+    ]
 
 
 def test_entries_stand_in_one_column_of_a_table(tmp_path):
@@ -58,9 +65,15 @@ def test_files_without_entries_are_refused(tmp_path):
     for options, message in [
         ({}, "needs the option 'files'"),
         ({"files": [str(tmp_path / "none.txt")]}, r"none\.txt cannot be read"),
-        ({"files": listed(tmp_path, "\n \n", "blank.txt")}, r"blank\.txt holds no entry of at least 2 characters"),
+        (
+            {"files": listed(tmp_path, "\n \n", "blank.txt")},
+            r"blank\.txt holds no entry of at least 2 characters",
+        ),
         ({"files": listed(tmp_path, "", "empty.tsv")}, r"empty\.tsv holds no entry"),
-        ({"files": listed(tmp_path, "Rome\n"), "minimum_characters": 5}, "no entry of at least 5 characters"),
+        (
+            {"files": listed(tmp_path, "Rome\n"), "minimum_characters": 5},
+            "no entry of at least 5 characters",
+        ),
     ]:
         with pytest.raises(UserError, match=message):
             found("gazetteer", "en", "", **options)

@@ -11,7 +11,9 @@ from tests.support.counted_documents import documents_of
 
 
 @pytest.mark.parametrize(("language", "steps"), [("en", 12), ("zh", 12), ("en", 100)])
-def test_documents_of_the_training_split_are_counted(tmp_path: Path, language: str, steps: int) -> None:
+def test_documents_of_the_training_split_are_counted(
+    tmp_path: Path, language: str, steps: int
+) -> None:
     layers = {"inverse_document_frequency": {"steps": steps}}
     build_corpus(tmp_path, sample_texts(language, 24), language, shard_bytes=10_000, layers=layers)
     corpus = Corpus(tmp_path / "corpus")
@@ -22,7 +24,9 @@ def test_documents_of_the_training_split_are_counted(tmp_path: Path, language: s
     seen: set[int] = set()
     for tokens, found in train + heldout:
         holding = [sum(token in own for own in sets) for token in tokens]
-        assert found == [min(255, round(steps * log((1 + len(train)) / (1 + count)))) for count in holding]
+        assert found == [
+            min(255, round(steps * log((1 + len(train)) / (1 + count)))) for count in holding
+        ]
         seen |= {*found}
     # A token of one document of 18 has ln (19 / 2); the finest steps end at one byte.
     assert min(seen) == 0

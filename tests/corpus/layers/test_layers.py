@@ -13,7 +13,9 @@ from ernie_cmtl.errors import UserError
 
 def test_names_are_the_files_of_the_layers():
     folder = Path(ernie_cmtl.corpus.layers.__file__).parent
-    assert layer_names() == sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    assert layer_names() == sorted(
+        path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")
+    )
 
 
 @pytest.mark.parametrize("name", layer_names())
@@ -39,7 +41,8 @@ def test_an_unknown_layer_is_refused_with_those_that_exist():
 
 def test_a_module_by_its_full_name_is_a_layer_of_this_process(tmp_path, monkeypatch):
     (tmp_path / "digits.py").write_text(
-        "from ernie_cmtl.corpus.layers import SpanProvider\n\nclass Digits(SpanProvider):\n    spans = None\n"
+        "from ernie_cmtl.corpus.layers import SpanProvider\n\nclass Digits(SpanProvider):\n    "
+        "spans = None\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(ernie_cmtl.corpus.layers._LAYERS, "_modules", {})

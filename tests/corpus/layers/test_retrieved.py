@@ -9,8 +9,12 @@ from ernie_cmtl.corpus.layers.retrieved import best
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(1, 6), st.integers(0, 11))
-def test_the_best_come_first_and_equal_ones_in_turn_from_the_start(scores: list[int], most: int, start: int) -> None:
+def test_the_best_come_first_and_equal_ones_in_turn_from_the_start(
+    scores: list[int], most: int, start: int
+) -> None:
     start %= len(scores)
     in_turn = [*range(start, len(scores)), *range(start)]
-    expected = [place for place in sorted(in_turn, key=lambda place: -scores[place]) if scores[place]][:most]
+    expected = [
+        place for place in sorted(in_turn, key=lambda place: -scores[place]) if scores[place]
+    ][:most]
     assert best(np.array(scores, dtype=np.float32), most, start).tolist() == expected

@@ -36,8 +36,12 @@ def test_entities_are_found_in_english_and_chinese(tmp_path):
     assert found("spacy_entities", "en", text, model=english) == ["Acme", "New York", "Acme"]
     assert found("spacy_entities", "en", text, model=english, labels=["GPE"]) == ["New York"]
     assert found("spacy_entities", "en", "", model=english) == []
-    assert found("spacy_entities", "zh", "我在北京。", model=saved(tmp_path / "zh", "zh", "entity_ruler")) == ["北京"]
-    assert found("spacy_entities", "en", text, model=saved(tmp_path / "xx", "xx", "entity_ruler")) == ["Acme", "New York", "Acme"]
+    assert found(
+        "spacy_entities", "zh", "我在北京。", model=saved(tmp_path / "zh", "zh", "entity_ruler")
+    ) == ["北京"]
+    assert found(
+        "spacy_entities", "en", text, model=saved(tmp_path / "xx", "xx", "entity_ruler")
+    ) == ["Acme", "New York", "Acme"]
 
 
 def test_a_long_text_goes_through_in_pieces(tmp_path):
@@ -61,13 +65,17 @@ def test_a_learned_recogniser_runs_without_the_parts_it_does_not_read(tmp_path):
     pipeline.to_disk(tmp_path / "model")
     kind = find_layer("spacy_entities")
     assert kind(kind.Options(model=str(tmp_path / "model")), "en")._pipeline.pipe_names == ["ner"]
-    ruled = kind(kind.Options(model=saved(tmp_path / "ruled", "en", "sentencizer", "entity_ruler")), "en")
+    ruled = kind(
+        kind.Options(model=saved(tmp_path / "ruled", "en", "sentencizer", "entity_ruler")), "en"
+    )
     assert ruled._pipeline.pipe_names == ["sentencizer", "entity_ruler"]
 
 
 def test_what_is_no_model_is_refused(tmp_path):
     for model in (None, "json", "no_such_model", str(tmp_path / "none")):
-        with pytest.raises(UserError, match=f"is {model!r}; it must be a folder or an installed model"):
+        with pytest.raises(
+            UserError, match=f"is {model!r}; it must be a folder or an installed model"
+        ):
             found("spacy_entities", "en", "", model=model)
     with pytest.raises(UserError, match="cannot be loaded"):
         found("spacy_entities", "en", "", model=str(tmp_path))

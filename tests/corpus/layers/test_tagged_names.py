@@ -21,11 +21,19 @@ def test_places_count_characters_beyond_the_first_plane():
 
 
 def test_text_without_chinese_has_no_names():
-    assert found("tagged_names", "zh", "") == found("tagged_names", "zh", "Peking University, 1898.") == []
+    assert (
+        found("tagged_names", "zh", "")
+        == found("tagged_names", "zh", "Peking University, 1898.")
+        == []
+    )
 
 
 def test_the_parts_of_a_foreign_name_are_one():
-    assert found("tagged_names", "zh", "多米尼克·佩罗与约翰二世在北京。") == ["多米尼克·佩罗", "约翰二世", "北京"]
+    assert found("tagged_names", "zh", "多米尼克·佩罗与约翰二世在北京。") == [
+        "多米尼克·佩罗",
+        "约翰二世",
+        "北京",
+    ]
     assert found("tagged_names", "zh", "·佩罗、约翰") == ["佩罗", "约翰"]
 
 

@@ -53,11 +53,27 @@ def touch(*paths: Path) -> None:
 
 def test_files_folders_and_globs_are_found_sorted_and_once(tmp_path: Path) -> None:
     named = tmp_path / "z.jsonl"
-    folder = [tmp_path / "data" / name for name in ("b.txt", "a.jsonl.gz", "deep/er/c.txt.gz", "deep/d.jsonl")]
+    folder = [
+        tmp_path / "data" / name
+        for name in ("b.txt", "a.jsonl.gz", "deep/er/c.txt.gz", "deep/d.jsonl")
+    ]
     globbed = [tmp_path / "more" / name for name in ("1.txt", "2.txt")]
-    touch(named, *folder, *globbed, tmp_path / "data" / "notes.md", tmp_path / "more" / "3.jsonl", tmp_path / "more" / "x.doc")
+    touch(
+        named,
+        *folder,
+        *globbed,
+        tmp_path / "data" / "notes.md",
+        tmp_path / "more" / "3.jsonl",
+        tmp_path / "more" / "x.doc",
+    )
     found = find_inputs(
-        [str(named), str(tmp_path / "data"), str(tmp_path / "more" / "*.txt"), str(globbed[0]), str(tmp_path / "data")]
+        [
+            str(named),
+            str(tmp_path / "data"),
+            str(tmp_path / "more" / "*.txt"),
+            str(globbed[0]),
+            str(tmp_path / "data"),
+        ]
     )
     assert [source.path for source in found] == sorted([named, *folder, *globbed])
 
@@ -65,7 +81,9 @@ def test_files_folders_and_globs_are_found_sorted_and_once(tmp_path: Path) -> No
 def test_a_recursive_glob_reaches_deeper_folders(tmp_path: Path) -> None:
     wanted = [tmp_path / "a" / "x.txt", tmp_path / "a" / "b" / "y.txt"]
     touch(*wanted, tmp_path / "a" / "z.jsonl")
-    assert [source.path for source in find_inputs([str(tmp_path / "**" / "*.txt")])] == sorted(wanted)
+    assert [source.path for source in find_inputs([str(tmp_path / "**" / "*.txt")])] == sorted(
+        wanted
+    )
 
 
 def test_a_link_is_read_by_the_ending_of_its_own_name(tmp_path: Path) -> None:
@@ -89,7 +107,9 @@ def test_a_link_is_read_by_the_ending_of_its_own_name(tmp_path: Path) -> None:
         ("table.xlsx", r"table.xlsx.*\.jsonl\.gz"),
     ],
 )
-def test_a_path_without_text_is_the_users_mistake_and_is_named(tmp_path: Path, name: str, message: str) -> None:
+def test_a_path_without_text_is_the_users_mistake_and_is_named(
+    tmp_path: Path, name: str, message: str
+) -> None:
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "table.xlsx", tmp_path / "good.txt")
     with pytest.raises(UserError, match=message):
@@ -107,27 +127,44 @@ def test_a_path_without_text_is_the_users_mistake_and_is_named(tmp_path: Path, n
         ("blank_line", {"#2": "One\nline.", "#6": "Two é中😀\nlines.", "#9": "Three"}),
     ],
 )
-def test_a_text_file_is_one_document_or_one_per_block(tmp_path: Path, ending: str, mode: str, expected: dict[str, str]) -> None:
+def test_a_text_file_is_one_document_or_one_per_block(
+    tmp_path: Path, ending: str, mode: str, expected: dict[str, str]
+) -> None:
     data = "\nOne\nline.\n \t\n\nTwo é中😀\nlines.\n\nThree\n".encode()
     path = tmp_path / f"a.txt{ending}"
     items = read(path, gzip.compress(data) if ending else data, text_documents=mode)
-    assert items == [Document(path.name + key, text, len(text.encode())) for key, text in expected.items()]
+    assert items == [
+        Document(path.name + key, text, len(text.encode())) for key, text in expected.items()
+    ]
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_each_line_of_jsonl_is_a_document_named_by_its_line(tmp_path: Path, ending: str) -> None:
-    lines = ['{"body": " first\\u00e9 \\n", "text": "no"}', "", '{"id": 7, "body": "第二\\ud83d\\ude00"}', '{"body": "third"}']
+    lines = [
+        '{"body": " first\\u00e9 \\n", "text": "no"}',
+        "",
+        '{"id": 7, "body": "第二\\ud83d\\ude00"}',
+        '{"body": "third"}',
+    ]
     data = "\n".join(lines).encode()
     path = tmp_path / f"a.jsonl{ending}"
     items = read(path, gzip.compress(data) if ending else data, text_field="body")
     expected = {"#1": "firsté", "#3": "第二😀", "#4": "third"}
-    assert items == [Document(path.name + key, text, len(text.encode())) for key, text in expected.items()]
+    assert items == [
+        Document(path.name + key, text, len(text.encode())) for key, text in expected.items()
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "data"), [("a.txt", "two\r\nlines\r\n".encode("utf-8-sig")), ("a.jsonl", b"\xef\xbb\xbf" + rows("two\r\nlines"))]
+    ("name", "data"),
+    [
+        ("a.txt", "two\r\nlines\r\n".encode("utf-8-sig")),
+        ("a.jsonl", b"\xef\xbb\xbf" + rows("two\r\nlines")),
+    ],
 )
-def test_byte_order_mark_and_carriage_returns_are_no_text(tmp_path: Path, name: str, data: bytes) -> None:
+def test_byte_order_mark_and_carriage_returns_are_no_text(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
     assert texts(read(tmp_path / name, data)) == ["two\nlines"]
 
 
@@ -165,8 +202,12 @@ def test_a_row_with_an_endless_number_is_rejected_and_its_neighbours_kept(tmp_pa
     assert reasons(items) == {"a.jsonl#1": "ok", "a.jsonl#2": "malformed_json", "a.jsonl#3": "ok"}
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b"caf\xe9", "invalid_utf8"), (b"", "empty"), (b" \n\t\n", "empty")])
-def test_a_text_file_that_holds_no_text_is_rejected_as_a_whole(tmp_path: Path, data: bytes, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"caf\xe9", "invalid_utf8"), (b"", "empty"), (b" \n\t\n", "empty")]
+)
+def test_a_text_file_that_holds_no_text_is_rejected_as_a_whole(
+    tmp_path: Path, data: bytes, reason: str
+) -> None:
     assert reasons(read(tmp_path / "a.txt", data)) == {"a.txt": reason}
 
 
@@ -175,10 +216,18 @@ def test_a_block_of_invalid_utf8_leaves_the_other_blocks(tmp_path: Path) -> None
     assert reasons(items) == {"a.txt#1": "ok", "a.txt#3": "invalid_utf8", "a.txt#5": "ok"}
 
 
-@pytest.mark.parametrize(("excess", "reason"), [(0, "ok"), (1, "line_too_long"), (5000, "line_too_long")])
-def test_a_line_beyond_the_limit_is_rejected_and_the_next_one_read(tmp_path: Path, excess: int, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("excess", "reason"), [(0, "ok"), (1, "line_too_long"), (5000, "line_too_long")]
+)
+def test_a_line_beyond_the_limit_is_rejected_and_the_next_one_read(
+    tmp_path: Path, excess: int, reason: str
+) -> None:
     line = rows("x" * (1000 + excess - len(rows(""))))
-    items = read(tmp_path / "a.jsonl", rows("before") + line + rows("after") + line.rstrip(), maximum_line_bytes=1000)
+    items = read(
+        tmp_path / "a.jsonl",
+        rows("before") + line + rows("after") + line.rstrip(),
+        maximum_line_bytes=1000,
+    )
     last = "ok" if excess <= 1 else reason
     assert list(reasons(items).values()) == ["ok", reason, "ok", last]
 
@@ -195,8 +244,11 @@ def test_an_overlong_line_is_not_held_in_memory(tmp_path: Path) -> None:
 
 
 def test_a_truncated_gzip_keeps_every_document_before_the_damage(tmp_path: Path) -> None:
-    # Digests do not repeat like words, so the compressed stream is long and the cut falls inside it.
-    originals = [hashlib.sha256(bytes([number % 256, number // 256])).hexdigest() for number in range(1400)]
+    # Digests do not repeat like words, so the compressed stream is long and the cut falls inside
+    # it.
+    originals = [
+        hashlib.sha256(bytes([number % 256, number // 256])).hexdigest() for number in range(1400)
+    ]
     data = gzip.compress(rows(*originals))
     half = data[: len(data) // 2]
     readable = zlib.decompressobj(wbits=31).decompress(half).decode()
@@ -217,7 +269,9 @@ def test_a_truncated_gzip_keeps_every_document_before_the_damage(tmp_path: Path)
     ],
     ids=["garbage at the end", "wrong checksum", "no gzip"],
 )
-def test_a_damaged_gzip_is_rejected_after_what_could_be_read(tmp_path: Path, change: Any, kept: list[str]) -> None:
+def test_a_damaged_gzip_is_rejected_after_what_could_be_read(
+    tmp_path: Path, change: Any, kept: list[str]
+) -> None:
     items = read(tmp_path / "a.jsonl.gz", change(gzip.compress(rows("one", "two"))))
     assert texts(items) == kept
     assert list(reasons(items).values()) == ["ok"] * len(kept) + ["damaged_gzip"]
@@ -228,15 +282,26 @@ def test_a_damaged_gzip_is_rejected_after_what_could_be_read(tmp_path: Path, cha
 
 @pytest.mark.parametrize(
     ("separators", "wanted"),
-    [((" ", "\n", "\n\n", "\n", " "), 3), ((" ", " ", "\n", " ", " "), 3), ((" ", "\u3000", " ", " ", " "), 5)],
+    [
+        ((" ", "\n", "\n\n", "\n", " "), 3),
+        ((" ", " ", "\n", " ", " "), 3),
+        ((" ", "\u3000", " ", " ", " "), 5),
+    ],
     ids=["paragraph", "line", "space"],
 )
-def test_a_long_document_is_cut_at_the_best_break(tmp_path: Path, separators: tuple[str, ...], wanted: int) -> None:
-    # Six words of 190 do not fit 1,000 characters; all separators but the first stand where a cut is allowed.
+def test_a_long_document_is_cut_at_the_best_break(
+    tmp_path: Path, separators: tuple[str, ...], wanted: int
+) -> None:
+    # Six words of 190 do not fit 1,000 characters; all separators but the first stand where a cut
+    # is allowed.
     words = [letter * 190 for letter in "abcdef"]
-    text = "".join(word + separator for word, separator in zip(words, (*separators, ""), strict=True))
+    text = "".join(
+        word + separator for word, separator in zip(words, (*separators, ""), strict=True)
+    )
     items = read(tmp_path / "a.jsonl", rows(text), maximum_characters=1000)
-    first = "".join(word + separator for word, separator in zip(words[:wanted], separators, strict=False)).strip()
+    first = "".join(
+        word + separator for word, separator in zip(words[:wanted], separators, strict=False)
+    ).strip()
     assert texts(items) == [first, text.removeprefix(first).strip()]
     assert list(reasons(items)) == ["a.jsonl#1/1", "a.jsonl#1/2"]
 
@@ -245,7 +310,9 @@ def test_a_long_document_is_cut_at_the_best_break(tmp_path: Path, separators: tu
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from("aé中😀"), st.integers(1, 1500), st.sampled_from([" ", "\n", "\n\n", "\n \n", "\u3000", "\t ", ""])
+            st.sampled_from("aé中😀"),
+            st.integers(1, 1500),
+            st.sampled_from([" ", "\n", "\n\n", "\n \n", "\u3000", "\t ", ""]),
         ),
         min_size=1,
         max_size=20,
@@ -258,13 +325,17 @@ def test_cutting_loses_nothing_but_white_space(
     items = read(tmp_path_factory.getbasetemp() / "cut.jsonl", rows(text), maximum_characters=1000)
     assert ink("".join(texts(items))) == ink(text)
     assert all(isinstance(item, Document) and 0 < len(item.text) <= 1000 for item in items)
-    assert all(isinstance(item, Document) and item.size == len(item.text.encode()) for item in items)
+    assert all(
+        isinstance(item, Document) and item.size == len(item.text.encode()) for item in items
+    )
 
 
 @pytest.mark.parametrize("mode", ["file", "blank_line"])
 @pytest.mark.parametrize("line_end", ["\n", ""], ids=["many lines", "one line"])
 @pytest.mark.parametrize("word", ["word ", "中文字。"], ids=["ascii", "three bytes a character"])
-def test_a_text_file_longer_than_a_piece_loses_nothing(tmp_path: Path, mode: str, line_end: str, word: str) -> None:
+def test_a_text_file_longer_than_a_piece_loses_nothing(
+    tmp_path: Path, mode: str, line_end: str, word: str
+) -> None:
     text = "".join(f"{word * 9}{number}{line_end}" for number in range(400))
     assert len(text.encode()) > 3 * 4 * 1000
     items = read(tmp_path / "a.txt", text.encode(), text_documents=mode, maximum_characters=1000)
@@ -292,6 +363,8 @@ def test_a_long_text_file_is_read_in_bounded_pieces(tmp_path: Path, mode: str) -
 
 def test_a_block_is_named_by_its_line_after_an_overlong_line_too(tmp_path: Path) -> None:
     data = "word " * 900 + "\n\nsecond\n"
-    items = read(tmp_path / "a.txt", data.encode(), text_documents="blank_line", maximum_characters=1000)
+    items = read(
+        tmp_path / "a.txt", data.encode(), text_documents="blank_line", maximum_characters=1000
+    )
     assert texts(items)[-1] == "second"
     assert items[-1].identifier == "a.txt#3"

@@ -1,4 +1,6 @@
-"""What happens to documents that cannot be used: rejected, repaired or the end of the build, for each source."""
+"""What happens to documents that cannot be used: rejected, repaired or the end of the build, for
+each source.
+"""
 
 import gzip
 import json
@@ -26,7 +28,9 @@ REPAIRED = "caf\ufffd au lait"
 
 def invalid_parquet(path: Path) -> None:
     """Bytes under the type of a string, as writers in other languages leave them."""
-    rows = pyarrow.array([b"good", BAD, None], type=pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    rows = pyarrow.array([b"good", BAD, None], type=pyarrow.binary()).cast(
+        pyarrow.string(), safe=False
+    )
     parquet.write_table(pyarrow.table({"text": rows}), path)
 
 
@@ -44,11 +48,15 @@ def write_invalid(path: Path) -> Path:
 
 
 def read(path: Path, **settings: Any) -> list[Document | Rejection]:
-    return list(read_documents(FileInput(path), ReaderConfig(text_documents="blank_line", **settings)))
+    return list(
+        read_documents(FileInput(path), ReaderConfig(text_documents="blank_line", **settings))
+    )
 
 
 @pytest.mark.parametrize("ending", [".txt", ".jsonl", ".csv", ".tsv", ".parquet"])
-def test_bytes_that_are_no_text_are_skipped_repaired_or_the_end(tmp_path: Path, ending: str) -> None:
+def test_bytes_that_are_no_text_are_skipped_repaired_or_the_end(
+    tmp_path: Path, ending: str
+) -> None:
     path = write_invalid(tmp_path / f"a{ending}")
     good, bad, *rest = read(path)
     assert isinstance(good, Document)
@@ -59,14 +67,22 @@ def test_bytes_that_are_no_text_are_skipped_repaired_or_the_end(tmp_path: Path, 
     kept, repaired, *others = read(path, errors="repair")
     assert (kept, others) == (good, rest)
     assert repaired == Document(bad.identifier, REPAIRED, len(REPAIRED.encode()), "", True)
-    with pytest.raises(UserError, match=rf"a\{ending}.*{bad.identifier} cannot be used \(invalid_utf8, byte.*errors=skip"):
+    with pytest.raises(
+        UserError,
+        match=rf"a\{ending}.*{bad.identifier} cannot be used \(invalid_utf8, byte.*errors=skip",
+    ):
         read(path, errors="strict")
 
 
 def test_lone_surrogates_of_text_and_title_are_repaired(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "a\\ud800b", "title": "x\\udc00"}\n{"text": "c", "title": "\\udfff"}\n', encoding="utf-8")
-    assert [item.reason for item in read(path, title_field="title") if isinstance(item, Rejection)] == ["lone_surrogate"] * 2
+    path.write_text(
+        '{"text": "a\\ud800b", "title": "x\\udc00"}\n{"text": "c", "title": "\\udfff"}\n',
+        encoding="utf-8",
+    )
+    assert [
+        item.reason for item in read(path, title_field="title") if isinstance(item, Rejection)
+    ] == ["lone_surrogate"] * 2
     first, second = read(path, title_field="title", errors="repair")
     assert first == Document("a.jsonl#1", "a\ufffdb", 5, "x\ufffd", True)
     assert second == Document("a.jsonl#2", "c", 1, "\ufffd", False)
@@ -86,22 +102,37 @@ def test_what_cannot_be_repaired_is_rejected_alone(tmp_path: Path) -> None:
 
 def test_a_key_that_stands_twice_is_no_choice(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "one", "text": "two"}\n{"text": "x", "more": [{"a": 1, "a": 1}]}\n{"text": "kept"}\n', "utf-8")
-    found = [item.text if isinstance(item, Document) else f"{item.reason}: {item.detail}" for item in read(path)]
+    path.write_text(
+        '{"text": "one", "text": "two"}\n{"text": "x", "more": [{"a": 1, "a": 1}]}\n{"text": '
+        '"kept"}\n',
+        "utf-8",
+    )
+    found = [
+        item.text if isinstance(item, Document) else f"{item.reason}: {item.detail}"
+        for item in read(path)
+    ]
     assert found == ["malformed_json: a key stands twice in one object"] * 2 + ["kept"]
 
 
 @pytest.mark.parametrize("mode", ["file", "blank_line"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
-def test_the_place_of_a_bad_byte_is_that_in_the_file(tmp_path: Path, mode: Any, mark: bytes) -> None:
+def test_the_place_of_a_bad_byte_is_that_in_the_file(
+    tmp_path: Path, mode: Any, mark: bytes
+) -> None:
     """Also behind the first piece of a long file, and behind blank lines."""
     path = tmp_path / "a.txt"
     good = mark + b"Some words and a line end.\n" * 400 + b"\n\n"
     path.write_bytes(good + b"word\nw\xe9rd")
     config = ReaderConfig(text_documents=mode, maximum_characters=1000)
-    (bad,) = [item for item in read_documents(FileInput(path), config) if isinstance(item, Rejection)]
+    (bad,) = [
+        item for item in read_documents(FileInput(path), config) if isinstance(item, Rejection)
+    ]
     assert bad.detail == f"byte {len(good) + 6} of the file"
-    (bad,) = [item for item in read_documents(FileInput(write_at_start(path, mark)), config) if isinstance(item, Rejection)]
+    (bad,) = [
+        item
+        for item in read_documents(FileInput(write_at_start(path, mark)), config)
+        if isinstance(item, Rejection)
+    ]
     assert bad.detail == f"byte {len(mark) + 1} of the file"
 
 
@@ -117,13 +148,29 @@ def test_each_source_has_its_own_policy(tmp_path: Path) -> None:
     text = write_jsonl(tmp_path / "text.jsonl", sample_texts("en", 8))
     for name in ("wiki", "web"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "a.jsonl").write_bytes(b'{"text": "' + name.encode() + b' caf\xe9 words"}\n{"text": 5}\n')
+        (tmp_path / name / "a.jsonl").write_bytes(
+            b'{"text": "' + name.encode() + b' caf\xe9 words"}\n{"text": 5}\n'
+        )
     words = [str(text), f"wiki={tmp_path / 'wiki'}", f"web={tmp_path / 'web'}"]
-    result = make_corpus(words, tmp_path / "corpus", reader={"source_errors": {"wiki": "repair"}, "lost_files": "skip"})
-    assert result["documents"] == {"read": 12, "used": 9, "rejected": 3, "duplicates": 0, "heldout": 2, "repaired": 1}
+    result = make_corpus(
+        words,
+        tmp_path / "corpus",
+        reader={"source_errors": {"wiki": "repair"}, "lost_files": "skip"},
+    )
+    assert result["documents"] == {
+        "read": 12,
+        "used": 9,
+        "rejected": 3,
+        "duplicates": 0,
+        "heldout": 2,
+        "repaired": 1,
+    }
     assert result["sources"]["wiki"]["documents"] == 1
     assert "web" not in result["sources"] or result["sources"]["web"]["documents"] == 0
-    rows = [json.loads(line) for line in (tmp_path / "corpus" / "rejects.jsonl").read_text("utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "corpus" / "rejects.jsonl").read_text("utf-8").splitlines()
+    ]
     assert sorted((row["source"], row["document"], row["reason"]) for row in rows) == [
         ("web", "a.jsonl#1", "invalid_utf8"),
         ("web", "a.jsonl#2", "no_text_field"),
@@ -136,7 +183,9 @@ def test_each_source_has_its_own_policy(tmp_path: Path) -> None:
 
 def test_a_policy_for_a_source_that_is_not_read_is_refused(tmp_path: Path) -> None:
     text = write_jsonl(tmp_path / "text.jsonl", sample_texts("en", 8))
-    with pytest.raises(UserError, match=r"reader.source_errors names wiki; sources that are read are text"):
+    with pytest.raises(
+        UserError, match=r"reader.source_errors names wiki; sources that are read are text"
+    ):
         make_corpus([str(text)], tmp_path / "corpus", reader={"source_errors": {"wiki": "strict"}})
 
 
@@ -156,7 +205,9 @@ def rows_of(good: int, empty: int, numbers: int) -> list[object]:
     ],
     ids=["beyond", "at the limit", "higher limit", "nothing allowed", "too few to judge"],
 )
-def test_too_many_rejections_in_a_source_stop_the_build(tmp_path: Path, rows: list[object], limit: float, stops: bool) -> None:
+def test_too_many_rejections_in_a_source_stop_the_build(
+    tmp_path: Path, rows: list[object], limit: float, stops: bool
+) -> None:
     bad, good = tmp_path / "bad.jsonl", write_jsonl(tmp_path / "good.jsonl", sample_texts("en", 40))
     bad.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
     words = [f"bad={bad}", f"good={good}"]
@@ -166,7 +217,9 @@ def test_too_many_rejections_in_a_source_stop_the_build(tmp_path: Path, rows: li
         assert result["rejected"] == sum(row in ("", 5) for row in rows)
         return
     reasons = "empty: 1" if limit == 0 else "no_text_field: 31, as bad.jsonl#70: .*, empty: 20"
-    with pytest.raises(UserError, match=rf"source bad: \d+ of 100 documents cannot be used \({reasons}\)"):
+    with pytest.raises(
+        UserError, match=rf"source bad: \d+ of 100 documents cannot be used \({reasons}\)"
+    ):
         make_corpus(words, tmp_path / "corpus", **settings)
     assert not (tmp_path / "corpus").exists()
 
@@ -177,7 +230,14 @@ def test_the_manifest_counts_what_was_repaired(tmp_path: Path) -> None:
     twice = lines[0].replace(b" the ", b" th\xff ", 1)
     path.write_bytes(b"\n".join([*lines, twice, twice]))
     result = make_corpus([str(path)], tmp_path / "corpus", reader={"errors": "repair"})["documents"]
-    assert result == {"read": 10, "used": 9, "rejected": 0, "duplicates": 1, "heldout": 2, "repaired": 1}
+    assert result == {
+        "read": 10,
+        "used": 9,
+        "rejected": 0,
+        "duplicates": 1,
+        "heldout": 2,
+        "repaired": 1,
+    }
     assert Corpus(tmp_path / "corpus").manifest.documents == result
 
 
@@ -185,37 +245,57 @@ def test_the_manifest_counts_what_was_repaired(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".txt.gz", ".jsonl.zst"])
-def test_a_file_that_unpacks_beyond_all_measure_is_cut_off(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_unpacks_beyond_all_measure_is_cut_off(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compression, "_UNPACKED_FREELY", 1 << 20)
     data = b'{"text": "good"}\n' + b"\n" * (8 << 20) + b'{"text": "never reached"}\n'
     path = tmp_path / f"bomb{ending}"
-    path.write_bytes(gzip.compress(data) if ending.endswith("gz") else pyarrow.compress(data, codec="zstd", asbytes=True))
+    path.write_bytes(
+        gzip.compress(data)
+        if ending.endswith("gz")
+        else pyarrow.compress(data, codec="zstd", asbytes=True)
+    )
     assert path.stat().st_size < len(data) / 300
     *documents, last = read_documents(FileInput(path), ReaderConfig())
     assert isinstance(last, Rejection)
     assert last.reason == "unpacks_too_far"
-    assert [item.text for item in documents if isinstance(item, Document)] == ([] if ".txt" in ending else ["good"])
+    assert [item.text for item in documents if isinstance(item, Document)] == (
+        [] if ".txt" in ending else ["good"]
+    )
 
 
-def test_ordinary_packed_text_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordinary_packed_text_is_not_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compression, "_UNPACKED_FREELY", 1000)
     path = tmp_path / "a.jsonl.gz"
     texts = sample_texts("en", 40)
-    path.write_bytes(gzip.compress("".join(json.dumps({"text": text}) + "\n" for text in texts).encode()))
-    assert [item.text for item in read_documents(FileInput(path), ReaderConfig()) if isinstance(item, Document)] == [
-        text.strip() for text in texts
-    ]
+    path.write_bytes(
+        gzip.compress("".join(json.dumps({"text": text}) + "\n" for text in texts).encode())
+    )
+    assert [
+        item.text
+        for item in read_documents(FileInput(path), ReaderConfig())
+        if isinstance(item, Document)
+    ] == [text.strip() for text in texts]
 
 
 @pytest.mark.parametrize("what", ["labelled.pairs", "layers.gazetteer"])
-def test_labelled_rows_and_lists_that_change_during_the_build_are_reported(tmp_path: Path, what: str) -> None:
+def test_labelled_rows_and_lists_that_change_during_the_build_are_reported(
+    tmp_path: Path, what: str
+) -> None:
     text = write_jsonl(tmp_path / "text.jsonl", sample_texts("en", 8))
     names, pairs = tmp_path / "names.txt", tmp_path / "pairs.tsv"
     names.write_text("House of Lords\n", encoding="utf-8")
     pairs.write_text(
-        "".join(f"a question {number}\t{number % 2}\n" for number in range(-1, 30)).replace("a question -1\t1", "q\tc")
+        "".join(f"a question {number}\t{number % 2}\n" for number in range(-1, 30)).replace(
+            "a question -1\t1", "q\tc"
+        )
     )
-    waiting: list[Callable[[], object]] = [lambda: (pairs if what == "labelled.pairs" else names).open("a").write("more\t1\n")]
+    waiting: list[Callable[[], object]] = [
+        lambda: (pairs if what == "labelled.pairs" else names).open("a").write("more\t1\n")
+    ]
 
     def change_once(progress: Progress) -> None:
         if progress.stage == "fitted" and waiting:
@@ -225,5 +305,7 @@ def test_labelled_rows_and_lists_that_change_during_the_build_are_reported(tmp_p
         "layers": {"gazetteer": {"files": [str(names)]}},
         "labelled": {"pairs": {"file": str(pairs), "columns": {"q": "text", "c": "class"}}},
     }
-    with pytest.raises(UserError, match=rf"{what} was changed or removed while the corpus was built"):
+    with pytest.raises(
+        UserError, match=rf"{what} was changed or removed while the corpus was built"
+    ):
         make_corpus([str(text)], tmp_path / "corpus", report=change_once, **settings)

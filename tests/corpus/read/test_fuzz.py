@@ -1,4 +1,6 @@
-"""Thousands of broken files: nothing crashes, every document is used, rejected or a duplicate, and good ones are all kept."""
+"""Thousands of broken files: nothing crashes, every document is used, rejected or a duplicate, and
+good ones are all kept.
+"""
 
 import gzip
 import json
@@ -23,7 +25,11 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 from tests.support.corpora import make_corpus
 
-FORMATS = [f".{kind}{packing}" for kind in ("txt", "jsonl", "csv", "tsv") for packing in ("", ".gz", ".zst")] + [".parquet"]
+FORMATS = [
+    f".{kind}{packing}"
+    for kind in ("txt", "jsonl", "csv", "tsv")
+    for packing in ("", ".gz", ".zst")
+] + [".parquet"]
 LIMITS: dict[str, Any] = {
     "maximum_characters": 1000,
     "maximum_line_bytes": 3000,
@@ -34,7 +40,8 @@ GROUP = 50
 Generator = np.random.Generator
 Odd = Callable[[Generator], bytes]
 
-# Each stands where a text is expected; none holds a line feed, a tab or a quote, so that its row ends where it should.
+# Each stands where a text is expected; none holds a line feed, a tab or a quote, so that its row
+# ends where it should.
 ODD_TEXTS = [
     b"",
     b" \xe3\x80\x80 ",
@@ -91,18 +98,24 @@ def odd_text(rng: Generator) -> bytes:
 
 
 def json_row(text: str, rng: Generator) -> bytes:
-    return json.dumps({"text": text, "n": int(rng.integers(9))}, ensure_ascii=bool(rng.integers(2))).encode()
+    return json.dumps(
+        {"text": text, "n": int(rng.integers(9))}, ensure_ascii=bool(rng.integers(2))
+    ).encode()
 
 
 def odd_json(rng: Generator) -> bytes:
-    return pick([pick(ODD_ROWS, rng), noise(rng, b"\n"), b'{"text": "' + odd_text(rng) + b'"}'], rng)
+    return pick(
+        [pick(ODD_ROWS, rng), noise(rng, b"\n"), b'{"text": "' + odd_text(rng) + b'"}'], rng
+    )
 
 
 def odd_fields(mark: bytes) -> Odd:
     return lambda rng: mark.join([odd_text(rng)] * int(rng.choice([1, 2, 2, 3])))
 
 
-def lines(good: list[str], rng: Generator, row: Callable[[str, Generator], bytes], odd: Odd) -> list[bytes]:
+def lines(
+    good: list[str], rng: Generator, row: Callable[[str, Generator], bytes], odd: Odd
+) -> list[bytes]:
     """Return good rows, each among some odd ones."""
     found = []
     for text in good:
@@ -112,9 +125,16 @@ def lines(good: list[str], rng: Generator, row: Callable[[str, Generator], bytes
 
 def parquet_file(path: Path, good: list[str], rng: Generator) -> None:
     values = [*(text.encode() for text in good), *(odd_text(rng) for _ in range(4)), None]
-    strings = pyarrow.array([values[place] for place in rng.permutation(len(values))], type=pyarrow.binary())
+    strings = pyarrow.array(
+        [values[place] for place in rng.permutation(len(values))], type=pyarrow.binary()
+    )
     table = pyarrow.table({"text": strings.cast(pyarrow.string(), safe=False)})
-    parquet.write_table(table, path, row_group_size=int(rng.integers(1, 9)), compression=pick(["none", "zstd", "gzip"], rng))
+    parquet.write_table(
+        table,
+        path,
+        row_group_size=int(rng.integers(1, 9)),
+        compression=pick(["none", "zstd", "gzip"], rng),
+    )
 
 
 def content(ending: str, good: list[str], rng: Generator) -> bytes:
@@ -125,13 +145,22 @@ def content(ending: str, good: list[str], rng: Generator) -> bytes:
     if ending.startswith(".txt"):
         return (end + b" " + end).join(lines(good, rng, lambda text, _: text.encode(), odd_text))
     mark = b"," if ending.startswith(".csv") else b"\t"
-    return end.join([b"n" + mark + b"text", *lines(good, rng, lambda text, _: b"1" + mark + text.encode(), odd_fields(mark))])
+    return end.join(
+        [
+            b"n" + mark + b"text",
+            *lines(good, rng, lambda text, _: b"1" + mark + text.encode(), odd_fields(mark)),
+        ]
+    )
 
 
 def packed(data: bytes, ending: str) -> bytes:
     if ending.endswith(".gz"):
         return gzip.compress(data, 1, mtime=0)
-    return bytes(pyarrow.compress(data, codec="zstd", asbytes=True)) if ending.endswith(".zst") else data
+    return (
+        bytes(pyarrow.compress(data, codec="zstd", asbytes=True))
+        if ending.endswith(".zst")
+        else data
+    )
 
 
 def write_fuzzed(path: Path, good: list[str], rng: Generator) -> None:
@@ -148,14 +177,18 @@ def damage(data: bytes, rng: Generator) -> bytes:
         first, last = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         last = min(last, first + 40)
         flipped = bytes(byte ^ int(rng.integers(256)) for byte in data[first:last])
-        middle = pick([b"", flipped, data[first:last] * 3, noise(rng, b""), bytes(last - first)], rng)
+        middle = pick(
+            [b"", flipped, data[first:last] * 3, noise(rng, b""), bytes(last - first)], rng
+        )
         data = data[:first] + middle + (b"" if rng.random() < 0.2 else data[last:])
         data = data or b"\x00"
     return data
 
 
 def check_balance(path: Path, config: ReaderConfig) -> list[Document | Rejection] | None:
-    """Read a file as a build does, twice, and count for oneself; None: it was refused with a message."""
+    """Read a file as a build does, twice, and count for oneself; None: it was refused with a
+    message.
+    """
     inputs = [SourceInput("text", FileInput(path))]
     try:
         items = list(read_documents(FileInput(path), config))
@@ -185,12 +218,17 @@ def check_balance(path: Path, config: ReaderConfig) -> list[Document | Rejection
 
 def good_texts(seed: int) -> list[str]:
     """Short texts that no other seed has; one comes twice."""
-    texts = [f"Good text {seed} {number}: plain words, caf\u00e9 \u4e2d\u6587." for number in range(seed % 6)]
+    texts = [
+        f"Good text {seed} {number}: plain words, caf\u00e9 \u4e2d\u6587."
+        for number in range(seed % 6)
+    ]
     return [text.replace(",", ";") for text in [*texts, *texts[:1]]]
 
 
 def config_of(seed: int) -> ReaderConfig:
-    return ReaderConfig(text_documents="blank_line", errors="repair" if seed % 3 == 0 else "skip", **LIMITS)
+    return ReaderConfig(
+        text_documents="blank_line", errors="repair" if seed % 3 == 0 else "skip", **LIMITS
+    )
 
 
 def fuzz(folder: Path, seed: int) -> None:
@@ -231,13 +269,32 @@ def test_builds_of_fuzzed_files_balance(tmp_path: Path, seed: int) -> None:
         write_fuzzed(folder / f"{number:02d}{ending}", texts, np.random.default_rng([seed, number]))
         good += texts
     reader = config_of(seed)
-    items = [item for path in sorted(folder.iterdir()) for item in read_documents(FileInput(path), reader)]
-    settings: dict[str, Any] = {"layers": {}, "shard_bytes": 3000, "tokenizer": {"vocabulary_size": 300, "minimum_frequency": 1}}
+    items = [
+        item
+        for path in sorted(folder.iterdir())
+        for item in read_documents(FileInput(path), reader)
+    ]
+    settings: dict[str, Any] = {
+        "layers": {},
+        "shard_bytes": 3000,
+        "tokenizer": {"vocabulary_size": 300, "minimum_frequency": 1},
+    }
     result = make_corpus([str(folder)], tmp_path / "corpus", reader=reader.model_dump(), **settings)
     documents = result["documents"]
-    assert documents["read"] == len(items) == documents["used"] + documents["rejected"] + documents["duplicates"]
+    assert (
+        documents["read"]
+        == len(items)
+        == documents["used"] + documents["rejected"] + documents["duplicates"]
+    )
     rejected = [item for item in items if isinstance(item, Rejection)]
-    log = [json.loads(line) for line in (tmp_path / "corpus" / "rejects.jsonl").read_text("utf-8").splitlines()]
-    assert len(log) == documents["rejected"] == len(rejected) + result["rejections"].get("no_tokens", 0)
+    log = [
+        json.loads(line)
+        for line in (tmp_path / "corpus" / "rejects.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert (
+        len(log)
+        == documents["rejected"]
+        == len(rejected) + result["rejections"].get("no_tokens", 0)
+    )
     assert {item.identifier for item in rejected} <= {row["document"] for row in log}
     assert documents["used"] >= len(set(good))

@@ -1,4 +1,6 @@
-"""Datasets as inputs: rows become documents, and what cannot be opened is the user's mistake, told in one message and soon."""
+"""Datasets as inputs: rows become documents, and what cannot be opened is the user's mistake, told
+in one message and soon.
+"""
 
 import json
 import os
@@ -39,7 +41,9 @@ def read(word: str, **config: Any) -> list[Document | Rejection]:
 
 
 def texts(word: str, **config: Any) -> list[str]:
-    return [item.text if isinstance(item, Document) else item.reason for item in read(word, **config)]
+    return [
+        item.text if isinstance(item, Document) else item.reason for item in read(word, **config)
+    ]
 
 
 def jsonl(path: Path, *rows: dict[str, object]) -> None:
@@ -50,7 +54,10 @@ def jsonl(path: Path, *rows: dict[str, object]) -> None:
 def test_a_dataset_that_was_saved_to_disk_is_read_in_order(tmp_path: Path) -> None:
     table([f"text {number}" for number in range(1000)]).save_to_disk(tmp_path / "saved")
     items = read(f"datasets:{tmp_path}/saved")
-    assert items == [Document(f"saved#{number + 1}", f"text {number}", len(f"text {number}")) for number in range(1000)]
+    assert items == [
+        Document(f"saved#{number + 1}", f"text {number}", len(f"text {number}"))
+        for number in range(1000)
+    ]
 
 
 def test_the_split_of_a_saved_dataset_is_chosen_and_train_by_default(tmp_path: Path) -> None:
@@ -69,15 +76,27 @@ def test_the_split_of_a_saved_dataset_is_chosen_and_train_by_default(tmp_path: P
 def test_a_local_folder_is_opened_by_load_dataset(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    parquet.write_table(pyarrow.table({"body": ["one", None, " ", "four"], "id": [1, 2, 3, 4]}), folder / "train.parquet")
+    parquet.write_table(
+        pyarrow.table({"body": ["one", None, " ", "four"], "id": [1, 2, 3, 4]}),
+        folder / "train.parquet",
+    )
     parquet.write_table(pyarrow.table({"body": ["five"], "id": [5]}), folder / "test.parquet")
-    assert texts(f"datasets:{folder}", text_field="body") == ["one", "no_text_field", "empty", "four"]
+    assert texts(f"datasets:{folder}", text_field="body") == [
+        "one",
+        "no_text_field",
+        "empty",
+        "four",
+    ]
     assert texts(f"datasets:{folder},split=test", text_field="body") == ["five"]
-    assert [item.identifier for item in read(f"datasets:{folder}", text_field="body")] == [f"folder#{n}" for n in range(1, 5)]
+    assert [item.identifier for item in read(f"datasets:{folder}", text_field="body")] == [
+        f"folder#{n}" for n in range(1, 5)
+    ]
 
 
 def test_rows_of_a_dataset_that_are_no_text_are_rejected_alone(tmp_path: Path) -> None:
-    strings = pyarrow.array([b"one", b"caf\xe9", b"three"], pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    strings = pyarrow.array([b"one", b"caf\xe9", b"three"], pyarrow.binary()).cast(
+        pyarrow.string(), safe=False
+    )
     (tmp_path / "data").mkdir()
     parquet.write_table(pyarrow.table({"text": strings}), tmp_path / "data" / "train.parquet")
     assert texts(f"datasets:{tmp_path}/data") == ["one", "invalid_utf8", "three"]
@@ -87,7 +106,9 @@ def test_options_reach_load_dataset(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     jsonl(folder / "en" / "a.jsonl", {"text": "one"}, {"text": "two"})
     jsonl(folder / "fr" / "b.jsonl", {"text": "un"})
-    configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.jsonl\n" for name in ("en", "fr"))
+    configs = "".join(
+        f"- config_name: {name}\n  data_files: {name}/*.jsonl\n" for name in ("en", "fr")
+    )
     (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
     assert texts(f"datasets:{folder},name=fr") == ["un"]
     assert texts(f"datasets:json,data_files={folder}/en/*.jsonl") == ["one", "two"]
@@ -98,12 +119,16 @@ def test_options_reach_load_dataset(tmp_path: Path) -> None:
 def test_what_a_dataset_does_not_have_is_named_with_what_it_has(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     jsonl(folder / "a.jsonl", {"text": "one", "id": 1})
-    (folder / "README.md").write_text("---\nconfigs:\n- config_name: en\n  data_files: a.jsonl\n---\n")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: en\n  data_files: a.jsonl\n---\n"
+    )
     with pytest.raises(UserError, match=r"split=dev.*'?dev'?.*train"):
         texts(f"datasets:{folder},split=dev")
     with pytest.raises(UserError, match=r"name=de.*'?de'?.*en"):
         texts(f"datasets:{folder},name=de")
-    with pytest.raises(UserError, match=r"folder has no column 'body'.*text, id.*reader\.text_field="):
+    with pytest.raises(
+        UserError, match=r"folder has no column 'body'.*text, id.*reader\.text_field="
+    ):
         texts(f"datasets:{folder}", text_field="body")
 
 
@@ -115,7 +140,14 @@ def test_a_dataset_that_breaks_off_is_an_error_that_says_where(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "word", ["datasets:", "datasets:x,splits=train", "datasets:x,split", "datasets:x,split=", "datasets:x,,"]
+    "word",
+    [
+        "datasets:",
+        "datasets:x,splits=train",
+        "datasets:x,split",
+        "datasets:x,split=",
+        "datasets:x,,",
+    ],
 )
 def test_a_word_that_names_no_dataset_is_answered_with_how_to_write_one(word: str) -> None:
     with pytest.raises(UserError, match=r"datasets:NAME\[,name=CONFIG\]\[,split=train\]"):
@@ -131,7 +163,9 @@ def test_a_word_that_names_no_dataset_is_answered_with_how_to_write_one(word: st
         ("{0}/saved", "datasets:.*saved"),
     ],
 )
-def test_a_dataset_that_is_not_where_it_was_looked_for_is_explained(tmp_path: Path, word: str, message: str) -> None:
+def test_a_dataset_that_is_not_where_it_was_looked_for_is_explained(
+    tmp_path: Path, word: str, message: str
+) -> None:
     table(["one"]).save_to_disk(tmp_path / "saved")
     with pytest.raises(UserError, match=message):
         find_inputs([word.format(tmp_path)])
@@ -142,18 +176,42 @@ def test_files_come_before_datasets_and_each_input_once(tmp_path: Path) -> None:
     jsonl(tmp_path / "z.jsonl", {"text": "two"})
     word = f"datasets:{tmp_path}/saved"
     found = find_inputs([word, str(tmp_path / "z.jsonl"), word])
-    assert [(source.name, source.label) for source in found] == [("z.jsonl", f"{tmp_path}/z.jsonl"), ("saved", word)]
+    assert [(source.name, source.label) for source in found] == [
+        ("z.jsonl", f"{tmp_path}/z.jsonl"),
+        ("saved", word),
+    ]
     assert [len(source.stamp()) for source in found] == [2, 0]
 
 
-@pytest.mark.parametrize("network", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}], ids=["offline", "no Hub"])
-def test_a_hub_that_cannot_be_reached_is_one_message_and_soon(tmp_path: Path, network: dict[str, str]) -> None:
-    words = ["--input", "datasets:someone/something,split=train", "--output", str(tmp_path / "corpus"), "--language", "en"]
+@pytest.mark.parametrize(
+    "network",
+    [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}],
+    ids=["offline", "no Hub"],
+)
+def test_a_hub_that_cannot_be_reached_is_one_message_and_soon(
+    tmp_path: Path, network: dict[str, str]
+) -> None:
+    words = [
+        "--input",
+        "datasets:someone/something,split=train",
+        "--output",
+        str(tmp_path / "corpus"),
+        "--language",
+        "en",
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
-    environment |= network | {"HF_HOME": str(tmp_path / "cache"), "HF_DATASETS_CACHE": str(tmp_path / "cache" / "datasets")}
+    environment |= network | {
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_DATASETS_CACHE": str(tmp_path / "cache" / "datasets"),
+    }
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "launch.py", "prepare", *words], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+        [sys.executable, "launch.py", "prepare", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 2, done.stderr
     assert "datasets:someone/something,split=train" in done.stderr

@@ -1,4 +1,6 @@
-"""A file that is lost whole or in large part is an error that says what its bytes look like; damage to a few bytes is none."""
+"""A file that is lost whole or in large part is an error that says what its bytes look like; damage
+to a few bytes is none.
+"""
 
 import gzip
 import json
@@ -15,10 +17,22 @@ from tests.support.command_line import mistake, squeezed
 from tests.support.corpora import make_corpus, sample_texts
 
 CHINESE = sample_texts("zh")
-TRADITIONAL = "這是一個測試文件，內容是繁體中文。我們希望檢測能夠正確地識別編碼。今天的天氣很好，人們去公園散步。\n" * 5
-FRENCH = "L'été dernier, nous avons visité plusieurs châteaux près de la Loire. Ça m'a beaucoup plu, même à midi.\n" * 5
-JAPANESE = "これはテストの文書です。日本語の文字コードを検出できるかどうかを確認します。今日は天気が良いので散歩します。\n" * 5
-ENGLISH = "The quick brown fox jumps over the lazy dog and runs away into the forest where nobody can find it.\n" * 5
+TRADITIONAL = (
+    "這是一個測試文件，內容是繁體中文。我們希望檢測能夠正確地識別編碼。今天的天氣很好，人們去公園散步。\n"
+    * 5
+)
+FRENCH = (
+    "L'été dernier, nous avons visité plusieurs châteaux près de la Loire. Ça m'a beaucoup plu, "
+    "même à midi.\n" * 5
+)
+JAPANESE = (
+    "これはテストの文書です。日本語の文字コードを検出できるかどうかを確認します。今日は天気が良いので散歩します。\n"
+    * 5
+)
+ENGLISH = (
+    "The quick brown fox jumps over the lazy dog and runs away into the forest where nobody can "
+    "find it.\n" * 5
+)
 
 ENCODED = [
     ("gbk", CHINESE[0], "GB18030"),
@@ -36,19 +50,25 @@ ENCODED = [
 
 @pytest.mark.parametrize(("encoding", "text", "name"), ENCODED)
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_encoding_of_a_file_is_told_by_its_bytes(tmp_path: Path, encoding: str, text: str, name: str, packed: bool) -> None:
+def test_the_encoding_of_a_file_is_told_by_its_bytes(
+    tmp_path: Path, encoding: str, text: str, name: str, packed: bool
+) -> None:
     path = tmp_path / ("a.txt.gz" if packed else "a.txt")
     data = text.encode(encoding)
     path.write_bytes(gzip.compress(data) if packed else data)
     assert looks_like(path) == name
     # The name is one that iconv takes.
     if not packed:
-        done = subprocess.run(["iconv", "-f", name, "-t", "UTF-8", path], capture_output=True, check=True)
+        done = subprocess.run(
+            ["iconv", "-f", name, "-t", "UTF-8", path], capture_output=True, check=True
+        )
         assert done.stdout.decode() == text
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
-def test_a_long_file_is_known_by_what_comes_after_its_ascii_and_however_it_is_cut(tmp_path: Path, encoding: str) -> None:
+def test_a_long_file_is_known_by_what_comes_after_its_ascii_and_however_it_is_cut(
+    tmp_path: Path, encoding: str
+) -> None:
     path = tmp_path / "a.txt"
     for lines in (0, 700, 3000):
         path.write_bytes((ENGLISH * lines + "".join(CHINESE) * 10).encode(encoding))
@@ -67,7 +87,9 @@ def test_a_long_file_is_known_by_what_comes_after_its_ascii_and_however_it_is_cu
         (b"plain words in a caf\xe9 and more of them " * 3, "CP1252"),
     ],
 )
-def test_damaged_utf_8_stays_utf_8_and_what_is_no_text_is_said_to_be_none(tmp_path: Path, data: bytes, name: str) -> None:
+def test_damaged_utf_8_stays_utf_8_and_what_is_no_text_is_said_to_be_none(
+    tmp_path: Path, data: bytes, name: str
+) -> None:
     (tmp_path / "a.txt").write_bytes(data)
     assert looks_like(tmp_path / "a.txt") == name
 
@@ -93,7 +115,13 @@ def mixed(tmp_path: Path) -> Path:
 
 def test_ten_files_in_gbk_among_forty_in_utf_8_stop_the_build(mixed: Path, tmp_path: Path) -> None:
     said = mistake("prepare", "--input", mixed, "--output", tmp_path / "corpus", "--language", "zh")
-    assert squeezed(f"files would be lost: 10 not in UTF-8 but, by their bytes, in GB18030: {mixed / '40.txt'}, ") in said
+    assert (
+        squeezed(
+            "files would be lost: 10 not in UTF-8 but, by their bytes, in GB18030: "
+            f"{mixed / '40.txt'}, "
+        )
+        in said
+    )
     assert squeezed("7 more (convert with iconv -f GB18030 -t UTF-8)") in said
     assert "reader.lost_files=skip" in said
     assert not (tmp_path / "corpus").exists()
@@ -136,15 +164,25 @@ LOST: dict[str, tuple[str, bytes, str]] = {
     "most rows in GBK": ("a.jsonl", GBK_ROW * 3 + b'{"text": "good"}\n', "in GB18030"),
     "blocks in UTF-16": ("a.txt", ENGLISH.replace("\n", "\n\n").encode("utf-16-le"), "in UTF-16LE"),
     "rows of UTF-16": ("a.csv", ("text\n" + ENGLISH).encode("utf-16-le"), ""),
-    "a picture": ("a.txt", bytes(range(256)) * 20, f"1 without a single usable document: .*a.txt .{NO_TEXT}, invalid_utf8"),
-    "no row with text": ("a.jsonl", b'{"body": "x"}\n' * 3, r"a\.jsonl \(no_text_field: 3, as a\.jsonl#1: no 'text'"),
+    "a picture": (
+        "a.txt",
+        bytes(range(256)) * 20,
+        f"1 without a single usable document: .*a.txt .{NO_TEXT}, invalid_utf8",
+    ),
+    "no row with text": (
+        "a.jsonl",
+        b'{"body": "x"}\n' * 3,
+        r"a\.jsonl \(no_text_field: 3, as a\.jsonl#1: no 'text'",
+    ),
     "rows that are broken": ("a.jsonl", b"{broken\n" * 3, r"malformed_json: 3"),
     "a packed file that is no such": ("a.jsonl.gz", b"no gzip at all", r"damaged_gzip: 1"),
 }
 
 
 @pytest.mark.parametrize("what", LOST)
-def test_a_file_that_is_lost_whole_or_in_large_part_is_named_with_its_bytes_or_reasons(tmp_path: Path, what: str) -> None:
+def test_a_file_that_is_lost_whole_or_in_large_part_is_named_with_its_bytes_or_reasons(
+    tmp_path: Path, what: str
+) -> None:
     name, data, message = LOST[what]
     said = refused(tmp_path, name, data)
     assert name in said
@@ -154,10 +192,19 @@ def test_a_file_that_is_lost_whole_or_in_large_part_is_named_with_its_bytes_or_r
 KEPT: dict[str, tuple[str, bytes]] = {
     "an empty file": ("a.txt", b" \n"),
     "only empty rows": ("a.jsonl", b'{"text": ""}\n' * 5),
-    "one document with a damaged byte": ("a.txt", CHINESE[0].encode()[:30] + b"\xff" + CHINESE[0].encode()[30:]),
+    "one document with a damaged byte": (
+        "a.txt",
+        CHINESE[0].encode()[:30] + b"\xff" + CHINESE[0].encode()[30:],
+    ),
     "one row that is broken": ("a.jsonl", b"{broken\n"),
-    "some rows in another encoding": ("a.jsonl", GBK_ROW + b'{"text": "good"}\n{"text": "better"}\n'),
-    "a packed file that is cut off": ("a.jsonl.gz", gzip.compress(b'{"text": "good words here"}\n' * 999)[:80]),
+    "some rows in another encoding": (
+        "a.jsonl",
+        GBK_ROW + b'{"text": "good"}\n{"text": "better"}\n',
+    ),
+    "a packed file that is cut off": (
+        "a.jsonl.gz",
+        gzip.compress(b'{"text": "good words here"}\n' * 999)[:80],
+    ),
 }
 
 
@@ -175,5 +222,21 @@ def test_any_of_them_is_passed_over_where_that_is_asked_for(tmp_path: Path, what
 
 def test_where_all_is_lost_it_is_said_too(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(CHINESE[0].encode("gbk"))
-    with pytest.raises(UserError, match=r"no usable document in 1 input.*invalid_utf8: 1.*; files would be lost: .* in GB18030"):
+    with pytest.raises(
+        UserError,
+        match=r"no "
+        r"usable "
+        r"document "
+        r"in "
+        r"1 "
+        r"input.*invalid_utf8: "
+        r"1.*; "
+        r"files "
+        r"would "
+        r"be "
+        r"lost: "
+        r".* "
+        r"in "
+        r"GB18030",
+    ):
         make_corpus([str(tmp_path / "a.txt")], tmp_path / "corpus", "zh")

@@ -1,4 +1,6 @@
-"""Lines and files of any size are read in bounded memory; each is measured in a process of its own."""
+"""Lines and files of any size are read in bounded memory; each is measured in a process of its
+own.
+"""
 
 import gzip
 import subprocess
@@ -23,13 +25,15 @@ from ernie_cmtl.corpus.read.inputs import FileInput
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 
 def memory(name):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) / 1024
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 config, found = ReaderConfig(text_documents=sys.argv[2]), Counter()
 before = memory("VmRSS")
 for item in read_documents(FileInput(Path(sys.argv[1])), config):
     found[getattr(item, "reason", "ok")] += 1
-print(round(memory("VmHWM") - before), *(f"{reason}={count}" for reason, count in sorted(found.items())))
+counts = (f"{reason}={count}" for reason, count in sorted(found.items()))
+print(round(memory("VmHWM") - before), *counts)
 """
 WIDE = "\U0001f600".encode()
 """One such character makes Python keep four bytes for every other one."""
@@ -40,7 +44,12 @@ def pieces(kind: str, size: int) -> Iterator[bytes]:
     words = b"some words " * (MEGABYTE // 11)
     begin, middle, end, after = {
         "jsonl": (b'{"text": "one"}\n{"text": "' + WIDE, words, b'"}\n', b'{"text": "two"}\n'),
-        "objects": (b'{"text": "one"}\n{"text": "x", "o": [', b"{}," * (MEGABYTE // 3), b"{}]}\n", b'{"text": "two"}\n'),
+        "objects": (
+            b'{"text": "one"}\n{"text": "x", "o": [',
+            b"{}," * (MEGABYTE // 3),
+            b"{}]}\n",
+            b'{"text": "two"}\n',
+        ),
         "csv": (b'text\none\n"' + WIDE, words, b'"\n', b"two\n"),
         "tsv": (b"text\none\n" + WIDE, words, b"\n", b"two\n"),
         "txt": (b"one\n\n" + WIDE, words, b"\n\n", b"two\n"),
@@ -51,10 +60,16 @@ def pieces(kind: str, size: int) -> Iterator[bytes]:
 
 
 def measure(path: Path, mode: str = "blank_line") -> tuple[int, dict[str, int]]:
-    """Return the megabytes that reading a file takes, and how many documents there were of each reason."""
+    """Return the megabytes that reading a file takes, and how many documents there were of each
+    reason.
+    """
     words = [sys.executable, "-c", READ, str(path), mode]
-    memory, *found = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    return int(memory), {reason: int(count) for reason, count in (word.split("=") for word in found)}
+    memory, *found = subprocess.run(
+        words, check=True, capture_output=True, text=True
+    ).stdout.split()
+    return int(memory), {
+        reason: int(count) for reason, count in (word.split("=") for word in found)
+    }
 
 
 def write(path: Path, kind: str, size: int) -> Path:
@@ -66,9 +81,17 @@ def write(path: Path, kind: str, size: int) -> Path:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv"])
-@pytest.mark.parametrize(("size", "outcome"), [(64, {"line_too_long": 1, "ok": 2}), (15, {"ok": 18})], ids=["64 MB", "15 MB"])
-def test_a_giant_line_of_a_table_takes_bounded_memory(tmp_path: Path, kind: str, size: int, outcome: dict[str, int]) -> None:
-    """Beyond the limit the line is rejected; below it is cut into documents. Its neighbours are kept."""
+@pytest.mark.parametrize(
+    ("size", "outcome"),
+    [(64, {"line_too_long": 1, "ok": 2}), (15, {"ok": 18})],
+    ids=["64 MB", "15 MB"],
+)
+def test_a_giant_line_of_a_table_takes_bounded_memory(
+    tmp_path: Path, kind: str, size: int, outcome: dict[str, int]
+) -> None:
+    """Beyond the limit the line is rejected; below it is cut into documents. Its neighbours are
+    kept.
+    """
     memory, found = measure(write(tmp_path / f"a.{kind}", kind, size * MEGABYTE))
     assert found == outcome
     assert memory <= MOST
@@ -85,7 +108,9 @@ def test_a_line_of_many_small_objects_takes_bounded_memory(tmp_path: Path, size:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 @pytest.mark.parametrize(("ending", "mode"), [(".txt", "blank_line"), (".txt.gz", "file")])
-def test_a_giant_line_of_text_is_cut_and_kept_in_bounded_memory(tmp_path: Path, ending: str, mode: str) -> None:
+def test_a_giant_line_of_text_is_cut_and_kept_in_bounded_memory(
+    tmp_path: Path, ending: str, mode: str
+) -> None:
     memory, found = measure(write(tmp_path / f"a{ending}", "txt", 64 * MEGABYTE), mode)
     assert found["ok"] >= 64
     assert list(found) == ["ok"]
@@ -96,7 +121,9 @@ def test_a_giant_line_of_text_is_cut_and_kept_in_bounded_memory(tmp_path: Path, 
 def test_a_table_that_names_few_long_values_often_takes_bounded_memory(tmp_path: Path) -> None:
     """Two thousand rows of a megabyte each stand in a file of a few hundred kilobytes."""
     values = pyarrow.array([str(number) + "x" * MEGABYTE for number in range(3)])
-    rows = pyarrow.DictionaryArray.from_arrays(pyarrow.array([number % 3 for number in range(2000)], pyarrow.int32()), values)
+    rows = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([number % 3 for number in range(2000)], pyarrow.int32()), values
+    )
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": rows}), path, dictionary_pagesize_limit=1 << 30)
     assert path.stat().st_size < MEGABYTE

@@ -10,10 +10,17 @@ from ernie_cmtl.errors import UserError
 from tests.support.corpora import write_jsonl
 
 
-def test_inputs_are_ordered_by_source_and_path_whatever_the_order_of_the_words(tmp_path: Path) -> None:
+def test_inputs_are_ordered_by_source_and_path_whatever_the_order_of_the_words(
+    tmp_path: Path,
+) -> None:
     for name in ("a", "b", "c", "d"):
         (tmp_path / f"{name}.txt").write_text(name)
-    words = [f"wiki={tmp_path}/b.txt", f"{tmp_path}/d.txt", f"books={tmp_path}/c.txt", f"wiki={tmp_path}/a.txt"]
+    words = [
+        f"wiki={tmp_path}/b.txt",
+        f"{tmp_path}/d.txt",
+        f"books={tmp_path}/c.txt",
+        f"wiki={tmp_path}/a.txt",
+    ]
     expected = [("books", "c.txt"), ("text", "d.txt"), ("wiki", "a.txt"), ("wiki", "b.txt")]
     assert [(item.source, item.input.name) for item in find_sources(words)] == expected
     assert find_sources(words[::-1]) == find_sources(words)
@@ -36,7 +43,10 @@ def test_a_file_of_two_sources_is_refused(tmp_path: Path) -> None:
         ({"wiki": 0.5, "books": 0.4}, r"must sum to 1; 0\.5 \+ 0\.4 = 0\.9"),
         ({"wiki": 1.5, "books": -0.5}, "negative: books=-0.5"),
         ({"wiki": 1.0}, "no weight to books; sources are books, wiki"),
-        ({"wiki": 0.5, "books": 0.3, "news": 0.2}, "names news, which is no source of the corpus; sources are books, wiki"),
+        (
+            {"wiki": 0.5, "books": 0.3, "news": 0.2},
+            "names news, which is no source of the corpus; sources are books, wiki",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(mixture: dict[str, float], message: str) -> None:
@@ -44,7 +54,9 @@ def test_weights_that_do_not_fit_are_refused(mixture: dict[str, float], message:
         check_mixture(mixture, ["books", "wiki"])
 
 
-@pytest.mark.parametrize("mixture", [None, {"wiki": 1, "books": 0}, {"wiki": 1 / 3, "books": 2 / 3}])
+@pytest.mark.parametrize(
+    "mixture", [None, {"wiki": 1, "books": 0}, {"wiki": 1 / 3, "books": 2 / 3}]
+)
 def test_weights_that_fit_pass(mixture: dict[str, float] | None) -> None:
     check_mixture(mixture, ["books", "wiki"])
 
@@ -65,4 +77,6 @@ def test_an_input_that_ends_before_the_start_is_not_opened(tmp_path: Path) -> No
         write_jsonl(tmp_path / f"{place}.jsonl", ["text"] * 3)
     inputs = find_sources([str(tmp_path)])
     (tmp_path / "0.jsonl").unlink()
-    assert [number for number, _, _ in numbered_documents(inputs, [3, 3], ReaderConfig(), 0, 3)] == [3, 4, 5]
+    assert [
+        number for number, _, _ in numbered_documents(inputs, [3, 3], ReaderConfig(), 0, 3)
+    ] == [3, 4, 5]

@@ -1,4 +1,6 @@
-"""Formats: the same texts in, the same documents out, whatever they stand in; rows that cannot be read are named."""
+"""Formats: the same texts in, the same documents out, whatever they stand in; rows that cannot be
+read are named.
+"""
 
 import csv
 import gzip
@@ -35,7 +37,14 @@ AWKWARD = [
         "#",
         "'",
     ),
-    *("two\nlines", "two\n\nparagraphs", 'a line,\n"a quoted line"\n,', "tab\tinside", "a\t\tb", "carriage\r\nreturn"),
+    *(
+        "two\nlines",
+        "two\n\nparagraphs",
+        'a line,\n"a quoted line"\n,',
+        "tab\tinside",
+        "a\t\tb",
+        "carriage\r\nreturn",
+    ),
     *(
         "héé",
         "中文字。标点，",
@@ -47,8 +56,33 @@ AWKWARD = [
         "עברית",
         "नमस्ते",
     ),
-    *("line\u2028separator", "next\x85line", "form\x0cfeed", "nul\x00inside", "bell\x07", "\x1f unit", "\ufffd", "a\ufeffb"),
-    *("0", "1.5", "null", "None", "NaN", "true", "{}", "[]", '{"text": "x"}', "=1+1", "-", "--", "<b>", "&amp;", "%s {} $x"),
+    *(
+        "line\u2028separator",
+        "next\x85line",
+        "form\x0cfeed",
+        "nul\x00inside",
+        "bell\x07",
+        "\x1f unit",
+        "\ufffd",
+        "a\ufeffb",
+    ),
+    *(
+        "0",
+        "1.5",
+        "null",
+        "None",
+        "NaN",
+        "true",
+        "{}",
+        "[]",
+        '{"text": "x"}',
+        "=1+1",
+        "-",
+        "--",
+        "<b>",
+        "&amp;",
+        "%s {} $x",
+    ),
     "x" * 5000,
 ]
 
@@ -82,11 +116,15 @@ def write(path: Path, texts: list[str], ending: str) -> None:
     if ".txt" in ending:
         data = "\n\n".join(texts).encode()
     elif ".jsonl" in ending:
-        data = "".join(json.dumps({"number": n, "text": text}) + "\n" for n, text in enumerate(texts)).encode()
+        data = "".join(
+            json.dumps({"number": n, "text": text}) + "\n" for n, text in enumerate(texts)
+        ).encode()
     elif ".csv" in ending:
         data = csv_bytes([("number", "text"), *enumerate(texts)])
     else:
-        data = "".join(f"{n}\t{text}\n" for n, text in [("number", "text"), *enumerate(texts)]).encode()
+        data = "".join(
+            f"{n}\t{text}\n" for n, text in [("number", "text"), *enumerate(texts)]
+        ).encode()
     path.write_bytes(packed(data, ending))
 
 
@@ -97,7 +135,10 @@ def documents(path: Path, **config: Any) -> list[Document | Rejection]:
 def outcome(path: Path, **config: Any) -> list[tuple[str, str]]:
     """Identifier without the name of the file, and the text or the reason of the rejection."""
     items = documents(path, **config)
-    pairs = [(item.identifier, item.text if isinstance(item, Document) else item.reason) for item in items]
+    pairs = [
+        (item.identifier, item.text if isinstance(item, Document) else item.reason)
+        for item in items
+    ]
     return [(identifier.removeprefix(path.name), found) for identifier, found in pairs]
 
 
@@ -115,29 +156,43 @@ def test_the_same_texts_come_out_of_every_format(tmp_path: Path, ending: str) ->
     items = documents(path, text_documents="blank_line")
     wanted = [text.replace("\r\n", "\n").strip() for text in texts]
     assert [item.text if isinstance(item, Document) else item for item in items] == wanted
-    assert [item.size for item in items if isinstance(item, Document)] == [len(text.encode()) for text in wanted]
+    assert [item.size for item in items if isinstance(item, Document)] == [
+        len(text.encode()) for text in wanted
+    ]
     assert len({item.identifier for item in items}) == len(items)
 
 
 @pytest.mark.parametrize("ending", TABLES)
-def test_rows_of_a_table_are_values_by_column_with_a_number_to_find_them(tmp_path: Path, ending: str) -> None:
+def test_rows_of_a_table_are_values_by_column_with_a_number_to_find_them(
+    tmp_path: Path, ending: str
+) -> None:
     path = tmp_path / f"a{ending}"
     write(path, ["one", "two"], ending)
     first = 2 if "sv" in ending else 1
     numbers: list[Any] = ["0", "1"] if "sv" in ending else [0, 1]
-    rows = [(first, {"number": numbers[0], "text": "one"}), (first + 1, {"number": numbers[1], "text": "two"})]
+    rows = [
+        (first, {"number": numbers[0], "text": "one"}),
+        (first + 1, {"number": numbers[1], "text": "two"}),
+    ]
     assert list(read_rows(path, None)) == rows
-    assert list(read_rows(path, ["number"])) == [(number, {"number": row["number"]}) for number, row in rows]
+    assert list(read_rows(path, ["number"])) == [
+        (number, {"number": row["number"]}) for number, row in rows
+    ]
 
 
 @pytest.mark.parametrize("ending", TABLES)
-def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, ending: str) -> None:
+def test_a_column_that_is_not_there_is_named_with_those_that_are(
+    tmp_path: Path, ending: str
+) -> None:
     path = tmp_path / f"a{ending}"
     write(path, ["one", "two"], ending)
     with pytest.raises(UserError, match=rf"a\{ending}.*'body'.*number, text"):
         list(read_rows(path, ["text", "body"]))
     if "jsonl" in ending:
-        assert outcome(path, text_field="body") == [("#1", "no_text_field"), ("#2", "no_text_field")]
+        assert outcome(path, text_field="body") == [
+            ("#1", "no_text_field"),
+            ("#2", "no_text_field"),
+        ]
         rejection = documents(path, text_field="body")[0]
         assert isinstance(rejection, Rejection)
         assert "'body'" in rejection.detail
@@ -172,7 +227,12 @@ def test_rows_with_a_wrong_number_of_fields_are_rejected_and_their_neighbours_ke
 def test_a_csv_row_is_named_by_the_line_where_it_begins(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b'text\r\n"two\r\nlines"\r\n\r\nplain\r\n"and ""three""\n\nmore"\r\nlast')
-    assert outcome(path) == [("#2", "two\nlines"), ("#5", "plain"), ("#6", 'and "three"\n\nmore'), ("#9", "last")]
+    assert outcome(path) == [
+        ("#2", "two\nlines"),
+        ("#5", "plain"),
+        ("#6", 'and "three"\n\nmore'),
+        ("#9", "last"),
+    ]
 
 
 def test_a_quote_inside_an_unquoted_field_is_text(tmp_path: Path) -> None:
@@ -211,7 +271,9 @@ def test_a_quoted_field_of_bad_bytes_ends_where_its_quote_does(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])
-def test_a_line_beyond_the_limit_is_rejected_without_being_held(tmp_path: Path, ending: str) -> None:
+def test_a_line_beyond_the_limit_is_rejected_without_being_held(
+    tmp_path: Path, ending: str
+) -> None:
     path = tmp_path / f"a{ending}"
     path.write_bytes(b"text\nbefore\n" + b"x" * 8_000_000 + b"\nafter\n")
     tracemalloc.start()
@@ -271,9 +333,19 @@ def test_a_file_that_is_not_there_is_the_users_mistake(tmp_path: Path, ending: s
 
 def test_values_of_parquet_that_are_no_text_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    strings = pyarrow.array([b"one", b"caf\xe9", None, b"", b"five"], pyarrow.binary()).cast(pyarrow.string(), safe=False)
-    parquet.write_table(pyarrow.table({"text": strings, "list": [["x"]] * 5, "bytes": [b"x"] * 5}), path)
-    assert outcome(path) == [("#1", "one"), ("#2", "invalid_utf8"), ("#3", "no_text_field"), ("#4", "empty"), ("#5", "five")]
+    strings = pyarrow.array([b"one", b"caf\xe9", None, b"", b"five"], pyarrow.binary()).cast(
+        pyarrow.string(), safe=False
+    )
+    parquet.write_table(
+        pyarrow.table({"text": strings, "list": [["x"]] * 5, "bytes": [b"x"] * 5}), path
+    )
+    assert outcome(path) == [
+        ("#1", "one"),
+        ("#2", "invalid_utf8"),
+        ("#3", "no_text_field"),
+        ("#4", "empty"),
+        ("#5", "five"),
+    ]
     assert {reason for _, reason in outcome(path, text_field="list")} == {"no_text_field"}
     assert {reason for _, reason in outcome(path, text_field="bytes")} == {"no_text_field"}
     with pytest.raises(UserError, match=r"a\.parquet, row 2: "):
@@ -289,19 +361,30 @@ def test_other_kinds_of_strings_in_parquet_are_text(tmp_path: Path) -> None:
 
 def digests(number: int) -> list[str]:
     """Texts that do not compress, so that a cut falls inside of them."""
-    return [hashlib.sha512(bytes([place % 256, place // 256])).hexdigest() for place in range(number)]
+    return [
+        hashlib.sha512(bytes([place % 256, place // 256])).hexdigest() for place in range(number)
+    ]
 
 
 def test_a_damaged_parquet_keeps_the_rows_before_the_damage(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     texts = digests(2000)
-    parquet.write_table(pyarrow.table({"text": texts}), path, row_group_size=500, use_dictionary=False, compression="zstd")
+    parquet.write_table(
+        pyarrow.table({"text": texts}),
+        path,
+        row_group_size=500,
+        use_dictionary=False,
+        compression="zstd",
+    )
     data = path.read_bytes()
     group = parquet.ParquetFile(path).metadata.row_group(2).column(0)
     start = group.data_page_offset
     path.write_bytes(data[:start] + bytes(2000) + data[start + 2000 :])
     found = outcome(path)
-    assert found == [*((f"#{number}", text) for number, text in enumerate(texts[:1000], 1)), ("", "damaged_parquet")]
+    assert found == [
+        *((f"#{number}", text) for number, text in enumerate(texts[:1000], 1)),
+        ("", "damaged_parquet"),
+    ]
     assert "row 1001 and what follows" in detail(path)
     with pytest.raises(UserError, match=r"a\.parquet is damaged"):
         list(read_rows(path, None))
@@ -352,7 +435,9 @@ def test_a_truncated_zstd_keeps_every_document_before_the_damage(tmp_path: Path)
     ],
     ids=["cut", "second frame cut", "no zstandard"],
 )
-def test_a_damaged_zstd_is_rejected_after_what_could_be_read(tmp_path: Path, data: bytes, kept: int) -> None:
+def test_a_damaged_zstd_is_rejected_after_what_could_be_read(
+    tmp_path: Path, data: bytes, kept: int
+) -> None:
     (tmp_path / "a.jsonl.zst").write_bytes(data)
     found = [text for _, text in outcome(tmp_path / "a.jsonl.zst")]
     assert found == [*("one", "two")[:kept], "damaged_zstd"]

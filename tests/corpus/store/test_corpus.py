@@ -1,4 +1,6 @@
-"""The corpus on disk: passages equal slices of the arrays, nothing is pickled, the fingerprint names the content."""
+"""The corpus on disk: passages equal slices of the arrays, nothing is pickled, the fingerprint
+names the content.
+"""
 
 import hashlib
 import json
@@ -42,27 +44,42 @@ def opened(corpus: Corpus, split: Split) -> tuple[TextSplit, dict[str, Any]]:
 
 
 def concatenated(corpus: Corpus, split: Split) -> dict[str, Any]:
-    """The whole split, read from the files without the code under test; sentences and documents as lists of lengths."""
-    rows: dict[str, list[Any]] = {name: [] for name in ("token_ids", *LAYERS, "sentence", "document")}
+    """The whole split, read from the files without the code under test; sentences and documents as
+    lists of lengths.
+    """
+    rows: dict[str, list[Any]] = {
+        name: [] for name in ("token_ids", *LAYERS, "sentence", "document")
+    }
     for shard in json.loads((corpus.folder / "manifest.json").read_text())["shards"]:
         folder = corpus.folder / "shards" / shard["name"]
         documents = np.diff(np.load(folder / "document_offsets.npy")).tolist()
         sentences = np.diff(np.load(folder / "sentence_offsets.npy")).tolist()
-        first, last = (0, shard["train"]["documents"]) if split == "train" else (shard["train"]["documents"], len(documents))
+        first, last = (
+            (0, shard["train"]["documents"])
+            if split == "train"
+            else (shard["train"]["documents"], len(documents))
+        )
         before = sum(documents[:first])
         rows["document"] += documents[first:last]
         rows["sentence"] += (own := sentences[before : before + sum(documents[first:last])])
         start = sum(sentences[:before])
         for name in ("token_ids", *LAYERS):
             rows[name] += np.load(folder / f"{name}.npy")[start : start + sum(own)].tolist()
-    return {name: row if name in ("sentence", "document") else np.array(row) for name, row in rows.items()}
+    return {
+        name: row if name in ("sentence", "document") else np.array(row)
+        for name, row in rows.items()
+    }
 
 
 def test_a_split_shows_all_its_shards_as_one_text(sharded: Corpus) -> None:
     for name in SPLITS:
         split, expected = opened(sharded, name)
         assert split.tokens == len(expected["token_ids"]) == sharded.manifest.count("tokens", name)
-        assert split.documents == len(expected["document"]) == sharded.manifest.count("documents", name)
+        assert (
+            split.documents
+            == len(expected["document"])
+            == sharded.manifest.count("documents", name)
+        )
         assert np.diff(split.sentence_offsets).tolist() == expected["sentence"]
         assert np.diff(split.document_offsets).tolist() == expected["document"]
         ends = np.cumsum(expected["sentence"])[np.cumsum(expected["document"]) - 1]
@@ -72,7 +89,9 @@ def test_a_split_shows_all_its_shards_as_one_text(sharded: Corpus) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_a_passage_equals_slicing_the_concatenated_arrays(sharded: Corpus, data: st.DataObject) -> None:
+def test_a_passage_equals_slicing_the_concatenated_arrays(
+    sharded: Corpus, data: st.DataObject
+) -> None:
     name = data.draw(st.sampled_from(SPLITS))
     split, expected = opened(sharded, name)
     document = data.draw(st.integers(0, split.documents - 1))
@@ -98,10 +117,14 @@ def test_each_whole_document_can_be_read_wherever_its_shard_ends(sharded: Corpus
             start, stop = split.document_tokens[document : document + 2].tolist()
             passage = split.passage(start, stop, LAYERS)
             assert passage.token_ids.tolist() == expected["token_ids"][start:stop].tolist()
-            assert np.diff(passage.sentence_offsets).tolist() == [next(sentences) for _ in range(count)]
+            assert np.diff(passage.sentence_offsets).tolist() == [
+                next(sentences) for _ in range(count)
+            ]
 
 
-def test_array_files_hold_no_pickle_and_every_file_has_its_hash_in_the_manifest(sharded: Corpus) -> None:
+def test_array_files_hold_no_pickle_and_every_file_has_its_hash_in_the_manifest(
+    sharded: Corpus,
+) -> None:
     manifest = sharded.manifest
     arrays = list(sharded.folder.rglob("*.npy"))
     assert all(np.load(path, allow_pickle=False).dtype.kind in "uib" for path in arrays)
@@ -112,7 +135,9 @@ def test_array_files_hold_no_pickle_and_every_file_has_its_hash_in_the_manifest(
     } | {sharded.folder / name: value for name, value in manifest.files.items()}
     # The log, the manifest and each shard's own record are for people and for the build.
     others = {"manifest.json", "rejects.jsonl", "shard.json"}
-    assert set(hashes) == {path for path in sharded.folder.rglob("*") if path.is_file() and path.name not in others}
+    assert set(hashes) == {
+        path for path in sharded.folder.rglob("*") if path.is_file() and path.name not in others
+    }
     assert {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in hashes} == hashes
 
 
@@ -125,11 +150,15 @@ def test_one_flipped_byte_is_refused(english: Corpus, tmp_path: Path, name: str)
     status = path.stat()
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    with pytest.raises(UserError, match=rf"corpus .* is damaged: shards/00000/{name}.npy was changed"):
+    with pytest.raises(
+        UserError, match=rf"corpus .* is damaged: shards/00000/{name}.npy was changed"
+    ):
         Corpus(tmp_path / "corpus").split("heldout")
 
 
-def test_a_missing_layer_file_and_a_changed_tokenizer_are_refused(english: Corpus, tmp_path: Path) -> None:
+def test_a_missing_layer_file_and_a_changed_tokenizer_are_refused(
+    english: Corpus, tmp_path: Path
+) -> None:
     shutil.copytree(english.folder, tmp_path / "corpus")
     (tmp_path / "corpus" / "tokenizer" / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"tokenizer/tokenizer.json was changed"):
@@ -199,13 +228,20 @@ def another_order(texts: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("change", [swapped_word, another_case, one_text_less, another_order])
-def test_the_fingerprint_changes_with_the_text(tmp_path: Path, change: Callable[[list[str]], list[str]]) -> None:
+def test_the_fingerprint_changes_with_the_text(
+    tmp_path: Path, change: Callable[[list[str]], list[str]]
+) -> None:
     texts = sample_texts("en", 8)
     assert change(texts) != texts
     first, again, other = [
-        build_corpus(tmp_path / name, t) for name, t in (("a", texts), ("b", list(texts)), ("c", change(texts)))
+        build_corpus(tmp_path / name, t)
+        for name, t in (("a", texts), ("b", list(texts)), ("c", change(texts)))
     ]
-    assert first["fingerprint"] == again["fingerprint"] == Corpus(tmp_path / "a" / "corpus").manifest.fingerprint
+    assert (
+        first["fingerprint"]
+        == again["fingerprint"]
+        == Corpus(tmp_path / "a" / "corpus").manifest.fingerprint
+    )
     assert first["fingerprint"] != other["fingerprint"]
 
 
@@ -218,24 +254,37 @@ def test_the_fingerprint_changes_with_the_annotation_settings(tmp_path: Path) ->
         "heldout": {"heldout_minimum": 1},
         "shards": {"shard_bytes": 8000},
     }
-    found = [build_corpus(tmp_path / name, texts, **values)["fingerprint"] for name, values in settings.items()]
+    found = [
+        build_corpus(tmp_path / name, texts, **values)["fingerprint"]
+        for name, values in settings.items()
+    ]
     assert len(set(found)) == len(found)
 
 
-def test_damage_is_refused_when_python_drops_its_assertions(english: Corpus, tmp_path: Path) -> None:
+def test_damage_is_refused_when_python_drops_its_assertions(
+    english: Corpus, tmp_path: Path
+) -> None:
     shutil.copytree(english.folder, tmp_path / "corpus")
     path = tmp_path / "corpus" / "shards" / "00000" / "token_ids.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    script = f"from ernie_cmtl.corpus.store.corpus import Corpus; Corpus({str(tmp_path / 'corpus')!r}).split('train')"
-    done = subprocess.run([sys.executable, "-O", "-c", script], capture_output=True, text=True, check=False)
+    script = (
+        "from ernie_cmtl.corpus.store.corpus import Corpus; "
+        f"Corpus({str(tmp_path / 'corpus')!r}).split('train')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", script], capture_output=True, text=True, check=False
+    )
     assert "is damaged: shards/00000/token_ids.npy" in done.stderr
 
 
 def test_of_many_shards_some_at_even_distances_tell_the_frequencies(english: Corpus) -> None:
     split = english.split("train")
     rare, frequent = np.array([1, 2], dtype=np.uint16), np.array([2, 2], dtype=np.uint16)
-    many = replace(split, arrays=[{"token_ids": rare if number % 3 == 0 else frequent} for number in range(130)])
+    many = replace(
+        split,
+        arrays=[{"token_ids": rare if number % 3 == 0 else frequent} for number in range(130)],
+    )
     # Every third of 130 shards is counted: 44 of the rare kind.
     assert many.token_frequencies(4).tolist() == [1 / 92, 45 / 92, 45 / 92, 1 / 92]

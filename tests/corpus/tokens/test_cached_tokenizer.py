@@ -1,4 +1,6 @@
-"""Tokenizing by distinct pieces gives what the tokenizer itself gives, for any text and any tokenizer."""
+"""Tokenizing by distinct pieces gives what the tokenizer itself gives, for any text and any
+tokenizer.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,7 +8,16 @@ from functools import cache
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from ernie_cmtl.corpus.tokens import cached_tokenizer
 from ernie_cmtl.corpus.tokens.cached_tokenizer import PieceTokenizer
@@ -25,7 +36,11 @@ CHARACTERS = st.one_of(
 )
 TEXTS = st.lists(
     st.lists(
-        st.one_of(CHARACTERS, st.sampled_from(["the ", "function", "河流", "[MASK]", "##s", "\r\n", "e\u0301"])), max_size=30
+        st.one_of(
+            CHARACTERS,
+            st.sampled_from(["the ", "function", "河流", "[MASK]", "##s", "\r\n", "e\u0301"]),
+        ),
+        max_size=30,
     ).map("".join),
     min_size=1,
     max_size=4,
@@ -41,7 +56,9 @@ def as_raw_text(tokenizer: Tokenizer) -> Tokenizer:
 def wordpiece() -> Tokenizer:
     """A trained WordPiece with BERT's pipeline that knows some pieces of all kinds of text."""
     texts = sample_texts("en") + sample_texts("zh") + [EXOTIC] * 3
-    return as_raw_text(train_wordpiece(texts, TokenizerConfig(vocabulary_size=3000)).backend_tokenizer)
+    return as_raw_text(
+        train_wordpiece(texts, TokenizerConfig(vocabulary_size=3000)).backend_tokenizer
+    )
 
 
 @cache
@@ -52,18 +69,24 @@ def byte_level() -> Tokenizer:
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet, show_progress=False, special_tokens=["[MASK]"])
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, initial_alphabet=alphabet, show_progress=False, special_tokens=["[MASK]"]
+    )
     tokenizer.train_from_iterator(sample_texts("en") + sample_texts("zh"), trainer)
     return as_raw_text(tokenizer)
 
 
 @cache
 def phrases() -> Tokenizer:
-    """A BPE over a whole text, whose tokens reach over white space and from one ideograph to the next."""
+    """A BPE over a whole text, whose tokens reach over white space and from one ideograph to the
+    next.
+    """
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.NFKC()
     trainer = trainers.BpeTrainer(vocab_size=1500, show_progress=False, special_tokens=["[UNK]"])
-    tokenizer.train_from_iterator([line for text in sample_texts("zh") for line in text.split("。")] + [EXOTIC] * 3, trainer)
+    tokenizer.train_from_iterator(
+        [line for text in sample_texts("zh") for line in text.split("。")] + [EXOTIC] * 3, trainer
+    )
     return as_raw_text(tokenizer)
 
 
@@ -73,7 +96,9 @@ def wordpiece_of_ideographs() -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=3000, show_progress=False, special_tokens=SPECIAL_TOKENS)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=3000, show_progress=False, special_tokens=SPECIAL_TOKENS
+    )
     tokenizer.train_from_iterator(sample_texts("zh") + sample_texts("en"), trainer)
     return as_raw_text(tokenizer)
 
@@ -86,7 +111,10 @@ def assert_equal_to_the_tokenizers_own(tokenize: PieceTokenizer, texts: list[str
         expected = tokenize.tokenizer.encode(text, add_special_tokens=False)
         assert found.token_ids.tolist() == expected.ids
         # A white space that a token begins with is not counted to it.
-        starts = [min(start + (end > start and text[start].isspace()), len(text) - 1) for start, end in expected.offsets]
+        starts = [
+            min(start + (end > start and text[start].isspace()), len(text) - 1)
+            for start, end in expected.offsets
+        ]
         assert found.starts.tolist() == starts
         assert len(found.word_starts) == len(found.letter_case) == len(expected.ids)
 
@@ -126,8 +154,15 @@ def test_the_cache_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cache_that_outgrows_its_arrays_keeps_what_it_knew() -> None:
     tokenize = PieceTokenizer(wordpiece())
-    tokenize._tokens, tokenize._firsts, tokenize._lengths = tokenize._tokens[:8], tokenize._firsts[:4], tokenize._lengths[:2]
-    texts = [" ".join(f"{letter}{number}" for number in range(size)) for letter, size in (("a", 2), ("b", 40), ("c", 500))]
+    tokenize._tokens, tokenize._firsts, tokenize._lengths = (
+        tokenize._tokens[:8],
+        tokenize._firsts[:4],
+        tokenize._lengths[:2],
+    )
+    texts = [
+        " ".join(f"{letter}{number}" for number in range(size))
+        for letter, size in (("a", 2), ("b", 40), ("c", 500))
+    ]
     for text in (*texts, *texts):
         assert_equal_to_the_tokenizers_own(tokenize, [text])
     assert len(tokenize._numbers) > 500
@@ -150,7 +185,9 @@ def test_whole_texts_are_not_kept_in_the_cache() -> None:
 
 @pytest.mark.parametrize("make", OTHERS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_tokenizers_of_another_kind_get_the_whole_text(make: Callable[[], Tokenizer], language: str) -> None:
+def test_tokenizers_of_another_kind_get_the_whole_text(
+    make: Callable[[], Tokenizer], language: str
+) -> None:
     texts = sample_texts(language)[:10]
     assert_equal_to_the_tokenizers_own(PieceTokenizer(make()), [*texts, "", texts[0]])
 
@@ -159,7 +196,9 @@ def test_tokenizers_of_another_kind_get_the_whole_text(make: Callable[[], Tokeni
 @settings(max_examples=60, deadline=None)
 @given(texts=TEXTS)
 @example(texts=["the ", "", " ", "class\u3000"])
-def test_tokenizers_of_another_kind_give_their_own_ids_for_any_text(make: Callable[[], Tokenizer], texts: list[str]) -> None:
+def test_tokenizers_of_another_kind_give_their_own_ids_for_any_text(
+    make: Callable[[], Tokenizer], texts: list[str]
+) -> None:
     assert_equal_to_the_tokenizers_own(PieceTokenizer(make()), texts)
 
 
@@ -172,9 +211,14 @@ def test_tokenizers_of_another_kind_give_their_own_ids_for_any_text(make: Callab
     ],
     ids=["with a space", "ideographs", "takes the space before it"],
 )
-def test_words_added_to_a_vocabulary_are_found_across_pieces(added: str | AddedToken, text: str) -> None:
+def test_words_added_to_a_vocabulary_are_found_across_pieces(
+    added: str | AddedToken, text: str
+) -> None:
     tokenizer = Tokenizer.from_str(wordpiece().to_str())
     tokenizer.add_tokens([added])
     tokenizer = as_raw_text(tokenizer)
-    assert tokenizer.get_vocab_size() - 1 in tokenizer.encode(text.lower(), add_special_tokens=False).ids
+    assert (
+        tokenizer.get_vocab_size() - 1
+        in tokenizer.encode(text.lower(), add_special_tokens=False).ids
+    )
     assert_equal_to_the_tokenizers_own(PieceTokenizer(tokenizer), [text, text.lower()])

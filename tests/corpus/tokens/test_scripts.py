@@ -1,4 +1,6 @@
-"""What text is written in: letters by script and unknown tokens, by source, and a warning where they do not fit the corpus."""
+"""What text is written in: letters by script and unknown tokens, by source, and a warning where
+they do not fit the corpus.
+"""
 
 import json
 from io import StringIO
@@ -25,9 +27,15 @@ RUSSIAN = "Это простой текст, и никто его здесь н�
     ("text", "expected"),
     [
         ("Ab\u00e9\u00f1\ufb01\uff21 12.5 _-\n\u200b\u0301", {"Latin": 6}),
-        ("\u0416\u0437 \u03a9\u03b1\u03b2 \u05d0 \u0627\u0628", {"Greek": 3, "Cyrillic": 2, "Arabic": 2, "Hebrew": 1}),
+        (
+            "\u0416\u0437 \u03a9\u03b1\u03b2 \u05d0 \u0627\u0628",
+            {"Greek": 3, "Cyrillic": 2, "Arabic": 2, "Hebrew": 1},
+        ),
         # Ideographs of three blocks, one of them beyond the first plane.
-        ("\u4e2d\u6587\u3400\U00020000，\u3002\u3042\u30ab\u30ab\ud55c", {"Han": 4, "Katakana": 2, "Hiragana": 1, "Hangul": 1}),
+        (
+            "\u4e2d\u6587\u3400\U00020000，\u3002\u3042\u30ab\u30ab\ud55c",
+            {"Han": 4, "Katakana": 2, "Hiragana": 1, "Hangul": 1},
+        ),
         # A letter of Devanagari with its vowel sign, which is a mark; a Cherokee letter; an emoji.
         ("\u0915\u093f \u13a0 \U0001f600", {"Devanagari": 1, "other": 1}),
         ("1, 2, 3!", {}),
@@ -37,7 +45,9 @@ RUSSIAN = "Это простой текст, и никто его здесь н�
 def test_letters_are_counted_by_script(text: str, expected: dict[str, int]) -> None:
     assert letters_by_script([text]) == expected
     # Longer than what is counted at once, and cut within a repetition.
-    assert letters_by_script([text, text * 10_000, text]) == {script: count * 10_002 for script, count in expected.items()}
+    assert letters_by_script([text, text * 10_000, text]) == {
+        script: count * 10_002 for script, count in expected.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +56,25 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("words")
     texts = sample_texts("en", 14)
     write_jsonl(folder / "english.jsonl", texts[:12])
-    write_jsonl(folder / "russian.jsonl", [f"{RUSSIAN * (3 + n)}{n}" for n in range(40)] + texts[12:])
+    write_jsonl(
+        folder / "russian.jsonl", [f"{RUSSIAN * (3 + n)}{n}" for n in range(40)] + texts[12:]
+    )
     return [f"english={folder / 'english.jsonl'}", f"russian={folder / 'russian.jsonl'}"]
 
 
-def build(words: list[str], output: Path, tokenizer: Corpus, processes: int = 1, shard_bytes: int = 5000) -> dict[str, Any]:
+def build(
+    words: list[str], output: Path, tokenizer: Corpus, processes: int = 1, shard_bytes: int = 5000
+) -> dict[str, Any]:
     given = {"name_or_path": str(tokenizer.folder / "tokenizer")}
-    return make_corpus(words, output, processes=processes, tokenizer=given, layers={}, shard_bytes=shard_bytes)
+    return make_corpus(
+        words, output, processes=processes, tokenizer=given, layers={}, shard_bytes=shard_bytes
+    )
 
 
 @pytest.fixture(scope="module")
-def built(words: list[str], english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, dict[str, Any]]:
+def built(
+    words: list[str], english: Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Corpus, dict[str, Any]]:
     """A corpus of several shards with a vocabulary of English, and what prepare said."""
     folder = tmp_path_factory.mktemp("built") / "corpus"
     result = build(words, folder, english)
@@ -66,10 +84,14 @@ def built(words: list[str], english: Corpus, tmp_path_factory: pytest.TempPathFa
 
 def texts_of(words: list[str], source: str) -> list[str]:
     path = next(word.partition("=")[2] for word in words if word.startswith(source))
-    return [json.loads(line)["text"] for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)["text"] for line in Path(path).read_text(encoding="utf-8").splitlines()
+    ]
 
 
-def test_each_source_reports_unknown_tokens_and_scripts(words: list[str], built: tuple[Corpus, dict[str, Any]]) -> None:
+def test_each_source_reports_unknown_tokens_and_scripts(
+    words: list[str], built: tuple[Corpus, dict[str, Any]]
+) -> None:
     corpus, result = built
     tokenizer = BertTokenizer.from_pretrained(corpus.folder / "tokenizer")
     for source in ("english", "russian"):
@@ -83,17 +105,26 @@ def test_each_source_reports_unknown_tokens_and_scripts(words: list[str], built:
         assert found["scripts"]["Latin"] == latin / (latin + cyrillic)
         assert found["scripts"].get("Cyrillic", 0) == cyrillic / (latin + cyrillic)
     # The vocabulary was trained on the English text.
-    assert result["sources"]["english"]["unknown_rate"] == 0 < result["sources"]["russian"]["unknown_rate"]
+    assert (
+        result["sources"]["english"]["unknown_rate"]
+        == 0
+        < result["sources"]["russian"]["unknown_rate"]
+    )
 
 
 def test_people_see_both_figures_and_the_warnings(built: tuple[Corpus, dict[str, Any]]) -> None:
     result = built[1]
     found = result["sources"]["russian"]
-    rate, cyrillic, latin = found["unknown_rate"], found["scripts"]["Cyrillic"], found["scripts"]["Latin"]
+    rate, cyrillic, latin = (
+        found["unknown_rate"],
+        found["scripts"]["Cyrillic"],
+        found["scripts"]["Latin"],
+    )
     assert result["warnings"] == [
-        f"source russian: {rate:.2%} of its tokens are unknown to the vocabulary, more than warn_unknown_rate=0.01; "
-        "the tokenizer does not fit the text",
-        f"source russian: {cyrillic:.0%} of its letters are Cyrillic; language en is written in Latin",
+        f"source russian: {rate:.2%} of its tokens are unknown to the vocabulary, more than "
+        "warn_unknown_rate=0.01; the tokenizer does not fit the text",
+        f"source russian: {cyrillic:.0%} of its letters are Cyrillic; language en is written in "
+        "Latin",
     ]
     stream = StringIO()
     Console(file=stream, width=200).print(corpus_table(result))
@@ -118,7 +149,9 @@ def test_the_limit_decides_what_is_warned_of(built: tuple[Corpus, dict[str, Any]
         assert any("unknown to the vocabulary" in warning for warning in found) == warned
 
 
-def test_a_corpus_that_was_made_before_opens_and_reports_what_is_added(words: list[str], english: Corpus, tmp_path: Path) -> None:
+def test_a_corpus_that_was_made_before_opens_and_reports_what_is_added(
+    words: list[str], english: Corpus, tmp_path: Path
+) -> None:
     build(words[1:], tmp_path / "corpus", english)
     path = tmp_path / "corpus" / "manifest.json"
     whole = Corpus(tmp_path / "corpus").manifest

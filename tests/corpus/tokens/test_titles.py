@@ -1,4 +1,6 @@
-"""Titles stand beside the text: read from every format, one row for each document, and the text is as it would be without."""
+"""Titles stand beside the text: read from every format, one row for each document, and the text is
+as it would be without.
+"""
 
 import csv
 import json
@@ -40,7 +42,9 @@ def write_rows(path: Path, rows: list[Row]) -> Path:
         datasets.Dataset.from_list(rows).save_to_disk(path)
     else:
         with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, delimiter="," if path.suffix == ".csv" else "\t")
+            writer = csv.DictWriter(
+                stream, columns, delimiter="," if path.suffix == ".csv" else "\t"
+            )
             writer.writeheader()
             writer.writerows(rows)
     return path
@@ -56,7 +60,9 @@ def titles_of(corpus: Corpus) -> dict[str, str]:
             assert row.shape == (24,)
             filled = int((row > 0).sum())
             assert not row[filled:].any()
-            found[corpus.tokenizer.decode(text.token_ids)] = corpus.tokenizer.decode(row[:filled].tolist())
+            found[corpus.tokenizer.decode(text.token_ids)] = corpus.tokenizer.decode(
+                row[:filled].tolist()
+            )
     return found
 
 
@@ -64,14 +70,21 @@ def expected(corpus: Corpus, rows: list[Row]) -> dict[str, str]:
     """The same by the tokenizer's own way, from the rows."""
 
     def through(text: str, most: int | None = None) -> str:
-        return str(corpus.tokenizer.decode(corpus.tokenizer(text, add_special_tokens=False)["input_ids"][:most]))
+        return str(
+            corpus.tokenizer.decode(
+                corpus.tokenizer(text, add_special_tokens=False)["input_ids"][:most]
+            )
+        )
 
     return {through(row["text"]): through(row.get("name") or "", 24) for row in rows}
 
 
 def rows_with_titles(count: int = 24) -> list[Row]:
     """Two of three documents have a title; one of them is longer than a row."""
-    rows: list[Row] = [{"text": text, "name": f"About matter {number}"} for number, text in enumerate(sample_texts("en", count))]
+    rows: list[Row] = [
+        {"text": text, "name": f"About matter {number}"}
+        for number, text in enumerate(sample_texts("en", count))
+    ]
     rows[1]["name"] = "a title that goes on " * 20
     for row in rows[2::3]:
         row["name"] = ""
@@ -85,7 +98,10 @@ def build(folder: Path, rows: list[Row], words: list[str] | None = None, **setti
 
 
 def arrays(corpus: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(corpus)): path.read_bytes() for path in sorted((corpus / "shards").rglob("*.npy"))}
+    return {
+        str(path.relative_to(corpus)): path.read_bytes()
+        for path in sorted((corpus / "shards").rglob("*.npy"))
+    }
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.csv", "t.tsv", "t.parquet", "saved"])
@@ -97,15 +113,29 @@ def test_every_format_gives_text_and_title_apart(tmp_path: Path, name: str) -> N
     with_titles = list(read_documents(source, ReaderConfig(title_field="name")))
     assert with_titles == [
         Document(f"{name}#{number}", row["text"], len(row["text"]), row["name"].strip())
-        for number, row in enumerate(rows, start=1 if name in ("t.jsonl", "t.parquet", "saved") else 2)
+        for number, row in enumerate(
+            rows, start=1 if name in ("t.jsonl", "t.parquet", "saved") else 2
+        )
     ]
     for other in (ReaderConfig(), ReaderConfig(title_field="absent")):
-        assert [document.title for document in read_documents(source, other) if isinstance(document, Document)] == ["", ""]
+        assert [
+            document.title
+            for document in read_documents(source, other)
+            if isinstance(document, Document)
+        ] == ["", ""]
 
 
 def test_a_row_may_lack_its_title_or_have_none_that_is_text(tmp_path: Path) -> None:
-    rows = [{"text": "a"}, {"text": "b", "name": None}, {"text": "c", "name": 7}, {"text": "", "name": "d"}]
-    path = write_rows(tmp_path / "t.jsonl", [*rows, {"text": "e", "name": "\ud800"}, {"text": "x " * 1500, "name": "Long"}])
+    rows = [
+        {"text": "a"},
+        {"text": "b", "name": None},
+        {"text": "c", "name": 7},
+        {"text": "", "name": "d"},
+    ]
+    path = write_rows(
+        tmp_path / "t.jsonl",
+        [*rows, {"text": "e", "name": "\ud800"}, {"text": "x " * 1500, "name": "Long"}],
+    )
     (source,) = find_inputs([str(path)])
     found = list(read_documents(source, ReaderConfig(title_field="name", maximum_characters=2000)))
     assert [item.title if isinstance(item, Document) else item.reason for item in found] == [
@@ -153,12 +183,29 @@ def test_documents_are_duplicates_by_their_text_and_the_first_title_stays(tmp_pa
 
 
 def test_a_title_field_that_names_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no document has a title: reader\.title_field=titel names no key or column with text"):
+    with pytest.raises(
+        UserError,
+        match=r"no "
+        r"document "
+        r"has "
+        r"a "
+        r"title: "
+        r"reader\.title_field=titel "
+        r"names "
+        r"no "
+        r"key "
+        r"or "
+        r"column "
+        r"with "
+        r"text",
+    ):
         build(tmp_path, rows_with_titles(8), reader={"title_field": "titel"})
     assert not (tmp_path / "corpus").exists()
 
 
-def test_a_build_that_was_broken_off_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_that_was_broken_off_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = build(tmp_path, rows_with_titles())
     words = [str(tmp_path / "text.jsonl")]
     monkeypatch.setattr(shards, "_BATCH_BYTES", 4000)
@@ -176,10 +223,16 @@ def test_a_build_that_was_broken_off_ends_with_the_same_bytes(tmp_path: Path, mo
 
 
 def add(corpus: Path, *words: str | Path, **settings: Any) -> None:
-    pipeline.build(added_to([str(word) for word in words], corpus, PrepareConfig.model_validate(settings)), 1, quiet)
+    pipeline.build(
+        added_to([str(word) for word in words], corpus, PrepareConfig.model_validate(settings)),
+        1,
+        quiet,
+    )
 
 
-def test_added_text_has_titles_where_they_are_asked_for_and_empty_rows_elsewhere(tmp_path: Path) -> None:
+def test_added_text_has_titles_where_they_are_asked_for_and_empty_rows_elsewhere(
+    tmp_path: Path,
+) -> None:
     rows = rows_with_titles(36)
     folder = build(tmp_path, rows[:12])
     before = arrays(folder)
@@ -191,7 +244,9 @@ def test_added_text_has_titles_where_they_are_asked_for_and_empty_rows_elsewhere
     assert titles_of(corpus) == expected(corpus, [*rows[:24], *unnamed])
 
 
-def test_layers_that_are_added_to_a_corpus_with_titles_equal_those_that_were_built(tmp_path: Path) -> None:
+def test_layers_that_are_added_to_a_corpus_with_titles_equal_those_that_were_built(
+    tmp_path: Path,
+) -> None:
     later, at_once = tmp_path / "later", tmp_path / "at_once"
     later.mkdir()
     at_once.mkdir()
@@ -204,7 +259,9 @@ def test_layers_that_are_added_to_a_corpus_with_titles_equal_those_that_were_bui
 def test_titles_cannot_be_added_to_a_corpus_without(tmp_path: Path) -> None:
     folder = build(tmp_path, rows_with_titles(8), reader={})
     more = write_rows(tmp_path / "more.jsonl", rows_with_titles(12)[8:])
-    with pytest.raises(UserError, match=r"was prepared without titles: reader\.title_field cannot be set"):
+    with pytest.raises(
+        UserError, match=r"was prepared without titles: reader\.title_field cannot be set"
+    ):
         add(folder, more, reader=READER)
 
 
@@ -226,7 +283,10 @@ def test_titles_are_verified_and_pinned_where_they_are_read(tmp_path: Path) -> N
 
 
 def test_labelled_rows_have_no_titles(tmp_path: Path) -> None:
-    pairs = [{"left": text, "right": text[::-1], "same": number % 2} for number, text in enumerate(sample_texts("en", 12))]
+    pairs = [
+        {"left": text, "right": text[::-1], "same": number % 2}
+        for number, text in enumerate(sample_texts("en", 12))
+    ]
     kinds = {"left": "text", "right": "text", "same": "class"}
     table = {"pairs": {"file": str(write_rows(tmp_path / "pairs.jsonl", pairs)), "columns": kinds}}
     corpus = Corpus(build(tmp_path, rows_with_titles(8), labelled=table))

@@ -1,4 +1,6 @@
-"""The tokenizer of a corpus: trained the same everywhere, loaded with clear refusals, blind to special tokens in raw text."""
+"""The tokenizer of a corpus: trained the same everywhere, loaded with clear refusals, blind to
+special tokens in raw text.
+"""
 
 import hashlib
 import json
@@ -11,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, BertTokenizer, ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertTokenizer,
+    ByT5Tokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.cached_tokenizer import PieceTokenizer
@@ -31,7 +39,8 @@ TRAIN_AND_PRINT = """
 import json, sys
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig, train_wordpiece
 texts = json.loads(sys.stdin.read())
-print(json.dumps(train_wordpiece(texts, TokenizerConfig(vocabulary_size=3000)).get_vocab(), sort_keys=True))
+tokenizer = train_wordpiece(texts, TokenizerConfig(vocabulary_size=3000))
+print(json.dumps(tokenizer.get_vocab(), sort_keys=True))
 assert "torch" not in sys.modules, "training a tokenizer needs no torch"
 """
 
@@ -44,10 +53,15 @@ print("torch" in sys.modules)
 
 
 def texts_full_of_ties() -> list[str]:
-    """Made-up words of many alphabets, all equally frequent: whatever leaves room for chance shows here."""
+    """Made-up words of many alphabets, all equally frequent: whatever leaves room for chance shows
+    here.
+    """
     letters = "abcdefghijklmnopqrstuvwxyzéßαβγабвгдежかなカ한글ñü"
     digests = [hashlib.sha256(str(number).encode()).digest() for number in range(2000)]
-    words = ["".join(letters[byte % len(letters)] for byte in digest[: 2 + digest[31] % 8]) for digest in digests]
+    words = [
+        "".join(letters[byte % len(letters)] for byte in digest[: 2 + digest[31] % 8])
+        for digest in digests
+    ]
     return [" ".join(words[start : start + 100] * 2) for start in range(0, len(words), 100)]
 
 
@@ -60,7 +74,10 @@ def test_training_is_the_same_in_another_process_and_another_order() -> None:
         stdout=subprocess.PIPE,
         check=True,
     )
-    there, here = json.loads(found.stdout), train_wordpiece(texts[::-1], TokenizerConfig(vocabulary_size=3000)).get_vocab()
+    there, here = (
+        json.loads(found.stdout),
+        train_wordpiece(texts[::-1], TokenizerConfig(vocabulary_size=3000)).get_vocab(),
+    )
     assert len(there) == 3000
     assert there == here
 
@@ -68,7 +85,9 @@ def test_training_is_the_same_in_another_process_and_another_order() -> None:
 def test_a_trained_tokenizer_is_uncased_berts_with_the_special_tokens_first() -> None:
     tokenizer = train_wordpiece(sample_texts("en"), TokenizerConfig(vocabulary_size=1000))
     table = tokenizer.get_vocab()
-    assert [token for token, _ in sorted(table.items(), key=lambda item: item[1])][:5] == SPECIAL_TOKENS
+    assert [token for token, _ in sorted(table.items(), key=lambda item: item[1])][
+        :5
+    ] == SPECIAL_TOKENS
     assert sorted(table.values()) == list(range(1000))
     assert tokenizer("The CLASS naïve").input_ids == tokenizer("the class naive").input_ids
     assert tokenizer.decode(tokenizer("the class").input_ids) == "[CLS] the class [SEP]"
@@ -82,7 +101,9 @@ def test_a_trained_vocabulary_has_no_more_entries_than_asked_for(language: str) 
 
 def test_rare_pieces_are_left_out_of_a_trained_vocabulary() -> None:
     texts = ["common word common word rare"]
-    once, often = [train_wordpiece(texts, TokenizerConfig(minimum_frequency=n)).get_vocab() for n in (1, 2)]
+    once, often = [
+        train_wordpiece(texts, TokenizerConfig(minimum_frequency=n)).get_vocab() for n in (1, 2)
+    ]
     assert {"common", "word", "rare"} <= set(once)
     assert {"common", "word"} <= set(often)
     assert "rare" not in often
@@ -96,7 +117,9 @@ def test_special_tokens_written_in_raw_text_are_ordinary_text(tmp_path: Path) ->
     for text, found in zip(texts, PieceTokenizer(tokenizer)(texts), strict=True):
         assert not special & set(tokenizer.encode(text, add_special_tokens=False).ids)
         assert not special & set(found.token_ids.tolist())
-        assert tokenizer.decode(found.token_ids.tolist()).replace(" ", "") == text.lower().replace(" ", "")
+        assert tokenizer.decode(found.token_ids.tolist()).replace(" ", "") == text.lower().replace(
+            " ", ""
+        )
 
 
 def test_raw_text_is_neither_truncated_nor_padded(tmp_path: Path) -> None:
@@ -124,12 +147,16 @@ def save_empty(folder: Path) -> None:
 
 
 def save_damaged(folder: Path) -> None:
-    BertTokenizer(vocab={token: number for number, token in enumerate(SPECIAL_TOKENS)}).save_pretrained(str(folder))
+    BertTokenizer(
+        vocab={token: number for number, token in enumerate(SPECIAL_TOKENS)}
+    ).save_pretrained(str(folder))
     (folder / "tokenizer.json").write_text("{", encoding="utf-8")
 
 
 def save_a_model_without_its_tokenizer(folder: Path) -> None:
-    """Transformers makes a tokenizer of five special tokens out of this; a corpus of [UNK] would follow."""
+    """Transformers makes a tokenizer of five special tokens out of this; a corpus of [UNK] would
+    follow.
+    """
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
 
@@ -138,7 +165,10 @@ def save_a_model_without_its_tokenizer(folder: Path) -> None:
     ("save", "message"),
     [
         (save_slow, "not a fast one"),
-        (save_without_mask, "has no sep_token, mask_token; needed are cls_token, sep_token, pad_token, mask_token"),
+        (
+            save_without_mask,
+            "has no sep_token, mask_token; needed are cls_token, sep_token, pad_token, mask_token",
+        ),
         (save_empty, "cannot load a tokenizer"),
         (save_damaged, "cannot load a tokenizer"),
         (save_a_model_without_its_tokenizer, "tokenizer"),
@@ -146,7 +176,9 @@ def save_a_model_without_its_tokenizer(folder: Path) -> None:
     ],
     ids=["slow", "no mask token", "empty folder", "damaged", "model without tokenizer", "missing"],
 )
-def test_a_tokenizer_that_cannot_be_used_is_refused_by_name(tmp_path: Path, save: Callable[[Path], None], message: str) -> None:
+def test_a_tokenizer_that_cannot_be_used_is_refused_by_name(
+    tmp_path: Path, save: Callable[[Path], None], message: str
+) -> None:
     folder = tmp_path / "given"
     save(folder)
     with pytest.raises(UserError, match=message) as caught:
@@ -154,9 +186,16 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_by_name(tmp_path: Path, save
     assert str(folder) in str(caught.value)
 
 
-def test_a_saved_wordpiece_is_loaded_without_torch_and_is_the_one_that_the_library_finds(english: Corpus) -> None:
+def test_a_saved_wordpiece_is_loaded_without_torch_and_is_the_one_that_the_library_finds(
+    english: Corpus,
+) -> None:
     folder = english.folder / "tokenizer"
-    answer = subprocess.run([sys.executable, "-c", LOAD_AND_PRINT, str(folder)], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_PRINT, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert answer.stdout.strip() == "False"
     found, expected = load_tokenizer(folder), AutoTokenizer.from_pretrained(str(folder))
     assert type(found) is type(expected)
@@ -177,7 +216,13 @@ def sparse_tokenizer() -> PreTrainedTokenizerBase:
     """A tokenizer whose ids have holes, with an extra special token at the end."""
     table = {"x": 9, "[MASK]": 2, "[UNK]": 12, "y": 3, "[CLS]": 4, "[SEP]": 7, "[PAD]": 5}
     words = Tokenizer(models.WordLevel(table, unk_token="[UNK]"))
-    names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
+    names = {
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "mask_token": "[MASK]",
+    }
     return PreTrainedTokenizerFast(tokenizer_object=words, extra_special_tokens=["[SPOT]"], **names)
 
 
@@ -192,7 +237,10 @@ def test_ids_that_no_token_has_are_never_offered() -> None:
 
 def test_the_vocabulary_hash_changes_with_tokens_and_with_their_numbers() -> None:
     tables = [["a", "b"], ["b", "a"], ["a", "c"], ["a", "b"]]
-    tokenizers = [BertTokenizer(vocab={token: n for n, token in enumerate(SPECIAL_TOKENS + table)}) for table in tables]
+    tokenizers = [
+        BertTokenizer(vocab={token: n for n, token in enumerate(SPECIAL_TOKENS + table)})
+        for table in tables
+    ]
     hashes = [vocabulary_hash(tokenizer) for tokenizer in tokenizers]
     assert len(set(hashes)) == 3
     assert hashes[0] == hashes[3]

@@ -36,7 +36,9 @@ def test_a_recipe_that_ships_loads_and_names_no_place_of_one_machine(path: Path)
     assert recipe.metric in (None, *kind.metrics)
     validate(kind.Options, recipe.options, (), str(path))
     for source in (recipe.data.train, recipe.data.dev, recipe.data.test):
-        for name in source if isinstance(source, tuple) else [source] if isinstance(source, str) else []:
+        for name in (
+            source if isinstance(source, tuple) else [source] if isinstance(source, str) else []
+        ):
             assert name.startswith("datasets:") or name.startswith(f"{path.stem}/")
     if recipe.kind == "tokens":
         assert recipe.labels
@@ -49,7 +51,9 @@ def test_a_recipe_trains_as_the_paper_does(name: str) -> None:
     assert found
     for train in found:
         assert (*train.learning_rates, train.epochs, train.batch_size) == PAPER[name]
-        assert (train.warmup, train.weight_decay) == ((0.0, 0.01) if name.startswith("zh") else (0.1, 0.0))
+        assert (train.warmup, train.weight_decay) == (
+            (0.0, 0.01) if name.startswith("zh") else (0.1, 0.0)
+        )
 
 
 def test_the_document_names_every_recipe() -> None:
@@ -62,11 +66,17 @@ def test_the_document_names_every_recipe() -> None:
     [
         (["epochs=3"], "unknown key 'epochs'; accepted: columns, data, init"),
         (["train.epoch=3"], "unknown key 'train.epoch'; did you mean 'epochs'"),
-        (["kind=sentiment"], "kind: Input should be 'classification', 'regression', 'ranking', 'tokens' or 'span'"),
+        (
+            ["kind=sentiment"],
+            "kind: Input should be 'classification', 'regression', 'ranking', 'tokens' or 'span'",
+        ),
         (["data.dev=null"], "a recipe needs dev, test or both"),
         (["data.dev=1.5"], "data.dev"),
         (["data.dev=0.6", "data.test=0.5"], "leave no training rows"),
-        (["data.dev=null", "data.test=t.tsv", "train.learning_rates=[1e-4,2e-4]"], "several learning rates need data.dev"),
+        (
+            ["data.dev=null", "data.test=t.tsv", "train.learning_rates=[1e-4,2e-4]"],
+            "several learning rates need data.dev",
+        ),
         (["train.seeds=[1,1]"], "a value stands twice"),
         (["kind=ranking"], "the kind ranking needs columns.text_pair"),
         (["task_row=last"], "task_row"),

@@ -14,8 +14,14 @@ from tests.support.finetuning import WriteRows
 COLUMNS = ColumnsConfig(text="text", label="label")
 
 
-def read(folder: Path, columns: ColumnsConfig = COLUMNS, **data: Any) -> dict[str, list[LabelledRow]]:
-    return read_splits(RowsConfig.model_validate({"train": "train.tsv", "dev": "train.tsv"} | data), columns, folder)
+def read(
+    folder: Path, columns: ColumnsConfig = COLUMNS, **data: Any
+) -> dict[str, list[LabelledRow]]:
+    return read_splits(
+        RowsConfig.model_validate({"train": "train.tsv", "dev": "train.tsv"} | data),
+        columns,
+        folder,
+    )
 
 
 def test_quotes_of_a_tsv_are_text(write: WriteRows) -> None:
@@ -31,7 +37,9 @@ def test_uneven_columns_are_named_with_their_line(write: WriteRows) -> None:
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(write: WriteRows) -> None:
     folder = write("train.tsv", ["score\ttext", "1\tgood"])
-    with pytest.raises(UserError, match=r"train\.tsv has no column 'label'; its columns: score, text"):
+    with pytest.raises(
+        UserError, match=r"train\.tsv has no column 'label'; its columns: score, text"
+    ):
         read(folder)
 
 
@@ -51,7 +59,10 @@ def test_a_missing_value_is_named_with_its_line(write: WriteRows) -> None:
 def test_several_files_are_one_split(write: WriteRows) -> None:
     write("a.tsv", ["label\ttext", "1\tgood"])
     folder = write("b.jsonl", [{"text": "bad", "label": 0}])
-    assert [row.text for row in read(folder, train=["a.tsv", "b.jsonl"], dev="a.tsv")["train"]] == ["good", "bad"]
+    assert [row.text for row in read(folder, train=["a.tsv", "b.jsonl"], dev="a.tsv")["train"]] == [
+        "good",
+        "bad",
+    ]
 
 
 def test_parts_are_cut_off_by_groups_whatever_the_order(write: WriteRows) -> None:
@@ -59,7 +70,11 @@ def test_parts_are_cut_off_by_groups_whatever_the_order(write: WriteRows) -> Non
     splits = read(write("train.tsv", ["label\ttext", *lines]), dev=0.1, test=0.25)
     texts = {name: {row.text for row in rows} for name, rows in splits.items()}
     assert {name: len(found) for name, found in texts.items()} == {"train": 13, "dev": 2, "test": 5}
-    assert not texts["train"] & texts["dev"] | texts["train"] & texts["test"] | texts["dev"] & texts["test"]
+    assert (
+        not texts["train"] & texts["dev"]
+        | texts["train"] & texts["test"]
+        | texts["dev"] & texts["test"]
+    )
     assert sum(len(rows) for rows in splits.values()) == 60
     turned = read(write("train.tsv", ["label\ttext", *reversed(lines)]), dev=0.1, test=0.25)
     assert {name: {row.text for row in rows} for name, rows in turned.items()} == texts
@@ -72,12 +87,18 @@ def test_one_group_cannot_be_cut(write: WriteRows) -> None:
 
 
 def test_the_nested_layout_of_squad_gives_a_row_a_question(tmp_path: Path) -> None:
-    questions = [{"id": name, "question": f"{name}?", "answers": [{"text": "sun", "answer_start": 4}]} for name in "ab"]
+    questions = [
+        {"id": name, "question": f"{name}?", "answers": [{"text": "sun", "answer_start": 4}]}
+        for name in "ab"
+    ]
     articles = [{"title": "Sky", "paragraphs": [{"context": "the sun", "qas": questions}]}]
     (tmp_path / "squad.json").write_text(json.dumps({"data": articles}))
     columns = ColumnsConfig(text="question", text_pair="context", label="answers", group="title")
     rows = read(tmp_path, columns, train="squad.json", dev="squad.json")["train"]
-    assert [(row.text, row.text_pair, row.group) for row in rows] == [("a?", "the sun", "Sky"), ("b?", "the sun", "Sky")]
+    assert [(row.text, row.text_pair, row.group) for row in rows] == [
+        ("a?", "the sun", "Sky"),
+        ("b?", "the sun", "Sky"),
+    ]
     assert rows[1].place.endswith("squad.json, question b")
     (tmp_path / "squad.json").write_text('{"data": [{"paragraphs": 3}]}')
     with pytest.raises(UserError, match="is no file of SQuAD"):
@@ -85,7 +106,10 @@ def test_the_nested_layout_of_squad_gives_a_row_a_question(tmp_path: Path) -> No
 
 
 def test_what_the_datasets_package_opens_is_a_source_too(write: WriteRows) -> None:
-    folder = write("rows.jsonl", [{"text": "good", "label": 1, "other": 2}, {"text": "bad", "label": 0, "other": 2}])
+    folder = write(
+        "rows.jsonl",
+        [{"text": "good", "label": 1, "other": 2}, {"text": "bad", "label": 0, "other": 2}],
+    )
     source = f"datasets:json,data_files={folder / 'rows.jsonl'}"
     rows = read(folder, train=source, dev=source)["dev"]
     assert [(row.text, row.label) for row in rows] == [("good", 1), ("bad", 0)]

@@ -5,13 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from ernie_cmtl.finetuning.sets.scores import answer_scores, class_scores, correlations, label_scores, ranking_scores
+from ernie_cmtl.finetuning.sets.scores import (
+    answer_scores,
+    class_scores,
+    correlations,
+    label_scores,
+    ranking_scores,
+)
 
 
 def test_two_classes_are_judged_by_the_last_one() -> None:
     # 2 hits, 1 false alarm, 1 miss, 1 correct rejection.
     scores = class_scores([1, 1, 1, 0, 0], [1, 1, 0, 0, 1], 2)
-    assert scores == pytest.approx({"accuracy": 3 / 5, "f1": 2 * 2 / (2 * 2 + 1 + 1), "matthews": (2 * 1 - 1 * 1) / 6})
+    assert scores == pytest.approx(
+        {"accuracy": 3 / 5, "f1": 2 * 2 / (2 * 2 + 1 + 1), "matthews": (2 * 1 - 1 * 1) / 6}
+    )
 
 
 def test_more_classes_are_judged_by_the_mean_of_their_f1() -> None:
@@ -40,7 +48,9 @@ def test_ndcg_at_10_does_not_see_the_eleventh_place() -> None:
     assert ranking_scores([eleventh])["mrr"] == pytest.approx(1 / 11)
 
 
-def test_equal_scores_put_the_relevant_candidate_last_and_queries_without_one_do_not_count() -> None:
+def test_equal_scores_put_the_relevant_candidate_last_and_queries_without_one_do_not_count() -> (
+    None
+):
     same = (np.array([1, 0, 0]), np.zeros(3))
     nothing = (np.zeros(2), np.array([1.0, 2.0]))
     assert ranking_scores([same, nothing])["mrr"] == pytest.approx(1 / 3)
@@ -50,7 +60,9 @@ def test_equal_scores_put_the_relevant_candidate_last_and_queries_without_one_do
 def test_labels_are_judged_by_whole_spans() -> None:
     gold = [["B-X", "I-X", "O", "B-Y"]]
     scores = label_scores(gold, [["B-X", "O", "O", "B-Y"]])
-    assert scores == pytest.approx({"f1": 1 / 2, "precision": 1 / 2, "recall": 1 / 2, "accuracy": 3 / 4})
+    assert scores == pytest.approx(
+        {"f1": 1 / 2, "precision": 1 / 2, "recall": 1 / 2, "accuracy": 3 / 4}
+    )
 
 
 def test_answers_of_squad_are_compared_as_words_without_articles_and_punctuation() -> None:
@@ -62,8 +74,12 @@ def test_answers_of_squad_are_compared_as_words_without_articles_and_punctuation
 
 
 def test_answers_of_cmrc_are_compared_by_their_longest_common_run_of_characters() -> None:
-    assert answer_scores([["《光荣》和ω-force"]], ["光荣和ω-force。"], "cmrc") == {"f1": 1.0, "exact_match": 1.0}
-    # Three characters in a row of the guess's five and the answer's six; the fourth in common stands apart.
+    assert answer_scores([["《光荣》和ω-force"]], ["光荣和ω-force。"], "cmrc") == {
+        "f1": 1.0,
+        "exact_match": 1.0,
+    }
+    # Three characters in a row of the guess's five and the answer's six; the fourth in common
+    # stands apart.
     scores = answer_scores([["一九九八年春"]], ["一九九七春"], "cmrc")
     assert scores == pytest.approx({"f1": 2 * 3 / (5 + 6), "exact_match": 0})
 

@@ -1,4 +1,6 @@
-"""Attention in pieces: outputs and gradients of each sequence by itself, whatever stands beside it."""
+"""Attention in pieces: outputs and gradients of each sequence by itself, whatever stands beside
+it.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,10 @@ def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> P
 
 def states(dtype: torch.dtype) -> tuple[Tensor, ...]:
     chance = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(SLOTS, HEADS, SIZE, generator=chance, dtype=torch.float64).to(dtype) for _ in range(4))
+    return tuple(
+        torch.randn(SLOTS, HEADS, SIZE, generator=chance, dtype=torch.float64).to(dtype)
+        for _ in range(4)
+    )
 
 
 def alone(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -30,11 +35,15 @@ def alone(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     result = torch.zeros_like(query)
     for start, length in zip(STARTS.tolist(), LENGTHS.tolist(), strict=True):
         own = [t[start : start + length].transpose(0, 1) for t in (query, key, value)]
-        result[start : start + length] = functional.scaled_dot_product_attention(*own).transpose(0, 1)
+        result[start : start + length] = functional.scaled_dot_product_attention(*own).transpose(
+            0, 1
+        )
     return result
 
 
-def gradients(attended: Tensor, inputs: tuple[Tensor, ...], by_output: Tensor) -> tuple[Tensor, ...]:
+def gradients(
+    attended: Tensor, inputs: tuple[Tensor, ...], by_output: Tensor
+) -> tuple[Tensor, ...]:
     return torch.autograd.grad(attended, inputs, by_output)
 
 
@@ -44,7 +53,9 @@ def test_outputs_and_gradients_are_those_of_each_sequence_alone(layout: PackedLa
     found = attend_by_width(*given, layout.pieces(HEADS, torch.float64))
     expected = alone(*given)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
-    for gradient, other in zip(gradients(found, given, by_output), gradients(expected, given, by_output), strict=True):
+    for gradient, other in zip(
+        gradients(found, given, by_output), gradients(expected, given, by_output), strict=True
+    ):
         torch.testing.assert_close(gradient, other, atol=1e-12, rtol=1e-12)
     beside = torch.ones(SLOTS, dtype=torch.bool)
     for start, length in zip(STARTS, LENGTHS, strict=True):
@@ -53,7 +64,9 @@ def test_outputs_and_gradients_are_those_of_each_sequence_alone(layout: PackedLa
     assert not found[beside].any()
 
 
-def test_bf16_is_as_near_to_the_exact_result_as_the_kernel_of_the_library(layout: PackedLayout) -> None:
+def test_bf16_is_as_near_to_the_exact_result_as_the_kernel_of_the_library(
+    layout: PackedLayout,
+) -> None:
     exact = alone(*states(torch.float64)[:3])
     *inputs, by_output = states(torch.bfloat16)
     given = tuple(t.requires_grad_() for t in inputs)
@@ -76,4 +89,7 @@ def test_pieces_are_made_once_for_all_layers(layout: PackedLayout) -> None:
 def test_a_batch_without_sequences_gives_zeros() -> None:
     empty = PackedLayout(STARTS[:0], LENGTHS[:0], SLOTS, 128, torch.device("cpu"))
     query, key, value, _ = states(torch.float32)
-    assert torch.equal(attend_by_width(query, key, value, empty.pieces(HEADS, torch.float32)), torch.zeros_like(query))
+    assert torch.equal(
+        attend_by_width(query, key, value, empty.pieces(HEADS, torch.float32)),
+        torch.zeros_like(query),
+    )

@@ -24,7 +24,9 @@ def inputs(dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Inputs:
     return states, embeddings, bias, torch.randint(VOCABULARY, (LABELS,), generator=chance), weights
 
 
-def plain(states: Tensor, embeddings: Tensor, bias: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def plain(
+    states: Tensor, embeddings: Tensor, bias: Tensor, labels: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     scores = functional.linear(states, embeddings, bias)
     losses = functional.cross_entropy(scores, labels, reduction="none")
     return (losses * weights).sum(), losses, scores.argmax(-1) == labels
@@ -32,12 +34,16 @@ def plain(states: Tensor, embeddings: Tensor, bias: Tensor, labels: Tensor, weig
 
 @pytest.fixture(params=[1, 5, 1000], ids=lambda rows: f"{rows}-at-once")
 def rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setitem(cross_entropy._BYTES_AT_ONCE, "cpu", request.param * VOCABULARY * torch.float64.itemsize)
+    monkeypatch.setitem(
+        cross_entropy._BYTES_AT_ONCE, "cpu", request.param * VOCABULARY * torch.float64.itemsize
+    )
     return int(request.param)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_losses_hits_and_gradients_are_those_of_the_plain_function(rows_at_once: int, scale: float) -> None:
+def test_losses_hits_and_gradients_are_those_of_the_plain_function(
+    rows_at_once: int, scale: float
+) -> None:
     given = inputs(scale=scale)
     found, expected = vocabulary_cross_entropy(*given), plain(*given)
     torch.testing.assert_close(found[1], expected[1].detach(), atol=1e-12, rtol=1e-12)
@@ -68,20 +74,27 @@ def test_without_gradient_it_makes_none(rows_at_once: int) -> None:
 def test_without_labels_there_is_no_gradient_to_speak_of() -> None:
     given = inputs()
     states, embeddings, bias, labels, weights = given
-    total, losses, _ = vocabulary_cross_entropy(states[:0], embeddings, bias, labels[:0], weights[:0])
+    total, losses, _ = vocabulary_cross_entropy(
+        states[:0], embeddings, bias, labels[:0], weights[:0]
+    )
     assert float(total.detach()) == len(losses) == 0
     for gradient in torch.autograd.grad(total, (embeddings, bias)):
         assert not gradient.any()
 
 
-def test_autocast_computes_in_its_own_precision_and_returns_gradients_in_that_of_the_weights() -> None:
+def test_autocast_computes_in_its_own_precision_and_returns_gradients_in_that_of_the_weights() -> (
+    None
+):
     given = inputs(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         total, losses, _ = vocabulary_cross_entropy(*given)
     exact = plain(*given)
     assert losses.dtype == torch.float32
     assert 0 < float((losses - exact[1]).detach().abs().max()) < 0.1
-    gradients, wanted = torch.autograd.grad(total, given[:3]), torch.autograd.grad(exact[0], given[:3])
+    gradients, wanted = (
+        torch.autograd.grad(total, given[:3]),
+        torch.autograd.grad(exact[0], given[:3]),
+    )
     for gradient, other in zip(gradients, wanted, strict=True):
         assert gradient.dtype == torch.float32
         torch.testing.assert_close(gradient, other, atol=0.05, rtol=0.05)
@@ -99,7 +112,9 @@ def test_a_loss_that_is_not_finite_stays_so() -> None:
 
 def test_a_score_far_below_the_largest_has_an_exact_loss() -> None:
     states, embeddings, bias = torch.ones(1, 1), torch.tensor([[500.0], [-500.0]]), torch.zeros(2)
-    _, losses, _ = vocabulary_cross_entropy(states, embeddings, bias, torch.tensor([1]), torch.ones(1))
+    _, losses, _ = vocabulary_cross_entropy(
+        states, embeddings, bias, torch.tensor([1]), torch.ones(1)
+    )
     assert losses.tolist() == [1000.0]
 
 

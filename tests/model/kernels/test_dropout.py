@@ -26,7 +26,9 @@ def test_places_are_drawn_apart_from_each_other() -> None:
     kept = (Dropout(0.5)(torch.ones(64, 4096)) != 0).double()
     # Also places that come from one draw.
     for shift in (1, 2, 3, 4, 64):
-        both = torch.corrcoef(torch.stack([kept[:, :-shift].flatten(), kept[:, shift:].flatten()]))[0, 1]
+        both = torch.corrcoef(torch.stack([kept[:, :-shift].flatten(), kept[:, shift:].flatten()]))[
+            0, 1
+        ]
         assert abs(float(both)) < 0.01
 
 
@@ -64,7 +66,11 @@ def test_other_precisions_stay_what_they_are() -> None:
 
 
 def test_every_dropout_of_a_model_is_this_one(tiny_config: RunConfig) -> None:
-    found = [module for module in Run(tiny_config).new_model().modules() if isinstance(module, nn.Dropout)]
+    found = [
+        module
+        for module in Run(tiny_config).new_model().modules()
+        if isinstance(module, nn.Dropout)
+    ]
     assert len(found) > 5
     # Attention has a rate of zero and reads it only.
     assert {module.p for module in found if type(module) is not Dropout} <= {0.0}

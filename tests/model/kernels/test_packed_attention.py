@@ -22,16 +22,31 @@ def mixed(tiny_config: RunConfig) -> tuple[MultiTaskModel, Batch]:
     source = run.steps_from(run.first_ledger(), 6, 0, 1)
     groups = [group for step in source for group in step.groups]
     tasks = [{tuple(np.unique(row)) for row in group.task_type_ids} for group in groups]
-    batch = next(group for group, rows in zip(groups, tasks, strict=True) if any(len(row) > 1 for row in rows))
+    batch = next(
+        group
+        for group, rows in zip(groups, tasks, strict=True)
+        if any(len(row) > 1 for row in rows)
+    )
     return run.new_model().eval(), batch
 
 
 def _padded(batch: Batch) -> tuple[dict[str, torch.Tensor], list[slice]]:
-    """Return the sequences of a batch one a row, padded, for the stock model, and where each stands in the flattened batch."""
-    spans = [slice(s, s + n) for s, n in zip(batch.sequence_starts, batch.sequence_lengths, strict=True)]
+    """Return the sequences of a batch one a row, padded, for the stock model, and where each stands
+    in the flattened batch.
+    """
+    spans = [
+        slice(s, s + n) for s, n in zip(batch.sequence_starts, batch.sequence_lengths, strict=True)
+    ]
     width = int(batch.sequence_lengths.max())
-    columns = {"input_ids": batch.token_ids, "token_type_ids": batch.token_type_ids, "task_type_ids": batch.task_type_ids}
-    inputs = {name: torch.zeros(len(spans), width, dtype=torch.int64) for name in (*columns, "attention_mask")}
+    columns = {
+        "input_ids": batch.token_ids,
+        "token_type_ids": batch.token_type_ids,
+        "task_type_ids": batch.task_type_ids,
+    }
+    inputs = {
+        name: torch.zeros(len(spans), width, dtype=torch.int64)
+        for name in (*columns, "attention_mask")
+    }
     for row, span in enumerate(spans):
         for name, values in columns.items():
             inputs[name][row, : span.stop - span.start] = torch.from_numpy(values.reshape(-1)[span])
@@ -40,7 +55,9 @@ def _padded(batch: Batch) -> tuple[dict[str, torch.Tensor], list[slice]]:
 
 
 @torch.no_grad()
-def test_packed_scores_equal_padded_scores_of_the_stock_model(mixed: tuple[MultiTaskModel, Batch]) -> None:
+def test_packed_scores_equal_padded_scores_of_the_stock_model(
+    mixed: tuple[MultiTaskModel, Batch],
+) -> None:
     model, batch = mixed
     assert len({*batch.task_type_ids.reshape(-1).tolist()}) > 1
     stock = ErnieForMaskedLM(stock_config(model)).eval()
@@ -49,7 +66,9 @@ def test_packed_scores_equal_padded_scores_of_the_stock_model(mixed: tuple[Multi
     inputs, spans = _padded(batch)
     padded = stock(**inputs).logits
     for row, span in enumerate(spans):
-        torch.testing.assert_close(packed[span], padded[row, : span.stop - span.start], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            packed[span], padded[row, : span.stop - span.start], atol=1e-5, rtol=0
+        )
 
 
 @torch.no_grad()
@@ -83,5 +102,10 @@ def test_the_gpu_kernel_agrees_with_plain_torch(mixed: tuple[MultiTaskModel, Bat
     device = torch.device("cuda")
     with torch.autocast("cuda", torch.bfloat16):
         fast = model.to(device).masked_token_scores(TensorBatch.of(batch, device)).float().cpu()
-    real = np.concatenate([np.arange(s, s + n) for s, n in zip(batch.sequence_starts, batch.sequence_lengths, strict=True)])
+    real = np.concatenate(
+        [
+            np.arange(s, s + n)
+            for s, n in zip(batch.sequence_starts, batch.sequence_lengths, strict=True)
+        ]
+    )
     torch.testing.assert_close(fast[real], plain[real], atol=0.05, rtol=0.05)
