@@ -167,7 +167,6 @@ def losses(corpus: Path) -> dict[str, Any]:
     from ernie_cmtl.config import load_run_config
     from ernie_cmtl.run.run import Run
     from ernie_cmtl.training.distributed import Workers
-    from ernie_cmtl.training.trainer import Trainer
 
     small = [
         "encoder.layers=2",
@@ -188,14 +187,7 @@ def losses(corpus: Path) -> dict[str, Any]:
 
     def trained(precision: Any) -> list[float]:
         run = Run(config)
-        trainer = Trainer(
-            run.new_model(),
-            run.instances,
-            config.optimizer,
-            Workers(precision),
-            run.table,
-            config.seed,
-        )
+        trainer = run.new_trainer(run.new_model(), Workers(precision))
         return [
             float(result.loss)
             for result in trainer.run(run.steps_from(run.first_ledger(), 50, 0, 1))

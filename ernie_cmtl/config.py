@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import EncoderConfig
+from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.scheduling.feedback import FeedbackConfig
 from ernie_cmtl.scheduling.plan import Mode
 from ernie_cmtl.scheduling.presets import Preset
@@ -19,6 +19,7 @@ from ernie_cmtl.scheduling.rounding import round_table
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.settings import explain, load, validate
 from ernie_cmtl.training.distributed import Precision, ReducePrecision
+from ernie_cmtl.training.loss_weighting import LossWeightingConfig
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.sharding import Sharding
 from ernie_cmtl.training.trackers import known_trackers
@@ -141,6 +142,8 @@ class RunConfig(BaseModel):
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    loss_weighting: LossWeightingConfig = LossWeightingConfig()
+    """How much the loss of each task counts, beside its share of the step."""
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="before")

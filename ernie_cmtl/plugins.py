@@ -5,10 +5,11 @@ module from the command line.
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ernie_cmtl.errors import UserError
 
@@ -27,7 +28,7 @@ class Plugins(Generic[Plugin]):
     """Our package of them, one file each; a file whose name begins with an underscore is none."""
     group: str
     """Entry point group in which installed packages name theirs, as `module` or `module:Class`."""
-    option: str
+    option: str = "--plugin"
     """Option of the command line that names a module of one, for messages."""
     _modules: dict[str, ModuleType] = field(default_factory=dict, init=False)
 
@@ -84,6 +85,10 @@ class Plugins(Generic[Plugin]):
         self._modules[name] = loaded
         return name
 
+    def holds(self, module: ModuleType) -> bool:
+        """Tell whether a module defines a class of this kind."""
+        return bool(self._classes(module))
+
     def _files(self) -> list[str]:
         found = pkgutil.iter_modules(importlib.import_module(self.package).__path__)
         return [module.name for module in found if not module.name.startswith("_")]
@@ -94,23 +99,17 @@ class Plugins(Generic[Plugin]):
         return [*files, *modules, *entry_points(group=self.group, name=name)]
 
     def _import(self, source: "str | ModuleType | EntryPoint") -> ModuleType:
-        if isinstance(source, ModuleType):
-            return source
-        module = source.module if isinstance(source, EntryPoint) else source
-        try:
-            return importlib.import_module(module)
-        # Other people's code may fail in any way; none of them is our fault.
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"{self.kind}: {_describe(source)} does not import: {type(error).__name__}: {error}"
-            ) from error
+        return _imported(source, self.kind)
 
-    def _only_class(self, module: ModuleType) -> type[Plugin]:
-        found = [
+    def _classes(self, module: ModuleType) -> list[type[Plugin]]:
+        return [
             member
             for _, member in inspect.getmembers(module, inspect.isclass)
             if issubclass(member, self.base) and member.__module__ == module.__name__
         ]
+
+    def _only_class(self, module: ModuleType) -> type[Plugin]:
+        found = self._classes(module)
         if len(found) != 1:
             raise UserError(
                 f"{module.__file__} must hold exactly one {self.base.__name__}, found {len(found)}"
@@ -125,6 +124,38 @@ class Plugins(Generic[Plugin]):
                 f"{self.base.__name__}"
             )
         return named
+
+
+def add_to_its_kind(module: str, kinds: Sequence[Plugins[Any]]) -> str:
+    """Import a module by its full name, add its class to the kind that it belongs to, and return
+    the name that it goes by.
+
+    Raises:
+        UserError: It cannot be imported, does not hold exactly one class of one of the kinds, or
+            something else has the name.
+    """
+    loaded = _imported(module, "plug-in")
+    found = [kind for kind in kinds if kind.holds(loaded)]
+    if len(found) != 1:
+        expected = ", ".join(kind.base.__name__ for kind in kinds)
+        raise UserError(
+            f"{loaded.__file__} must hold exactly one class derived from one of {expected}; found "
+            f"{len(found)}"
+        )
+    return found[0].add_module(module)
+
+
+def _imported(source: str | ModuleType | EntryPoint, kind: str) -> ModuleType:
+    if isinstance(source, ModuleType):
+        return source
+    module = source.module if isinstance(source, EntryPoint) else source
+    try:
+        return importlib.import_module(module)
+    # Other people's code may fail in any way; none of them is our fault.
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{kind}: {_describe(source)} does not import: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _describe(source: str | ModuleType | EntryPoint) -> str:

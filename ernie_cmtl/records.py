@@ -14,15 +14,6 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 Language = Literal["en", "zh"]
-HeadKind = Literal[
-    "vocabulary",
-    "token_class",
-    "token_regression",
-    "sequence_class",
-    "sequence_regression",
-    "choice",
-]
-
 MASKED_TOKEN = "masked_token"
 """Name of the one vocabulary head, tied to the word embeddings and shared by every task."""
 
@@ -145,7 +136,7 @@ class Targets:
     int64 [N, C].
     """
     labels: Array
-    """int64 [N] classes or token ids; float32 [N] regression; float32 [N, classes] multi-label."""
+    """int64 [N] classes or token ids; float32 [N] for regression."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from ernie_cmtl.records import (
     Array,
     CorpusProfile,
     Example,
-    HeadKind,
     IntArray,
     Language,
 )
@@ -34,17 +33,16 @@ class HeadSpec:
     """Key in `Example.targets`; in a run it becomes `<instance>/<name>`, but `masked_token` is one
     head for all tasks.
     """
-    kind: HeadKind
+    kind: str
+    """A file of `head_kinds`, or a plug-in: what it reads, what its labels are, and its loss."""
     classes: int = 1
     """Number of classes, or of candidates of a choice; 1 for regression; not used by the vocabulary
     head.
     """
     weight: float = 1.0
     """Factor of this head's loss."""
-    layer: int = -1
-    """Encoder layer that it reads: -1 is the last; 1 is the first layer's output."""
-    multi_label: bool = False
-    """Each class is its own yes or no; labels are float32 [N, classes]."""
+    encoder_layer: int = -1
+    """Layer of the encoder that it reads: -1 is the last; 1 is the first layer's output."""
     class_names: tuple[str, ...] = ()
     """Names of the classes for people, if they have any."""
     rare_classes: bool = False

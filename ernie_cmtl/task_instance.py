@@ -49,7 +49,7 @@ class TaskInstance:
 
     def head_name(self, spec: HeadSpec) -> str:
         """Return the run-wide name of a head."""
-        return spec.name if spec.kind == "vocabulary" else f"{self.name}/{spec.name}"
+        return spec.name if spec.name == MASKED_TOKEN else f"{self.name}/{spec.name}"
 
 
 def run_heads(instances: Sequence[TaskInstance]) -> dict[str, HeadSpec]:

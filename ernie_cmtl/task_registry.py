@@ -11,18 +11,17 @@ from ernie_cmtl.records import CorpusProfile, Vocabulary
 from ernie_cmtl.task import PretrainTask
 from ernie_cmtl.task_instance import TaskInstance
 
-_TASKS = Plugins(
+TASKS = Plugins(
     PretrainTask,  # type: ignore[type-abstract]
     "task",
     package="pretrain_tasks",
     group="ernie_cmtl.tasks",
-    option="--task-module",
 )
 
 
 def task_names() -> list[str]:
     """Return the names of all registered tasks, sorted."""
-    return _TASKS.names()
+    return TASKS.names()
 
 
 def find_task(name: str) -> type[PretrainTask]:
@@ -32,7 +31,7 @@ def find_task(name: str) -> type[PretrainTask]:
         UserError: There is no task of this name (the message lists those that exist), or it is
             broken.
     """
-    return _TASKS.find(name)
+    return TASKS.find(name)
 
 
 def add_task_module(module: str) -> str:
@@ -41,7 +40,7 @@ def add_task_module(module: str) -> str:
     Raises:
         UserError: The module is broken, does not hold exactly one task, or its name is taken.
     """
-    return _TASKS.add_module(module)
+    return TASKS.add_module(module)
 
 
 def describe_task(name: str) -> dict[str, Any]:

@@ -15,9 +15,11 @@ LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 
 GROUND = {"errors", "atomic_files", "randomness", "records", "redaction", "sole_writer"}
 CONTRACT = GROUND | {"task", "task_instance"}
-TRAINED = CONTRACT | {"data", "model", "scheduling"}
+HEADS = CONTRACT | {"head_kinds"}
+TRAINED = HEADS | {"data", "model", "scheduling"}
 JUDGED = TRAINED | {"training"}
 SETTINGS = JUDGED | {"settings"}
+FAMILY = HEADS | {"model", "model.kernels"}
 RUN = SETTINGS | {
     "config",
     "corpus.store",
@@ -26,7 +28,15 @@ RUN = SETTINGS | {
     "evaluation",
     "task_registry",
 }
-VERB = RUN | {"corpus.build", "corpus.layers", "export", "finetuning", "run", "task_checks"}
+VERB = RUN | {
+    "plugins",
+    "corpus.build",
+    "corpus.layers",
+    "export",
+    "finetuning",
+    "run",
+    "task_checks",
+}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "redaction": set(),
@@ -47,14 +57,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpus.store": GROUND | {"corpus.tokens"},
     "corpus.layers": GROUND | {"plugins", "corpus.tokens", "corpus.store"},
     "corpus.build": GROUND | {"corpus.read", "corpus.tokens", "corpus.store", "corpus.layers"},
-    "data": CONTRACT,
     "model.kernels": GROUND,
-    "model": CONTRACT | {"model.kernels"},
+    "head_kinds": CONTRACT | {"plugins", "model.kernels"},
+    "data": HEADS,
+    "model": HEADS | {"plugins", "model.kernels"},
+    "model.families": FAMILY,
     "scheduling": GROUND,
-    "training": TRAINED,
+    "training": TRAINED | {"plugins", "settings"},
     "evaluation": JUDGED,
-    "task_checks": CONTRACT | {"data", "corpus.store"},
-    "export": JUDGED,
+    "task_checks": HEADS | {"data", "corpus.store"},
+    "export": JUDGED | {"plugins"},
     "finetuning": GROUND | {"corpus.read", "model", "settings"},
     "config": SETTINGS,
     "run": RUN,

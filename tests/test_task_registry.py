@@ -79,7 +79,7 @@ def test_file_without_exactly_one_task_is_refused(added_tasks, classes, count):
 def test_a_module_by_its_full_name_is_a_task_of_this_process(tmp_path, monkeypatch):
     (tmp_path / "whispering.py").write_text(HEADER + A_TASK.format("Whispering"))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(task_registry._TASKS, "_modules", {})
+    monkeypatch.setattr(task_registry.TASKS, "_modules", {})
     assert add_task_module("whispering") == "whispering"
     assert "whispering" in task_names()
     assert find_task("whispering").__name__ == "Whispering"

@@ -11,8 +11,8 @@ from ernie_cmtl.cli.shared import (
     CorpusFolder,
     Json,
     Overrides,
-    TaskModules,
-    add_tasks,
+    PluginModules,
+    add_plugins,
     print_result,
     with_corpus,
 )
@@ -28,14 +28,14 @@ def bench(
     warmup: Annotated[int, typer.Option(min=0, help="Steps before.")] = 3,
     peak_tflops: Annotated[float | None, typer.Option(help="Peak of the device, for MFU.")] = None,
     data_only: Annotated[bool, typer.Option("--data-only", help="Only make the batches.")] = False,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Time the steps of a run without writing anything."""
     from ernie_cmtl.config import load_run_config
     from ernie_cmtl.verbs.bench import bench as measure
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     result = measure(
         load_run_config(config, with_corpus(overrides, corpus)),
         steps,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ernie_cmtl.cli.score_tables import interval_text, retention_tables, score_table
-from ernie_cmtl.cli.shared import CorpusFolder, Json, TaskModules, add_tasks, print_result
+from ernie_cmtl.cli.shared import CorpusFolder, Json, PluginModules, add_plugins, print_result
 
 EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart --minimal-pairs blimp/ --sts sts.tsv"
 
@@ -39,7 +39,7 @@ def evaluate(
     sources: Annotated[
         bool, typer.Option("--sources/--no-sources", help="Held-out tasks by source too.")
     ] = True,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Measure the held-out tasks of a run; judge it, or any model, on minimal pairs and on
@@ -48,7 +48,7 @@ def evaluate(
     from ernie_cmtl.verbs.evaluate import Measures
     from ernie_cmtl.verbs.evaluate import evaluate as measure
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     result = measure(
         model, step, corpus, settings or [], Measures(minimal_pairs, rest_of_word, sts, sources)
     )

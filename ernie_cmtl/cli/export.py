@@ -1,12 +1,11 @@
 """The verb export on the command line."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ernie_cmtl.cli.shared import Json, RunFolder, TaskModules, add_tasks, print_result
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.cli.shared import Json, PluginModules, RunFolder, add_plugins, print_result
 
 EXAMPLE = "Example: ernie-cmtl export runs/quickstart --output model"
 
@@ -14,22 +13,28 @@ EXAMPLE = "Example: ernie-cmtl export runs/quickstart --output model"
 def export(
     run: RunFolder,
     output: Annotated[Path, typer.Option("--output", help="Folder for the model.")],
-    format: Annotated[str, typer.Option("--format", help="hf: transformers.")] = "hf",
+    format: Annotated[
+        str, typer.Option("--format", help="hf: transformers; or the name of a plug-in.")
+    ] = "hf",
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step; default: the newest.")
     ] = None,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Write the encoder for transformers, reload it with the stock classes and compare."""
     from ernie_cmtl.verbs.export import export_run
 
-    if format != "hf":
-        raise UserError(f"unknown format {format!r}; accepted: hf")
-    add_tasks(task_module)
-    result = export_run(run, output, step)
-    line = (
-        f"exported to {result['path']}; reloaded, largest logit difference "
-        f"{result['max_abs_logit_difference']:g}"
+    add_plugins(plugin)
+    result = export_run(run, output, step, format)
+    print_result(result, as_json, lambda: _line(result))
+
+
+def _line(result: dict[str, Any]) -> str:
+    """Say where the export is, and what was measured when it was read back."""
+    measured = ", ".join(
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in result.items()
+        if isinstance(value, float)
     )
-    print_result(result, as_json, lambda: line)
+    return f"exported to {result['path']}" + (f"; reloaded: {measured}" if measured else "")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ernie_cmtl.cli.shared import Json, RunFolder, TaskModules, add_tasks, console, print_result
+from ernie_cmtl.cli.shared import Json, PluginModules, RunFolder, add_plugins, console, print_result
 
 EXAMPLE = "Example: ernie-cmtl extend runs/quickstart --task sentence_order --budget 40"
 
@@ -37,7 +37,7 @@ def extend(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the table of stages.")
     ] = False,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Add a task to a finished run, in a stage of its own at the end, and train on to there."""
@@ -46,7 +46,7 @@ def extend(
     from ernie_cmtl.verbs.extend import Extension, extended_config
     from ernie_cmtl.verbs.plan import plan as describe_plan
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     settings = extended_config(run, Extension(task, type, budget, review, stage_name, words or []))
     plan = describe_plan(settings, workers=1, gpus=1, peak_tflops=None, mfu=None)
     if dry_run:

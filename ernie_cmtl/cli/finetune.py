@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from ernie_cmtl.cli.shared import Json, Overrides, TaskModules, add_tasks, console, print_result
+from ernie_cmtl.cli.shared import Json, Overrides, PluginModules, add_plugins, console, print_result
 
 EXAMPLE = (
     "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data "
@@ -37,7 +37,7 @@ def finetune(
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")
     ] = None,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune an encoder on a labelled set with several seeds, and report mean and spread of its
@@ -47,7 +47,7 @@ def finetune(
     from ernie_cmtl.settings import load
     from ernie_cmtl.verbs.finetune import finetune as finetune_model
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     recipe = load(Recipe, task, [*(overrides or []), *(["init=random"] if random else [])])
     result = finetune_model(model, recipe, data, step, lambda run: show_model(console, run))
     result = {"model": model, "task": str(task)} | result

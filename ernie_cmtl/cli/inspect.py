@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.rule import Rule
 from rich.text import Text
 
-from ernie_cmtl.cli.shared import Json, TaskModules, TaskOptions, add_tasks, print_result
+from ernie_cmtl.cli.shared import Json, PluginModules, TaskOptions, add_plugins, print_result
 
 if TYPE_CHECKING:
     from ernie_cmtl.verbs.inspect import InspectedSample
@@ -26,7 +26,7 @@ def inspect(
     samples: Annotated[int, typer.Option(min=1, help="How many examples.")] = 3,
     length: Annotated[int, typer.Option(min=16, help="Row length.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 1,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Show what a task does to the text: sentences, units, input and labels."""
@@ -34,7 +34,7 @@ def inspect(
     from ernie_cmtl.settings import validate
     from ernie_cmtl.verbs.inspect import inspect as draw
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     drawn = draw(corpus, task, validate(TaskConfig, {}, options or [], task), samples, length, seed)
     print_result(
         [sample.as_json() for sample in drawn], as_json, lambda: Group(*map(sample_view, drawn))

@@ -14,7 +14,7 @@ import typer
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ernie_cmtl.cli.shared import add_tasks, console
+from ernie_cmtl.cli.shared import add_plugins, console
 from ernie_cmtl.cli.training_view import train
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import LostWorkerError, UserError
@@ -36,7 +36,7 @@ def count_workers(workers: str) -> int:
 
 
 def train_with_workers(
-    count: int, settings: RunConfig, as_json: bool, task_modules: list[str] | None
+    count: int, settings: RunConfig, as_json: bool, plugins: list[str] | None
 ) -> None:
     """Train a run with several workers; the main one prints what it reports.
 
@@ -59,7 +59,7 @@ def train_with_workers(
     # Of a worker that was killed it prints where the launcher waited for it.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
-        answers = elastic_launch(config, _work)(settings, as_json, task_modules).values()
+        answers = elastic_launch(config, _work)(settings, as_json, plugins).values()
     except ChildFailedError as error:
         if any(Path(failure.error_file).is_file() for failure in error.failures.values()):
             raise
@@ -76,11 +76,11 @@ def train_with_workers(
         raise typer.Exit(code)
 
 
-def _work(settings: RunConfig, as_json: bool, task_modules: list[str] | None) -> int | str:
+def _work(settings: RunConfig, as_json: bool, plugins: list[str] | None) -> int | str:
     """Be one worker; returns the exit code, or the message of a mistake, which one process prints
     for all.
     """
-    add_tasks(task_modules)
+    add_plugins(plugins)
     try:
         train(settings, as_json)
     except UserError as error:

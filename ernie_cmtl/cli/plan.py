@@ -11,8 +11,8 @@ from ernie_cmtl.cli.shared import (
     CorpusFolder,
     Json,
     Overrides,
-    TaskModules,
-    add_tasks,
+    PluginModules,
+    add_plugins,
     print_result,
     with_corpus,
 )
@@ -38,14 +38,14 @@ def plan(
         float | None,
         typer.Option(min=1e-6, max=1, help="Part of the peak that is reached, for the hours."),
     ] = None,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Show the stage table of a run and what it costs, before anything runs."""
     from ernie_cmtl.config import load_run_config
     from ernie_cmtl.verbs.plan import plan as describe_plan
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     settings = load_run_config(config, with_corpus(overrides, corpus))
     result = describe_plan(settings, workers, gpus, peak_tflops, mfu)
     print_result(result, as_json, lambda: plan_table(result))

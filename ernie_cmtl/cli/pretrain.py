@@ -9,8 +9,8 @@ from ernie_cmtl.cli.shared import (
     CorpusFolder,
     Json,
     Overrides,
-    TaskModules,
-    add_tasks,
+    PluginModules,
+    add_plugins,
     with_corpus,
 )
 
@@ -28,18 +28,18 @@ def pretrain(
             help="Processes that share the work on this machine: a number; auto: one a GPU.",
         ),
     ] = "1",
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Train a run; if its folder holds a checkpoint, go on from there."""
     from ernie_cmtl.cli.training_view import train
     from ernie_cmtl.config import load_run_config
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     settings = load_run_config(config, with_corpus(overrides, corpus))
     if workers == "1":
         train(settings, as_json)
         return
     from ernie_cmtl.cli.local_workers import count_workers, train_with_workers
 
-    train_with_workers(count_workers(workers), settings, as_json, task_module)
+    train_with_workers(count_workers(workers), settings, as_json, plugin)

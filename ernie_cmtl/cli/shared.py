@@ -25,11 +25,13 @@ Parameters = ParamSpec("Parameters")
 Json = Annotated[
     bool, typer.Option("--json", help="Print one machine-readable result on standard output.")
 ]
-TaskModules = Annotated[
+PluginModules = Annotated[
     list[str] | None,
     typer.Option(
+        "--plugin",
         "--task-module",
-        help="Python module of a task of your own, that can be imported.",
+        help="Python module, that can be imported, of a task, encoder architecture, head kind, "
+        "loss weighting or export format of your own.",
         show_default=False,
     ),
 ]
@@ -77,12 +79,12 @@ def print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]
         Console().print(shown())
 
 
-def add_tasks(modules: list[str] | None) -> None:
-    """Register the tasks of modules for this call."""
-    from ernie_cmtl.task_registry import add_task_module
-
+def add_plugins(modules: list[str] | None) -> None:
+    """Register what modules add, for this call."""
     for module in modules or []:
-        add_task_module(module)
+        from ernie_cmtl.verbs.plugins import add_plugin
+
+        add_plugin(module)
 
 
 def with_corpus(overrides: list[str] | None, corpus: Path | None) -> list[str]:

@@ -5,16 +5,16 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from ernie_cmtl.cli.shared import Json, TaskModules, add_tasks, print_result
+from ernie_cmtl.cli.shared import Json, PluginModules, add_plugins, print_result
 
 EXAMPLE = "Example: ernie-cmtl tasks --json. For one of them: ernie-cmtl tasks check --help"
 
 
-def tasks(context: typer.Context, task_module: TaskModules = None, as_json: Json = False) -> None:
+def tasks(context: typer.Context, plugin: PluginModules = None, as_json: Json = False) -> None:
     """List the registered pretraining tasks; `tasks check` looks for faults and leaks in one."""
     from ernie_cmtl.verbs.tasks import tasks as list_tasks
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     if context.invoked_subcommand:
         return
     rows = list_tasks()

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from ernie_cmtl.cli.shared import Json, TaskModules, TaskOptions, add_tasks, print_result
+from ernie_cmtl.cli.shared import Json, PluginModules, TaskOptions, add_plugins, print_result
 
 if TYPE_CHECKING:
     from ernie_cmtl.task_checks.check import TaskCheck
@@ -31,7 +31,7 @@ def tasks_check(
         int, typer.Option(min=2, help="Training samples; half as many are held out.")
     ] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 1,
-    task_module: TaskModules = None,
+    plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Does a task keep its contract, are its labels spread, and do cheap baselines fail on it?"""
@@ -40,7 +40,7 @@ def tasks_check(
     from ernie_cmtl.settings import validate
     from ernie_cmtl.verbs.tasks_check import tasks_check as check_task
 
-    add_tasks(task_module)
+    add_plugins(plugin)
     settings = validate(TaskConfig, {}, options or [], task)
     result = check_task(Corpus(corpus), task, settings, length, samples, seed)
     print_result(result, as_json, lambda: check_view(result))

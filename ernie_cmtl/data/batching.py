@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.records import Array, Batch, BatchTargets, Example
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_instance import TaskInstance
@@ -71,9 +72,6 @@ def _join(parts: Sequence[tuple[int, Array, Array]], spec: HeadSpec) -> BatchTar
 
 def _idle(spec: HeadSpec) -> BatchTargets:
     """One label of no task: the head stays in the graph on every worker and gets no gradient."""
-    places = np.zeros((1, spec.classes) if spec.kind == "choice" else 1, dtype=np.int64)
-    if spec.multi_label:
-        labels: Array = np.zeros((1, spec.classes), dtype=np.float32)
-    else:
-        labels = np.zeros(1, dtype=np.float32 if spec.kind.endswith("regression") else np.int64)
-    return BatchTargets(places, labels, np.array([-1]))
+    kind = head_kind(spec.kind)
+    places = np.zeros((1, *kind.place_shape(spec)), dtype=np.int64)
+    return BatchTargets(places, np.zeros(1, dtype=kind.label_dtype), np.array([-1]))

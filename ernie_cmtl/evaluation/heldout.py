@@ -10,8 +10,9 @@ from ernie_cmtl.data.loader import fixed_batches
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.intervals import Interval, clustered
-from ernie_cmtl.model.heads import losses_and_hits
-from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel, TensorBatch
+from ernie_cmtl.head_kinds import head_kind
+from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_instance import TaskInstance
@@ -66,7 +67,8 @@ def _score(sums: Tensor, spec: HeadSpec) -> HeadScore | None:
     labels = int(sums[LABELS])
     if not labels:
         return None
-    accuracy = None if spec.kind.endswith("regression") else float(sums[HITS]) / labels
+    is_regression = head_kind(spec.kind).is_regression
+    accuracy = None if is_regression else float(sums[HITS]) / labels
     return {"loss": float(sums[LOSS]) / labels, "accuracy": accuracy, "labels": labels}
 
 
@@ -141,14 +143,14 @@ def _sums(spec: HeadSpec, scores: Tensor, labels: Tensor, sequences: Tensor) -> 
     """Return the sums of `_sum` over all labels and within each shown group; [1 + groups,
     columns].
     """
-    names = list(dict.fromkeys(spec.shown_groups))
-    rows = [_sum(*losses_and_hits(spec, scores, labels), sequences)]
+    kind, names = head_kind(spec.kind), list(dict.fromkeys(spec.shown_groups))
+    rows = [_sum(*kind.losses_and_hits(scores, labels), sequences)]
     if names:
         group_of_class = torch.tensor(
             [names.index(name) for name in spec.shown_groups], device=labels.device
         )
         other = group_of_class[labels][:, None] != group_of_class[None, :]
-        losses, hits = losses_and_hits(spec, scores.float().masked_fill(other, -torch.inf), labels)
+        losses, hits = kind.losses_and_hits(scores.float().masked_fill(other, -torch.inf), labels)
         for group in range(len(names)):
             members = group_of_class[labels] == group
             rows.append(_sum(losses[members], hits[members], sequences[members.cpu()]))

@@ -1,216 +1,237 @@
-"""The encoder: transformers' own ErnieModel with a task embedding whose rows are parameters of
-their own.
-"""
+"""What the rest of the code may ask of an encoder, whatever its family."""
 
-from collections.abc import Callable
-from typing import Any, Literal, cast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import ErnieConfig, ErnieModel
-from transformers.activations import ACT2FN
+from transformers import PretrainedConfig, PreTrainedModel
 
-from ernie_cmtl.model.kernels import packed_attention
-from ernie_cmtl.model.kernels.dropout import replace_dropout
-from ernie_cmtl.model.last_layer import LastLayer, replace_last_layer
-from ernie_cmtl.model.pretrained import pretrained_config
-from ernie_cmtl.randomness import derive_key
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
+from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.tensor_batch import TensorBatch
+from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import Vocabulary
 
-TASK_ROWS = 32
-"""Rows of the task embedding; a run fills them in order of introduction."""
-SEGMENT_TYPES = 4
-SIZES = {
-    "layers": "num_hidden_layers",
-    "hidden_size": "hidden_size",
-    "attention_heads": "num_attention_heads",
-    "intermediate_size": "intermediate_size",
-    "activation": "hidden_act",
-    "maximum_positions": "max_position_embeddings",
-    "layer_norm_epsilon": "layer_norm_eps",
-}
-"""Setting that a checkpoint decides where the encoder starts from one -> its name in the config of
-transformers.
-"""
 
-TaskEmbeddingUse = Literal["on", "off", "shuffled"]
+@dataclass(frozen=True)
+class ReadPlaces:
+    """Where the last layer is read."""
+
+    # Not a keyword by itself, for which compiled layers, all of which get it, would be compiled for
+    # each number of places.
+    places: Tensor
+    """In the flattened batch, the same one possibly more than once; int64 [N]."""
+
+    def of(self, states: Tensor) -> Tensor:
+        """Return the states of these places; [M, L, hidden] -> [1, N, hidden]."""
+        return states.flatten(0, 1).index_select(0, self.places)[None]
 
 
-class EncoderConfig(BaseModel):
-    """Size of the encoder, or the checkpoint that it starts from."""
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What an encoder makes of a batch."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    init_from: str | None = None
-    """A BERT or Ernie checkpoint of transformers; its sizes then replace those below."""
-    layers: int = Field(12, ge=1)
-    hidden_size: int = Field(768, ge=1)
-    attention_heads: int = Field(12, ge=1)
-    intermediate_size: int | None = Field(None, ge=1)
-    """None: four times the hidden size."""
-    activation: str = "gelu"
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Hidden dropout; attention has none."""
-    maximum_positions: int = Field(512, ge=16)
-    layer_norm_epsilon: float = Field(1e-5, gt=0)
-    """ERNIE 2.0's own value; BERT has 1e-12."""
-    initializer_range: float = Field(0.02, gt=0)
-    task_embedding: TaskEmbeddingUse = "on"
-    """off: the encoder has none; shuffled: a control, each sample gets the row of a random task of
-    the run.
+    last: Tensor
+    """States of the last layer: of the places that are read, [1, N, hidden]; of all places, [M, L,
+    hidden].
+    """
+    inner: Sequence[Tensor]
+    """What a head reads of the embeddings and of each layer below the last; [M, L, hidden] each,
+    empty unless asked for.
+    """
+    unread: Tensor
+    """A zero that depends on the parameters which a batch may leave out, so that workers reduce the
+    same gradients.
     """
 
-    @field_validator("task_embedding", mode="before")
-    @classmethod
-    def _spelled_as_boolean(cls, value: Any) -> Any:
-        # YAML reads on and off as booleans.
-        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
-    @field_validator("activation")
-    @classmethod
-    def _known(cls, activation: str) -> str:
-        if activation not in ACT2FN:
-            raise ValueError(
-                f"unknown activation {activation!r}; accepted: {', '.join(sorted(ACT2FN))}"
-            )
-        return activation
+class LayerWeights(NamedTuple):
+    """How many weights of a layer's matrices one place is multiplied with."""
 
-    @model_validator(mode="after")
-    def _heads_divide(self) -> "EncoderConfig":
-        if self.hidden_size % self.attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is no multiple of attention_heads "
-                f"{self.attention_heads}"
-            )
-        return self
+    attention: int
+    """Up to the attention itself: these are needed at all places."""
+    after_attention: int
+    """In the last layer, these are needed only at the places that are read."""
 
 
-class TaskEmbedding(nn.Module):
-    """A row a task, each its own parameter: a task without labels in a step gets no gradient, so
-    its row does not move.
+class EncoderFamily(ABC):
+    """An encoder of one family: its module, and all that the rest of the code may ask of it.
+
+    A family is a file or folder of `model/families`, or a plug-in; `encoder.architecture` names it.
     """
 
-    def __init__(self, rows: int, size: int, deviation: float) -> None:
-        super().__init__()
-        self.rows = nn.ParameterList(
-            [nn.Parameter(torch.randn(size) * deviation) for _ in range(rows)]
+    norms: ClassVar[tuple[type[nn.Module], ...]] = (nn.LayerNorm, nn.RMSNorm)
+    """Kinds of modules whose weights are not decayed."""
+
+    module: nn.Module
+    """Holds all weights, under the names that checkpoints have."""
+    config: EncoderConfig
+    """With its real sizes."""
+    vocabulary_size: int
+
+    @abstractmethod
+    def __init__(self, config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> None:
+        """Make a freshly initialised encoder for packed batches; the same seed gives the same
+        weights.
+        """
+
+    # --- sizes, before anything is made ---
+
+    @classmethod
+    @abstractmethod
+    def sized(cls, config: EncoderConfig) -> EncoderConfig:
+        """Return the settings with the sizes that the encoder really has: those of the checkpoint
+        that it starts from, or its own with the family's defaults.
+
+        Raises:
+            UserError: The checkpoint cannot be read or is of another kind.
+        """
+
+    @classmethod
+    @abstractmethod
+    def weights_of_layer(cls, config: EncoderConfig) -> LayerWeights:
+        """Return the weights of a layer's matrices; config: sized."""
+
+    # --- parts ---
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states."""
+        return self.config.hidden_size
+
+    @property
+    def dropout(self) -> float:
+        """Rate of the dropout before a head."""
+        return self.config.dropout
+
+    @property
+    @abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """The layers in order: each is compiled and cut into shards by itself."""
+
+    @property
+    @abstractmethod
+    def word_embeddings(self) -> Tensor:
+        """The table that the vocabulary head is tied to; [vocabulary, hidden]."""
+
+    @property
+    @abstractmethod
+    def task_rows(self) -> tuple[nn.Parameter, ...]:
+        """Rows of the task embedding; none where the encoder has no such embedding."""
+
+    @property
+    @abstractmethod
+    def sequence_transform(self) -> nn.Module:
+        """What sequence heads share: between the states of [CLS] and their own layers."""
+
+    @abstractmethod
+    def vocabulary_transform(self) -> nn.Module:
+        """Make the part of the vocabulary head before the word embeddings; [N, hidden] -> [N,
+        hidden].
+        """
+
+    @property
+    def matrices(self) -> list[nn.Parameter]:
+        """Weights that Muon updates: the matrices of the layers."""
+        return [
+            parameter
+            for layer in self.layers
+            for parameter in layer.parameters()
+            if parameter.ndim == 2
+        ]
+
+    # --- what it computes ---
+
+    @abstractmethod
+    def encode(self, batch: TensorBatch, read: ReadPlaces | None, inner: bool) -> EncodedBatch:
+        """Run the encoder; read: where the last layer is read, None for all places; inner: return
+        what heads below the last layer read too.
+        """
+
+    @abstractmethod
+    def sequence_states(self, states: Tensor) -> Tensor:
+        """Put states of [CLS] places through the sequence transform; [..., hidden] both."""
+
+    def recompute_activations(self) -> None:
+        """Keep only the input of each layer for the backward pass and compute the rest again: less
+        memory, more time.
+
+        Raises:
+            UserError: The family cannot.
+        """
+        # The older name is deprecated in newer versions of transformers, the newer one is not there
+        # in older ones.
+        enable = getattr(self.module, "activation_checkpointing_enable", None) or getattr(
+            self.module, "gradient_checkpointing_enable", None
         )
+        if enable is None:
+            raise UserError(
+                f"encoder.architecture {self.config.architecture!r} cannot compute activations "
+                "again; set training.gradient_checkpointing=false"
+            )
+        enable({"use_reentrant": False})
 
-    def table(self) -> Tensor:
-        """Return the rows as one table; [rows, size]."""
-        return torch.stack(list(self.rows))
+    def compile_layers(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Compile what the layers do beside attention, once: shapes stay the same, but for the
+        places where the last is read.
+        """
+        for layer in self.layers:
+            layer.compile(backend=backend, dynamic=layer is self.layers[-1])
 
-    def forward(self, task_type_ids: Tensor) -> Tensor:
-        """Look up rows; task_type_ids: int64 [...]; returns [..., size]."""
-        return functional.embedding(task_type_ids, self.table())
+    # --- weights from and to stock classes of transformers ---
+
+    @classmethod
+    @abstractmethod
+    def read_checkpoint(cls, init_from: str) -> tuple[Mapping[str, Tensor], list[str]]:
+        """Return the weights of a checkpoint that an encoder of this family can start from, and the
+        names that it lacks.
+
+        Raises:
+            UserError: It is no such checkpoint, has no safetensors weights, or other ones than its
+                config says.
+        """
+
+    @abstractmethod
+    def load_checkpoint(self, weights: Mapping[str, Tensor], head: VocabularyHead) -> list[str]:
+        """Copy what `read_checkpoint` returned into encoder and vocabulary head; return the names
+        that stay freshly initialised.
+        """
+
+    @abstractmethod
+    def stock_config(self) -> PretrainedConfig:
+        """Return the config of the stock class for masked tokens that is exactly this encoder."""
+
+    @abstractmethod
+    def stock_state(self, head: VocabularyHead) -> dict[str, Tensor]:
+        """Return all weights under that class's names, float32, with those that only the bare
+        encoder class has.
+        """
+
+    @abstractmethod
+    def stock_model(self, head: VocabularyHead) -> PreTrainedModel:
+        """Return that class with the weights of encoder and head, ready to score."""
 
 
-def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> ErnieModel:
-    """Make a freshly initialised encoder for packed batches; the same seed gives the same
-    weights.
+ENCODERS = Plugins(
+    EncoderFamily,  # type: ignore[type-abstract]
+    "encoder architecture",
+    package="ernie_cmtl.model.families",
+    group="ernie_cmtl.encoders",
+)
+
+
+def encoder_family(name: str) -> type[EncoderFamily]:
+    """Return the family of a name.
+
+    Raises:
+        UserError: There is no such family; the message lists those that exist.
     """
-    sizes: dict[str, Any] = {
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.attention_heads,
-        "intermediate_size": config.intermediate_size or 4 * config.hidden_size,
-        "hidden_act": config.activation,
-        "max_position_embeddings": config.maximum_positions,
-        "layer_norm_eps": config.layer_norm_epsilon,
-    }
-    if config.init_from:
-        found = pretrained_config(config.init_from)
-        sizes = {name: getattr(found, name) for name in sizes}
-    settings = ErnieConfig(
-        **sizes,
-        vocab_size=vocabulary.size,
-        pad_token_id=vocabulary.pad_id,
-        type_vocab_size=SEGMENT_TYPES,
-        use_task_id=True,
-        task_type_vocab_size=TASK_ROWS,
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=config.initializer_range,
-    )
-    settings._attn_implementation = packed_attention.NAME
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_key(seed, "encoder") >> 1)
-        encoder = ErnieModel(settings)
-        rows = TaskEmbedding(TASK_ROWS, settings.hidden_size, config.initializer_range)
-        encoder.embeddings.set_submodule("task_type_embeddings", rows)
-        replace_last_layer(encoder)
-    replace_dropout(encoder)
-    if config.task_embedding == "off":
-        # Taken away rather than never made, so that all other weights start as they do with it.
-        del encoder.embeddings.task_type_embeddings
-        encoder.embeddings.use_task_id = encoder.config.use_task_id = False
-    return encoder
+    return ENCODERS.find(name)
 
 
-def task_rows(encoder: ErnieModel) -> tuple[nn.Parameter, ...]:
-    """Return the rows of the task embedding; none where the encoder has no such embedding."""
-    embedding = getattr(encoder.embeddings, "task_type_embeddings", None)
-    return tuple(cast(TaskEmbedding, embedding).rows) if embedding is not None else ()
-
-
-def recompute_activations(encoder: ErnieModel) -> None:
-    """Keep only the input of each layer for the backward pass and compute the rest again: less
-    memory, more time.
-    """
-    # The older name is deprecated in newer versions of transformers, the newer one is not there in
-    # older ones.
-    enable = (
-        getattr(encoder, "activation_checkpointing_enable", None)
-        or encoder.gradient_checkpointing_enable
-    )
-    enable({"use_reentrant": False})
-
-
-def compile_layers(encoder: ErnieModel, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile what the layers do beside attention, once: shapes stay the same, but for the places
-    where the last is read.
-    """
-    for layer in encoder.encoder.layer:
-        layer.compile(backend=backend, dynamic=isinstance(layer, LastLayer))
-
-
-def encoder_sizes(encoder: ErnieModel) -> dict[str, int | float | str]:
-    """Return the settings of `EncoderConfig` that give an encoder of the same shape, whatever it
-    started from.
-    """
-    return {name: getattr(encoder.config, theirs) for name, theirs in SIZES.items()}
-
-
-def load_encoder_weights(encoder: ErnieModel, weights: dict[str, Tensor]) -> list[str]:
-    """Copy checkpoint weights into an encoder; return the names of the parameters that stay freshly
-    initialised.
-
-    Token types beyond the checkpoint's are copies of its last one. A checkpoint without task
-    embedding gets one of zeros, and an encoder without one adds the checkpoint's first row to the
-    token types, so it computes at first what the checkpoint did.
-    """
-    own = encoder.state_dict()
-    filled = {name: value for name, value in weights.items() if name in own}
-    # Some checkpoints pad their table beyond the tokenizer's last id.
-    words = "embeddings.word_embeddings.weight"
-    if words in filled:
-        filled[words] = filled[words][: len(own[words])]
-    rows = task_rows(encoder)
-    table = weights.get("embeddings.task_type_embeddings.weight")
-    types = weights.get("embeddings.token_type_embeddings.weight")
-    if types is not None:
-        if table is not None and not rows:
-            types = types + table[0]
-        types = types[:SEGMENT_TYPES]
-        filler = types[-1:].expand(SEGMENT_TYPES - len(types), -1)
-        filled["embeddings.token_type_embeddings.weight"] = torch.cat([types, filler])
-    for row, parameter in enumerate(rows):
-        name = f"embeddings.task_type_embeddings.rows.{row}"
-        if table is None:
-            filled[name] = torch.zeros_like(parameter)
-        elif row < len(table):
-            filled[name] = table[row]
-    encoder.load_state_dict(filled, strict=False)
-    return sorted(set(own) - set(filled))
+def build_encoder(config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> EncoderFamily:
+    """Make a freshly initialised encoder of the family that the settings name."""
+    return encoder_family(config.architecture)(config, vocabulary, seed)

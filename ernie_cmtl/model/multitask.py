@@ -3,78 +3,38 @@ runs every head.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers import ErnieModel
 
-from ernie_cmtl.model.encoder import task_rows
-from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, build_head, losses_and_hits
-from ernie_cmtl.model.kernels.packed_attention import PackedLayout, to_device
-from ernie_cmtl.model.last_layer import ReadPlaces
-from ernie_cmtl.records import MASKED_TOKEN, Batch
+from ernie_cmtl.head_kinds import Head, head_kind
+from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
+from ernie_cmtl.model.encoder import EncoderFamily, ReadPlaces
+from ernie_cmtl.model.tensor_batch import TensorBatch, TensorTargets
+from ernie_cmtl.randomness import derive_key
+from ernie_cmtl.records import MASKED_TOKEN
 from ernie_cmtl.task import HeadSpec
 
 LOSS, HITS, LABELS = range(3)
 """Columns of the statistics."""
 
 
-@dataclass(frozen=True)
-class TensorTargets:
-    """`BatchTargets` on the device."""
-
-    positions: Tensor
-    labels: Tensor
-    tasks: Tensor
-    idle: bool = False
-    """There is only the dummy that keeps the head in the graph."""
-
-
-@dataclass(frozen=True)
-class TensorBatch:
-    """`Batch` on the device."""
-
-    token_ids: Tensor
-    token_type_ids: Tensor
-    task_type_ids: Tensor
-    position_ids: Tensor
-    layout: PackedLayout
-    targets: Mapping[str, TensorTargets]
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> "TensorBatch":
-        """Move a batch to a device."""
-        arrays = (batch.token_ids, batch.token_type_ids, batch.task_type_ids, batch.position_ids)
-        rows, length = batch.token_ids.shape
-        layout = PackedLayout(
-            batch.sequence_starts, batch.sequence_lengths, rows * length, length, device
-        )
-        targets = {}
-        for name, t in batch.targets.items():
-            positions, labels, tasks = (
-                to_device(a, device) for a in (t.positions, t.labels, t.tasks)
-            )
-            targets[name] = TensorTargets(positions, labels, tasks, idle=bool((t.tasks < 0).all()))
-        moved = [to_device(a, device) for a in arrays]
-        return cls(moved[0], moved[1], moved[2], moved[3], layout, targets)
-
-
 class MultiTaskModel(nn.Module):
     """An encoder and every head of a run, all there from the first step."""
 
     def __init__(
-        self, encoder: ErnieModel, heads: Mapping[str, HeadSpec], tasks: int, seed: int
+        self, family: EncoderFamily, heads: Mapping[str, HeadSpec], tasks: int, seed: int
     ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.family = family
+        self.encoder = family.module
         self.specs = dict(heads)
         self.tasks = tasks
         self.heads = nn.ModuleDict(
-            {name: build_head(name, spec, encoder.config, seed) for name, spec in heads.items()}
+            {name: _build_head(name, spec, family, seed) for name, spec in heads.items()}
         )
-        self._reads_inner_layers = any(spec.layer != -1 for spec in heads.values())
+        self._reads_inner_layers = any(spec.encoder_layer != -1 for spec in heads.values())
 
     def forward(self, batch: TensorBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the statistics of each head and task.
@@ -94,118 +54,73 @@ class MultiTaskModel(nn.Module):
             statistics[row].index_add_(0, targets.tasks % (self.tasks + 1), sums.to(statistics))
         return loss, statistics
 
+    @property
+    def vocabulary_head(self) -> VocabularyHead:
+        """The head for masked tokens, which every run has."""
+        return cast(VocabularyHead, self.heads[MASKED_TOKEN])
+
     def head_scores(self, batch: TensorBatch, name: str) -> Tensor:
         """Return what a head scores at its labelled places; [N, classes]."""
-        return self._scores(
-            name, self._read(batch, [name])[0][name], batch.targets[name].positions.shape
-        )
+        states = self._read(batch, [name])[0][name]
+        return self._scores(name, states, batch.targets[name].positions.shape)
 
     def masked_token_scores(self, batch: TensorBatch) -> Tensor:
         """Return the vocabulary scores of every place of a batch; [slots, vocabulary]."""
-        states = self._encode(batch, None).last_hidden_state.flatten(0, 1)
+        states = self.family.encode(batch, None, False).last.flatten(0, 1)
         return self._scores(MASKED_TOKEN, states, states.shape[:1])
 
     def _read(self, batch: TensorBatch, names: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
         """Return the states at the labelled places of each head, [N, hidden], and a zero that holds
-        the pooler.
+        what no head reads.
         """
         places = {name: batch.targets[name].positions.flatten() for name in names}
-        last = [name for name in names if self.specs[name].layer == -1]
+        last = [name for name in names if self.specs[name].encoder_layer == -1]
         # What an idle head scores counts nothing, so it takes what others read: with or without it,
         # the same is computed.
         read = [name for name in last if not batch.targets[name].idle] or last
-        output = self._encode(
-            batch, ReadPlaces(torch.cat([places[name] for name in read])) if read else None
-        )
+        at = ReadPlaces(torch.cat([places[name] for name in read])) if read else None
+        encoded = self.family.encode(batch, at, self._reads_inner_layers)
         states: dict[str, Tensor] = {}
         if read:
-            states.update(
-                zip(
-                    read,
-                    output.last_hidden_state[0].split([len(places[name]) for name in read]),
-                    strict=True,
-                )
-            )
+            sizes = [len(places[name]) for name in read]
+            parts: Sequence[Tensor] = torch.split(encoded.last[0], sizes)
+            states.update(zip(read, parts, strict=True))
         for name in names:
             if name not in last:
-                states[name] = (
-                    output.hidden_states[self.specs[name].layer]
-                    .flatten(0, 1)
-                    .index_select(0, places[name])
-                )
+                inner = encoded.inner[self.specs[name].encoder_layer].flatten(0, 1)
+                states[name] = inner.index_select(0, places[name])
             elif name not in read:
-                states[name] = output.last_hidden_state[0, :1].expand(len(places[name]), -1)
-        # The pooler stays in the graph when no sequence head has labels, so that workers reduce the
-        # same parameters.
-        return states, 0.0 * output.pooler_output.sum()
+                states[name] = encoded.last[0, :1].expand(len(places[name]), -1)
+        return states, encoded.unread
 
-    def _encode(self, batch: TensorBatch, read: ReadPlaces | None) -> Any:
-        """Run the encoder; its last layer only where it is read; None: at all places."""
-        return self.encoder(
-            input_ids=batch.token_ids,
-            token_type_ids=batch.token_type_ids,
-            task_type_ids=batch.task_type_ids,
-            position_ids=batch.position_ids,
-            packed_layout=batch.layout,
-            read=read,
-            output_hidden_states=self._reads_inner_layers,
-            use_cache=False,
-        )
-
-    @property
-    def _pooler(self) -> nn.Module:
-        assert self.encoder.pooler is not None
-        return self.encoder.pooler
-
-    @property
-    def _word_embeddings(self) -> Tensor:
-        return self.encoder.embeddings.word_embeddings.weight
+    def _head(self, name: str, states: Tensor) -> tuple[Head, Tensor]:
+        """Return a head and the states as it reads them."""
+        kind = head_kind(self.specs[name].kind)
+        read = self.family.sequence_states(states) if kind.reads_sequence else states
+        return cast(Head, self.heads[name]), read
 
     def _losses(
         self, name: str, states: Tensor, targets: TensorTargets, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weighted sum of a head's losses, and the loss and the hit of each label."""
-        head = self.heads[name]
-        if isinstance(head, VocabularyHead):
-            return head.losses(states, self._word_embeddings, targets.labels, weights)
-        scores = self._scores(name, states, targets.positions.shape)
-        losses, hits = losses_and_hits(self.specs[name], scores, targets.labels)
-        return (losses * weights).sum(), losses, hits
+        head, read = self._head(name, states)
+        words, shape = self.family.word_embeddings, targets.positions.shape
+        return head.losses(read, shape, words, targets.labels, weights)
 
     def _scores(self, name: str, states: Tensor, shape: torch.Size) -> Tensor:
-        """Return the scores of states that are read, which a choice has in the shape of its
-        candidates.
-        """
-        head, kind = self.heads[name], self.specs[name].kind
-        if isinstance(head, VocabularyHead):
-            return cast(Tensor, head(states, self._word_embeddings))
-        scores: Tensor = head(
-            self._pooler(states.unsqueeze(1)) if kind in SEQUENCE_KINDS else states
-        )
-        return scores.view(shape) if kind == "choice" else scores
+        """Return the scores of states that are read; shape: of the places in the targets."""
+        head, read = self._head(name, states)
+        return cast(Tensor, head(read, shape, self.family.word_embeddings))
 
-    def idle_parameters(
-        self, labelled: Tensor, rows: Sequence[Collection[int]]
-    ) -> list[nn.Parameter]:
-        """Return the parameters that must not move in a step.
 
-        labelled: does (head, task) have a label in the step on any worker, bool [heads, tasks];
-        rows: of the task embedding, those that samples of each task may have.
-        """
-        idle: list[nn.Parameter] = []
-        pooled = False
-        for row, (name, spec) in enumerate(self.specs.items()):
-            active = bool(labelled[row].any())
-            pooled |= active and spec.kind in SEQUENCE_KINDS
-            if not active:
-                idle += self.heads[name].parameters()
-        if not pooled:
-            idle += self._pooler.parameters()
-        active_rows = {
-            row for task in range(self.tasks) if bool(labelled[:, task].any()) for row in rows[task]
-        }
-        return idle + [
-            parameter
-            for row, parameter in enumerate(task_rows(self.encoder))
-            if row not in active_rows
-        ]
+def _build_head(name: str, spec: HeadSpec, family: EncoderFamily, seed: int) -> Head:
+    """Make a head whose weights depend on (seed, name) alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_key(seed, "head", name) >> 1)
+        head = head_kind(spec.kind).build(spec, family)
+        for module in head.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=family.config.initializer_range)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    return head

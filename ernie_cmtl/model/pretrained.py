@@ -66,12 +66,20 @@ def pretrained_config(init_from: str) -> BertConfig | ErnieConfig:
                 f"it has {found['num_hidden_layers']} layers; accepted are up to {_MOST_LAYERS}"
             )
         if kind in _CONFIGS:
-            return _CONFIGS[kind](**{name: found[name] for name in _KEPT if name in found})
+            config = _CONFIGS[kind](**{name: found[name] for name in _KEPT if name in found})
     except Exception as error:
         raise UserError(f"init_from {init_from!r} cannot be loaded: {first_line(error)}") from error
-    raise UserError(
-        f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are {' and '.join(_CONFIGS)}"
-    )
+    if kind not in _CONFIGS:
+        raise UserError(
+            f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are "
+            f"{' and '.join(_CONFIGS)}"
+        )
+    if not config.tie_word_embeddings:
+        raise UserError(
+            f"init_from {init_from!r} has an output embedding of its own; accepted are "
+            "checkpoints that tie it"
+        )
+    return config
 
 
 def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:

@@ -94,6 +94,7 @@ class Checkpoints:
             feedback=feedback,
             workers=self.workers.count,
             precision=self.workers.precision,
+            loss_weighting=trainer.loss_weighting.state(),
             gradient_norms=trainer.spikes.state() if trainer.spikes else [],
         )
         taken = snapshot(trainer.model, trainer.optimizer, ledger, state.as_json())

@@ -10,7 +10,6 @@ from typing import Any
 from ernie_cmtl.atomic_files import write_problem, write_text
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import encoder_sizes
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import dump
@@ -117,8 +116,9 @@ def resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
     """Return the configuration with a corpus that is found from any working directory and the
     encoder's real sizes.
     """
-    encoder = config.encoder.model_copy(update=encoder_sizes(model.encoder))
-    return config.model_copy(update={"corpus": config.corpus.resolve(), "encoder": encoder})
+    return config.model_copy(
+        update={"corpus": config.corpus.resolve(), "encoder": model.family.config}
+    )
 
 
 def write_settings(run: Run, settings: RunConfig) -> None:

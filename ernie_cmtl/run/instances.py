@@ -6,7 +6,8 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer, vocabulary_hash
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.pretrained import pretrained_config
+from ernie_cmtl.model.encoder import encoder_family
+from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.settings import explain
 from ernie_cmtl.task_instance import TaskInstance
 from ernie_cmtl.task_registry import find_task
@@ -67,20 +68,16 @@ def _check_fit(instance: TaskInstance) -> None:
             )
 
 
-def check_init_from(init_from: str, expected_hash: str) -> None:
-    """Refuse a checkpoint that is no BERT or Ernie or whose vocabulary is not the corpus's.
+def check_init_from(config: EncoderConfig, expected_hash: str) -> None:
+    """Refuse a checkpoint that the encoder cannot start from, or whose vocabulary is not the
+    corpus's.
 
     Raises:
         UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
     """
-    found = pretrained_config(init_from)
-    if not found.tie_word_embeddings:
+    encoder_family(config.architecture).sized(config)
+    if vocabulary_hash(load_tokenizer(str(config.init_from))) != expected_hash:
         raise UserError(
-            f"init_from {init_from!r} has an output embedding of its own; accepted are "
-            "checkpoints that tie it"
-        )
-    if vocabulary_hash(load_tokenizer(init_from)) != expected_hash:
-        raise UserError(
-            f"init_from {init_from!r} has another vocabulary than the corpus; prepare the corpus "
-            f"with --tokenizer {init_from}"
+            f"init_from {config.init_from!r} has another vocabulary than the corpus; prepare the "
+            f"corpus with --tokenizer {config.init_from}"
         )

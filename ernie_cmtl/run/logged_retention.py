@@ -24,6 +24,17 @@ def run_retention(metrics: Path, table: StageTable, last: int) -> dict[str, Any]
     )
 
 
+def newest_losses(metrics: Path, last: int) -> tuple[int | None, dict[str, float]]:
+    """Return the step of the newest held-out measurement up to a step, and its losses by
+    `<instance>/<head>`; (None, {}) where there is none.
+    """
+    found = [measured for measured in _measurements(metrics) if measured.step <= last]
+    if not found:
+        return None, {}
+    newest = max(found, key=lambda measured: measured.step)
+    return newest.step, {name: score["loss"] for name, score in newest.scores.items()}
+
+
 def _stages(table: StageTable) -> Stages:
     introduced: dict[str, int] = {}
     for number, stage in enumerate(table.stages, 1):

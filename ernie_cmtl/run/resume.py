@@ -9,8 +9,10 @@ from typing import Any
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import SIZES
+from ernie_cmtl.model.encoder import encoder_family
+from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.task_parameters import new_since
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.run import Run
@@ -29,7 +31,17 @@ from ernie_cmtl.training.checkpoint import (
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.optimizer import Optimizers
 
-IDENTITY = ("seed", "mixture", "tasks", "stages", "mode", "feedback", "data", "encoder")
+IDENTITY = (
+    "seed",
+    "mixture",
+    "tasks",
+    "stages",
+    "mode",
+    "feedback",
+    "data",
+    "encoder",
+    "loss_weighting",
+)
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
 
 
@@ -45,12 +57,12 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         {name: value for name, value in stage.items() if value and name != "rows_per_group"}
         for stage in found["stages"]
     ]
-    encoder = found["encoder"]
-    if encoder["init_from"]:
-        # Whatever is said of its sizes, the checkpoint decides.
-        found["encoder"] = {name: value for name, value in encoder.items() if name not in SIZES}
-    elif encoder["intermediate_size"] is None:
-        encoder["intermediate_size"] = 4 * encoder["hidden_size"]
+    encoder = EncoderConfig.model_validate(found["encoder"])
+    if encoder.init_from:
+        # The checkpoint decides its sizes, and it need not be there any more.
+        found["encoder"] = encoder.model_dump(exclude=set(EncoderConfig.SIZES))
+    else:
+        found["encoder"] = encoder_family(encoder.architecture).sized(encoder).model_dump()
     return found
 
 
@@ -167,6 +179,5 @@ def load_newest(
     # reads.
     checkpoint = next(reversed(checkpoints(RunFolder(run.config.run).checkpoints)), run.config.run)
     known = run_heads(run.instances[: len(state.tasks)])
-    fresh = [f"heads.{name}." for name in model.specs if name not in known]
-    load_weights(checkpoint, model, fresh, workers.from_main)
+    load_weights(checkpoint, model, new_since(model, known), workers.from_main)
     load_optimizer(checkpoint, model, optimizer, workers.from_main)

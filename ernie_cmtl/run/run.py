@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
 
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.read.sources import check_mixture
@@ -15,20 +14,17 @@ from ernie_cmtl.data.loader import Shares, StepSource
 from ernie_cmtl.data.stage_streams import StageStreams
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import (
-    build_encoder,
-    compile_layers,
-    load_encoder_weights,
-    recompute_activations,
-)
-from ernie_cmtl.model.heads import VocabularyHead
+from ernie_cmtl.model.encoder import build_encoder, encoder_family
 from ernie_cmtl.model.multitask import MultiTaskModel
-from ernie_cmtl.model.pretrained import checkpoint_weights
-from ernie_cmtl.records import MASKED_TOKEN, Ledger
+from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.instances import check_init_from, make_instance
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task_instance import TaskInstance, run_heads
+from ernie_cmtl.training.distributed import Workers
+from ernie_cmtl.training.gradient_spikes import Spikes
+from ernie_cmtl.training.loss_weighting import build_loss_weighting
+from ernie_cmtl.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
 HELDOUT_SEED = 0
@@ -182,43 +178,50 @@ class Run:
         """Make the model as it is before the first step, from scratch or from
         `encoder.init_from`.
         """
-        init_from = self.config.encoder.init_from
-        if init_from:
-            check_init_from(init_from, self.corpus.manifest.vocabulary_hash)
+        config = self.config.encoder
+        if config.init_from:
+            check_init_from(config, self.corpus.manifest.vocabulary_hash)
             # Before anything is made as large as the checkpoint says that it is.
-            weights, missing = checkpoint_weights(init_from)
+            weights, missing = encoder_family(config.architecture).read_checkpoint(config.init_from)
         model = self.make_model()
-        head = cast(VocabularyHead, model.heads[MASKED_TOKEN])
+        head = model.vocabulary_head
         head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))
-        if init_from:
-            fresh = load_encoder_weights(model.encoder, weights)
-            named = {
-                name.removeprefix("cls.predictions."): value for name, value in weights.items()
-            }
-            own = head.state_dict()
-            head.load_state_dict(
-                {name: named.get(name, value)[: len(value)] for name, value in own.items()}
-            )
-            if fresh or missing:
-                _log.warning(
-                    "%s lacks %s: freshly initialised", init_from, ", ".join([*fresh, *missing])
-                )
+        if config.init_from:
+            fresh = [*model.family.load_checkpoint(weights, head), *missing]
+            if fresh:
+                _log.warning("%s lacks %s: freshly initialised", config.init_from, ", ".join(fresh))
         return model
+
+    def new_trainer(
+        self, model: MultiTaskModel, workers: Workers, spikes: Spikes | None = None
+    ) -> Trainer:
+        """Make what takes the steps of a model, as it is before the first one."""
+        weighting = build_loss_weighting(self.config.loss_weighting, model.specs, self.instances)
+        return Trainer(
+            model,
+            self.instances,
+            self.config.optimizer,
+            workers,
+            self.table,
+            self.config.seed,
+            spikes,
+            weighting,
+        )
 
     def make_model(self) -> MultiTaskModel:
         """Make encoder and heads with what follows from the seed alone: for weights that are
         loaded, no text is read.
         """
-        encoder_config, seed = self.config.encoder, self.config.seed
-        encoder = build_encoder(encoder_config, self.corpus.vocabulary, seed)
-        positions = encoder.config.max_position_embeddings
+        seed = self.config.seed
+        family = build_encoder(self.config.encoder, self.corpus.vocabulary, seed)
+        positions = family.config.maximum_positions
         if self.config.longest > positions:
             raise UserError(
                 f"samples of {self.config.longest} tokens are longer than the encoder's "
                 f"{positions} positions"
             )
         if self.config.training.gradient_checkpointing:
-            recompute_activations(encoder)
+            family.recompute_activations()
         if self.config.training.compile:
-            compile_layers(encoder)
-        return MultiTaskModel(encoder, run_heads(self.instances), len(self.instances), seed)
+            family.compile_layers()
+        return MultiTaskModel(family, run_heads(self.instances), len(self.instances), seed)

@@ -25,7 +25,7 @@ from ernie_cmtl.run.stopping import stop_on_signal
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import tracker_options
-from ernie_cmtl.training.trainer import StepResult, Trainer
+from ernie_cmtl.training.trainer import StepResult
 
 
 class Session:
@@ -60,12 +60,10 @@ class Session:
             self.feedback.load(self.state.feedback)
         check_agreement(run, workers, self.ledger, self.feedback.plan)
         model = workers.on_each(run.new_model)
-        spikes = new_spikes(run, workers, self.state)
-        self.trainer = Trainer(
-            model, run.instances, run.config.optimizer, workers, run.table, run.config.seed, spikes
-        )
+        self.trainer = run.new_trainer(model, workers, new_spikes(run, workers, self.state))
         self.trainer.deadline = deadline
         if self.state:
+            self.trainer.loss_weighting.load(self.state.loss_weighting)
             load_newest(run, model, self.trainer.optimizer, self.state, workers)
         self.checkpoints = Checkpoints(run, resolved(run.config, model), workers, check_folder)
         self.skipped_steps = SkippedSteps(run, workers, self.ledger)
@@ -180,6 +178,8 @@ class Session:
             self.trainer.model, self.heldout_streams, samples, config.data, pad_id, self.workers
         )
         decision = self.feedback.measured(step, self.heldout)
+        losses = {name: score["loss"] for name, score in self.heldout.items()}
+        self.trainer.loss_weighting.measured(step, losses)
         if log:
             log.write("heldout", step, {"stage": stage, "tasks": self.heldout})
             log.attempt(self.folder.retention, lambda: write_retention(self.folder, self.table))

@@ -21,6 +21,8 @@ class RunState:
     """None in checkpoints of earlier versions, as below."""
     precision: str | None = None
     """That `auto` came to."""
+    loss_weighting: dict[str, Any] = field(default_factory=dict)
+    """What the rule has come to."""
     gradient_norms: list[float] = field(default_factory=list)
     """The window that spikes are judged by."""
 

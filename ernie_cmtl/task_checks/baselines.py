@@ -154,13 +154,6 @@ def class_score(
     return _accuracy((chosen == labels).astype(np.float64), chance[own], clusters)
 
 
-def multi_label_score(scores: FloatArray, labels: Array, clusters: IntArray) -> BaselineScore:
-    """Compare each class's yes or no; scores and labels: [N, classes]."""
-    share = labels.mean(axis=0)
-    chance = np.full(len(labels), np.maximum(share, 1 - share).mean())
-    return _accuracy(((scores > 0.5) == (labels > 0.5)).mean(axis=1), chance, clusters)
-
-
 def regression_score(values: FloatArray, labels: Array, clusters: IntArray) -> BaselineScore:
     """Return R2: the part of the variance of the labels that the values explain; all [N]."""
     gain = (labels - labels.mean()) ** 2 - (labels - values) ** 2

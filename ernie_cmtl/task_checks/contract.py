@@ -8,6 +8,7 @@ from typing import TypedDict
 import numpy as np
 
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.records import MASKED_TOKEN, Example, IntArray, Targets
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_checks.drawn import REMADE, Drawn
@@ -121,18 +122,13 @@ def _labels(stream: SampleStream, sample: Sample, length: int) -> Iterator[str]:
 
 def _wrong_labels(spec: HeadSpec, targets: Targets, vocabulary_size: int) -> str:
     labels = targets.labels
-    regression = spec.kind.endswith("regression")
-    dtype = np.float32 if regression or spec.multi_label else np.int64
-    shape = (
-        (len(targets.positions), spec.classes) if spec.multi_label else (len(targets.positions),)
-    )
+    kind = head_kind(spec.kind)
+    dtype, shape = np.dtype(kind.label_dtype), (len(targets.positions),)
     if labels.dtype != dtype or labels.shape != shape:
-        return f"labels are {labels.dtype} {labels.shape}; expected {np.dtype(dtype)} {shape}"
-    if spec.multi_label:
-        return "" if np.isin(labels, (0, 1)).all() else "labels other than 0 and 1"
-    if regression:
+        return f"labels are {labels.dtype} {labels.shape}; expected {dtype} {shape}"
+    if kind.is_regression:
         return "" if np.isfinite(labels).all() else "labels that are not finite"
-    classes = vocabulary_size if spec.kind == "vocabulary" else spec.classes
+    classes = vocabulary_size if kind.labels == "token" else spec.classes
     outside = labels[(labels < 0) | (labels >= classes)]
     return f"label {outside[0]} is outside 0..{classes - 1}" if len(outside) else ""
 
@@ -144,18 +140,16 @@ def _classes(drawn: Drawn) -> Iterator[str]:
             for sample in drawn.samples
             if spec.name in sample.example.targets
         ]
-        if spec.kind == "vocabulary" or not labels:
+        kind = head_kind(spec.kind)
+        if kind.labels == "token" or not labels:
             continue
         found = np.concatenate(labels)
-        if spec.kind.endswith("regression"):
+        if kind.is_regression:
             if len(found) >= _LABELS_A_CLASS and np.ptp(found) == 0:
                 yield f"head {spec.name!r}: every label is {found[0]}"
         elif len(found) >= _LABELS_A_CLASS * spec.classes and not spec.rare_classes:
-            drawn_classes = (
-                np.flatnonzero(found.any(axis=0)) if spec.multi_label else np.unique(found)
-            )
             names = spec.class_names or tuple(str(number) for number in range(spec.classes))
-            for absent in sorted(set(range(spec.classes)) - set(drawn_classes.tolist())):
+            for absent in sorted(set(range(spec.classes)) - set(np.unique(found).tolist())):
                 yield (
                     f"head {spec.name!r}: class {names[absent]!r} was never drawn in {len(found)} "
                     "labels"
@@ -179,15 +173,14 @@ def _positions(stream: SampleStream, sample: Sample, length: int) -> Iterator[st
         at, where = targets.positions, f"sample {sample.number}, head {name!r}"
         if not (spec := specs.get(name)):
             continue
-        if at.dtype != np.int64 or at.shape[1:] != (
-            (spec.classes,) if spec.kind == "choice" else ()
-        ):
+        kind = head_kind(spec.kind)
+        if at.dtype != np.int64 or at.shape[1:] != kind.place_shape(spec):
             yield f"{where}: positions are {at.dtype} {at.shape}"
         elif at.size and (at.min() < 0 or at.max() >= len(tokens)):
             yield f"{where}: positions {at.min()}..{at.max()} in an example of {len(tokens)} tokens"
         elif len(np.unique(at)) != at.size:
             yield f"{where}: a position is named twice"
-        elif spec.kind.startswith(("token", "vocabulary")):
+        elif not kind.reads_sequence:
             if vocabulary.special[tokens[at]].any():
                 yield f"{where}: a label stands at a special token"
         elif (tokens[at] != vocabulary.cls_id).any():

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.records import Array, Example, FloatArray, IntArray, Targets, Vocabulary
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_checks.baselines import binned, fit_and_predict, hashed_counts, ridge_predict
@@ -130,7 +131,7 @@ def sequence_rows(view: TextView, spec: HeadSpec) -> SequenceRows:
                 _segments(example.token_ids[starts[place] : ends[place]], view.vocabulary)
             )
     return SequenceRows(
-        view, np.array(rows, dtype=np.int64), segments, spec.classes if spec.kind == "choice" else 1
+        view, np.array(rows, dtype=np.int64), segments, head_kind(spec.kind).candidates(spec) or 1
     )
 
 
@@ -164,8 +165,8 @@ def token_rows(view: TextView, spec: HeadSpec) -> TokenRows:
 
 
 def labels_of(view: TextView, spec: HeadSpec) -> tuple[Array, IntArray]:
-    """Return the labels of a head, and for each the first token of its passage; [N] or [N,
-    classes], and int64 [N].
+    """Return the labels of a head, and for each the first token of its passage; [N] and
+    int64 [N].
     """
     labels = [targets.labels for _, _, _, targets in _labelled(view, spec)]
     passages = [

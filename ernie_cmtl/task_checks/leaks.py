@@ -8,12 +8,12 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.records import Array, FloatArray, IntArray
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_checks.baselines import (
     BaselineScore,
     class_score,
-    multi_label_score,
     regression_score,
 )
 from ernie_cmtl.task_checks.features import (
@@ -60,7 +60,7 @@ def find_leaks(
     (labels, _), (judged, clusters) = labels_of(train, spec), labels_of(heldout, spec)
     if not len(labels) or not len(judged):
         return []
-    if spec.kind == "vocabulary":
+    if head_kind(spec.kind).labels == "token":
         # The token that is right most often; reported, for to predict tokens from their frequency
         # is where learning begins.
         hits = float((judged == np.bincount(labels).argmax()).mean())
@@ -88,7 +88,7 @@ def _bounded(view: TextView, spec: HeadSpec) -> TextView:
 
 
 def _baselines(spec: HeadSpec, train: TextView, heldout: TextView) -> Predictions:
-    if spec.kind.startswith("token"):
+    if not head_kind(spec.kind).reads_sequence:
         return token_baselines(token_rows(train, spec), token_rows(heldout, spec))
     return sequence_baselines(sequence_rows(train, spec), sequence_rows(heldout, spec))
 
@@ -97,21 +97,18 @@ def _targets(spec: HeadSpec, labels: Array) -> FloatArray:
     """Return what a baseline is fitted to: [N, classes], [N, 1] for regression, [N * candidates, 1]
     for a choice.
     """
-    if spec.kind.endswith("regression"):
+    kind = head_kind(spec.kind)
+    if kind.is_regression:
         return np.asarray(labels, dtype=np.float64)[:, None]
-    if spec.multi_label:
-        return np.asarray(labels, dtype=np.float64)
     one_hot = np.eye(spec.classes)[labels]
-    return one_hot.reshape(-1, 1) if spec.kind == "choice" else one_hot
+    return one_hot.reshape(-1, 1) if kind.candidates(spec) else one_hot
 
 
 def _score(
     spec: HeadSpec, predicted: FloatArray, labels: Array, clusters: IntArray
 ) -> BaselineScore:
-    if spec.kind.endswith("regression"):
+    if head_kind(spec.kind).is_regression:
         return regression_score(predicted[:, 0], labels, clusters)
-    if spec.multi_label:
-        return multi_label_score(predicted, labels, clusters)
     return class_score(predicted.reshape(len(labels), -1), labels, clusters, spec.shown_groups)
 
 
@@ -119,7 +116,7 @@ def _leak(spec: HeadSpec, baseline: str, score: BaselineScore, allowed: str | No
     return {
         "head": spec.name,
         "baseline": baseline,
-        "measure": "r2" if spec.kind.endswith("regression") else "accuracy",
+        "measure": "r2" if head_kind(spec.kind).is_regression else "accuracy",
         "accuracy": score.value,
         "chance": score.chance,
         "samples": score.labels,
@@ -131,19 +128,20 @@ def _leak(spec: HeadSpec, baseline: str, score: BaselineScore, allowed: str | No
 def label_balance(spec: HeadSpec, view: TextView) -> dict[str, Any]:
     """Return how many labels a head has and how they are spread.
 
-    For classes the share of each (of a multi-label head: of each yes), for regression mean,
-    deviation and quantiles, for the vocabulary the number of distinct tokens.
+    For classes the share of each, for regression mean, deviation and quantiles, for the vocabulary
+    the number of distinct tokens.
     """
     labels, _ = labels_of(view, spec)
     found: dict[str, Any] = {"labels": len(labels)}
     if not len(labels):
         return found
-    if spec.kind == "vocabulary":
+    kind = head_kind(spec.kind)
+    if kind.labels == "token":
         return found | {
             "distinct": len(np.unique(labels)),
             "labels_per_sample": len(labels) / len(view.samples),
         }
-    if spec.kind.endswith("regression"):
+    if kind.is_regression:
         quantiles = {
             f"{q:g}": float(value)
             for q, value in zip(_QUANTILES, np.quantile(labels, _QUANTILES), strict=True)
@@ -153,11 +151,7 @@ def label_balance(spec: HeadSpec, view: TextView) -> dict[str, Any]:
             "deviation": float(labels.std()),
             "quantiles": quantiles,
         }
-    share = (
-        labels.mean(axis=0)
-        if spec.multi_label
-        else np.bincount(labels, minlength=spec.classes) / len(labels)
-    )
+    share = np.bincount(labels, minlength=spec.classes) / len(labels)
     return found | {"classes": dict(zip(_class_names(spec), share.tolist(), strict=True))}
 
 

@@ -159,9 +159,9 @@ class Workers:
             return
         digest = hashlib.sha256()
         for weight in model.state_dict().values():
-            digest.update(
-                whole(weight.detach()).contiguous().cpu().view(torch.uint8).numpy().tobytes()
-            )
+            # A view of other elements needs a dimension, which a scalar has not.
+            flat = whole(weight.detach()).reshape(-1).cpu()
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
         digest.update(
             str([float(state.get("step", 0)) for state in optimizer.state.values()]).encode()
         )

@@ -1,12 +1,13 @@
 """AdamW, or Muon for the matrices of the layers beside it, and their settings."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.training.learning_rate import LearningRateConfig
 
 
@@ -64,24 +65,42 @@ class Optimizers:
                 part.step()  # type: ignore[no-untyped-call]
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
-    """Make the optimizer; biases and layer norms are not decayed."""
+def build_optimizer(
+    model: nn.Module,
+    config: OptimizerConfig,
+    norms: tuple[type[nn.Module], ...],
+    matrices: Collection[nn.Parameter],
+) -> Optimizers:
+    """Make the optimizer; biases and the weights of norms are not decayed.
+
+    norms: kinds of modules; matrices: what Muon updates, where it is asked for.
+
+    Raises:
+        UserError: Muon is asked for and there are no matrices.
+    """
+    if config.kind == "muon" and not matrices:
+        raise UserError("optimizer.kind 'muon' finds no matrix in the encoder; accepted: adamw")
+    chosen = {id(matrix) for matrix in matrices} if config.kind == "muon" else set()
+    of_norms = {
+        id(weight)
+        for module in model.modules()
+        if isinstance(module, norms)
+        for weight in module.parameters(recurse=False)
+    }
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
-    matrices: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if config.kind == "muon" and ".layer." in name and parameter.ndim == 2:
-            matrices.append(parameter)
-        else:
-            (free if name.endswith("bias") or "LayerNorm" in name else decayed).append(parameter)
+        if id(parameter) not in chosen:
+            is_free = id(parameter) in of_norms or name.endswith("bias")
+            (free if is_free else decayed).append(parameter)
     rate, decay = config.learning_rate, config.weight_decay
     groups = [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
     adamw = AdamW(
         groups, lr=rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
     )
-    if not matrices:
+    if not chosen:
         return Optimizers(adamw)
     # Updates as large as those of AdamW, so that one learning rate suits both.
     return Optimizers(
-        adamw, Muon(matrices, rate, decay, config.momentum, adjust_lr_fn="match_rms_adamw")
+        adamw, Muon(list(matrices), rate, decay, config.momentum, adjust_lr_fn="match_rms_adamw")
     )

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ernie_cmtl.data.loader import StepSource, load_steps
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.task_parameters import idle_parameters
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.scheduling.stages import StageTable
@@ -20,6 +22,11 @@ from ernie_cmtl.training.device import keep_freed_memory
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.gradient_spikes import Spikes
 from ernie_cmtl.training.learning_rate import learning_rate
+from ernie_cmtl.training.loss_weighting import (
+    LossWeighting,
+    LossWeightingConfig,
+    build_loss_weighting,
+)
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
 from ernie_cmtl.training.sharding import clip_gradients
 
@@ -73,7 +80,9 @@ class Trainer:
         table: StageTable,
         seed: int,
         spikes: Spikes | None = None,
+        loss_weighting: LossWeighting | None = None,
     ) -> None:
+        """loss_weighting: None means weights that are set by hand."""
         if workers.device.type == "cpu":
             keep_freed_memory()
         self.workers, self.config, self.table, self.seed = workers, config, table, seed
@@ -81,14 +90,10 @@ class Trainer:
         self.rows = [instance.rows for instance in instances]
         self.model = model
         self.wrapped = workers.wrap(model)
-        self.optimizer = build_optimizer(model, config)
-        head_weights = torch.tensor(
-            [spec.weight for spec in model.specs.values()], dtype=torch.float64
+        self.optimizer = build_optimizer(model, config, model.family.norms, model.family.matrices)
+        self.loss_weighting = loss_weighting or build_loss_weighting(
+            LossWeightingConfig(), model.specs, instances
         )
-        task_weights = torch.tensor(
-            [instance.loss_weight for instance in instances], dtype=torch.float64
-        )
-        self.weights = head_weights[:, None] * task_weights[None, :]
         self._order_is_settled = workers.count == 1
         self.stop_requested = False
         self.deadline = math.inf
@@ -126,7 +131,11 @@ class Trainer:
         Sums over more than two workers depend on it in their last bit, so a run that goes on has to
         begin with the final order.
         """
-        nothing = torch.zeros_like(self._coefficients(self._count_labels(data)[0], data.shares))
+        nothing = torch.zeros(
+            (len(self.model.specs), self.model.tasks + 1),
+            dtype=self._dtype,
+            device=self.workers.device,
+        )
         self.wrapped(TensorBatch.of(data.groups[0], self.workers.device), nothing)[0].backward()
         self.optimizer.zero_grad()
         self._order_is_settled = True
@@ -135,7 +144,7 @@ class Trainer:
         """Take one step on this worker's groups; wait_seconds: how long its data was waited for."""
         with self.timed("communication"):
             labels, stops = self._count_labels(data)
-        coefficients = self._coefficients(labels, data.shares)
+        coefficients = self._coefficients(labels, data)
         loss = torch.zeros((), device=self.workers.device)
         statistics = torch.zeros(
             (*labels.shape[:1], labels.shape[1] + 1, 3), device=self.workers.device
@@ -183,7 +192,7 @@ class Trainer:
         """Move the weights, unless the step is to be skipped; return the gradient's norm and
         whether it was.
         """
-        for parameter in self.model.idle_parameters(labels > 0, self.rows):
+        for parameter in idle_parameters(self.model, labels > 0, self.rows):
             parameter.grad = None
         norm = clip_gradients(self.model.parameters(), self.config.clip_norm)
         for parameters in self.optimizer.param_groups:
@@ -211,11 +220,14 @@ class Trainer:
         message = self.workers.sum_on_host(message)
         return message[:-2].view_as(counts), (bool(message[-2]), bool(message[-1]))
 
-    def _coefficients(self, labels: Tensor, shares: tuple[float, ...]) -> Tensor:
-        """Return what one label weighs: share of its task x weights of task and head / labels of
-        both, over all workers.
+    def _coefficients(self, labels: Tensor, data: StepData) -> Tensor:
+        """Return what one label of (head, task) counts, with a column of zeros for idle heads;
+        [heads, tasks + 1].
         """
-        share = torch.tensor(shares, dtype=torch.float64)
-        weights = self.weights * share[None, :] / labels.clamp(min=1)
+        weights = self.loss_weighting.coefficients(labels, data.shares, data.step)
         padded = torch.nn.functional.pad(weights, (0, 1))
-        return padded.to(self.workers.device, next(self.model.parameters()).dtype)
+        return padded.to(self.workers.device, self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype

@@ -89,10 +89,7 @@ def bench(
 
 
 def _new_trainer(run: Run, workers: Workers) -> Trainer:
-    config = run.config
-    trainer = Trainer(
-        run.new_model(), run.instances, config.optimizer, workers, run.table, config.seed
-    )
+    trainer = run.new_trainer(run.new_model(), workers)
     trainer.wrapped.train()
     return trainer
 

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import ErnieForMaskedLM
-
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.read.tables import read_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.masked_lm import DEVICE, MaskedLanguageModel, load_masked_lm
 from ernie_cmtl.evaluation.minimal_pairs import judge_pairs, read_pairs
 from ernie_cmtl.evaluation.similarity import judge_similarity, scored_pairs
-from ernie_cmtl.export.huggingface import stock_config, stock_state
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.logged_retention import run_retention
 from ernie_cmtl.run.open import open_run, score_heldout
@@ -125,10 +122,8 @@ def _with_settings(run: Run, settings: Sequence[str]) -> Run:
 def masked_lm_of_run(folder: Path, step: int | None) -> MaskedLanguageModel:
     """Return a run's model as its export would load, without writing one."""
     run, model, _ = open_run(folder, step)
-    stock = ErnieForMaskedLM(stock_config(model))
+    stock: Any = model.family.stock_model(model.vocabulary_head)
     stock.set_attn_implementation("eager")
-    # The pooler has no place in this class.
-    stock.load_state_dict(stock_state(model), strict=False)
     tokenizer = run.corpus.tokenizer
-    tokenizer.model_max_length = stock.config.max_position_embeddings
-    return MaskedLanguageModel(str(folder), stock.train(False).to(DEVICE), tokenizer)
+    tokenizer.model_max_length = model.family.config.maximum_positions
+    return MaskedLanguageModel(str(folder), stock.to(DEVICE), tokenizer)

@@ -3,26 +3,39 @@
 from pathlib import Path
 from typing import Any
 
-from ernie_cmtl.export.huggingface import export_huggingface
-from ernie_cmtl.run.open import open_run, score_heldout
-from ernie_cmtl.training.distributed import Workers
+from ernie_cmtl.export.writer import EXPORT_FORMATS, TrainedModel, write_export
+from ernie_cmtl.run.folder import RunFolder
+from ernie_cmtl.run.logged_retention import newest_losses
+from ernie_cmtl.run.open import open_run
 
 
-def export_run(folder: Path, output: Path, step: int | None) -> dict[str, Any]:
-    """Export a run for transformers; returns path, format and the largest logit difference."""
+def export_run(
+    folder: Path, output: Path, step: int | None, format: str = "hf", verified: bool = True
+) -> dict[str, Any]:
+    """Export a run; returns path, format and what the format measures of its own result.
+
+    verified: load the result and compare it with the run.
+
+    Raises:
+        UserError: The run cannot be opened, the format is unknown, or the output folder holds what
+            no export wrote.
+    """
+    EXPORT_FORMATS.find(format)
     run, model, ledger = open_run(folder, step)
     heads = {
         f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)}
         for i in run.instances
         for s in i.specs
     }
-    scores = score_heldout(run, model, Workers("fp32"), run.streams("heldout"))
+    measured, losses = newest_losses(RunFolder(folder).metrics, ledger.step)
     about = {
         "steps": ledger.step,
         "stages": [stage.name for stage in run.table.stages],
         "tasks": {instance.name: instance.row for instance in run.instances},
         "task_embedding": run.config.encoder.task_embedding,
         "heads": heads,
-        "losses": {name: score["loss"] for name, score in scores.items()},
+        "losses": losses,
+        "losses_at_step": measured,
     }
-    return export_huggingface(model.cpu(), run.corpus.tokenizer, output, about)
+    trained = TrainedModel(model.cpu(), run.corpus.tokenizer, about)
+    return write_export(format, trained, output, verified)

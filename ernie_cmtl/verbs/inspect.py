@@ -10,7 +10,8 @@ from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.masking_units import knowledge_units, span_places
 from ernie_cmtl.data.streams import SampleStream
-from ernie_cmtl.records import MASKED_TOKEN, AnnotatedText, Example
+from ernie_cmtl.head_kinds import head_kind
+from ernie_cmtl.records import AnnotatedText, Example
 from ernie_cmtl.run.instances import make_instance
 
 
@@ -96,12 +97,12 @@ def _targets(
     found: dict[str, list[tuple[int, str]]] = {}
     for spec in stream.instance.specs:
         if targets := example.targets.get(spec.name):
-            values = targets.labels.tolist()
-            if spec.name == MASKED_TOKEN:
+            kind, values = head_kind(spec.kind), targets.labels.tolist()
+            if kind.labels == "token":
                 values = corpus.tokenizer.convert_ids_to_tokens(values)
-            elif spec.class_names and not spec.multi_label:
+            elif spec.class_names:
                 values = [spec.class_names[value] for value in values]
-            elif spec.kind.endswith("regression"):
+            elif kind.is_regression:
                 values = [f"{value:.3g}" for value in values]
             positions = targets.positions.reshape(len(values), -1)[:, 0].tolist()
             found[spec.name] = list(zip(positions, map(str, values), strict=True))

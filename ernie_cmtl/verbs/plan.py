@@ -6,9 +6,9 @@ from typing import Any
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.store.manifest import MANIFEST
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.encoder import EncoderConfig
+from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.flops import encoder_flops, vocabulary_flops
-from ernie_cmtl.model.pretrained import pretrained_config
+from ernie_cmtl.records import MASKED_TOKEN
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.stages import StageTable
 from ernie_cmtl.task import MaskingOptions
@@ -93,16 +93,17 @@ def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int 
 
     Of the heads only the vocabulary's counts, which reads the masked places.
     """
-    sizes = _encoder_sizes(config.encoder)
-    if sizes is None:
+    family = encoder_family(config.encoder.architecture)
+    try:
+        encoder = family.sized(config.encoder)
+    except UserError:
         return None
-    layers, hidden, inner = sizes
-    total = 0.0
+    layer, total = family.weights_of_layer(encoder), 0.0
     for shape, stage in zip(config.stage_data, tokens, strict=True):
         for task, count in stage.items():
             masked = _masking_rate(task, config.tasks.get(task, TaskConfig()))
-            total += encoder_flops(layers, hidden, inner, count, count * shape.longest)
-            total += count * masked * vocabulary_flops(hidden, vocabulary)
+            total += encoder_flops(encoder, layer, count, count * shape.longest)
+            total += count * masked * vocabulary_flops(encoder.hidden_size, vocabulary)
     return round(total)
 
 
@@ -114,21 +115,11 @@ def _hours(
     return round(flops / (gpus * peak_tflops * 1e12 * mfu) / 3600, 3)
 
 
-def _encoder_sizes(config: EncoderConfig) -> tuple[int, int, int] | None:
-    if not config.init_from:
-        return config.layers, config.hidden_size, config.intermediate_size or 4 * config.hidden_size
-    try:
-        found = pretrained_config(config.init_from)
-    except UserError:
-        return None
-    return found.num_hidden_layers, found.hidden_size, found.intermediate_size
-
-
 def _masking_rate(name: str, config: TaskConfig) -> float:
     """Return which part of a task's tokens is masked."""
     heads = describe_task(config.type or name)["heads"]
     if not config.options.get("masked_tokens") and not any(
-        head["kind"] == "vocabulary" for head in heads
+        head["name"] == MASKED_TOKEN for head in heads
     ):
         return 0.0
     return MaskingOptions.model_validate(config.options.get("masking") or {}).rate

@@ -218,7 +218,7 @@ from tests.support.corpora import sample_texts, write_jsonl
         ),
         pytest.param(
             "export {0}/run --output {0}/x --format tflite",
-            ["'tflite'", "accepted: hf"],
+            ["'tflite'", "registered are hf"],
             id="unknown format",
         ),
         pytest.param(

@@ -23,7 +23,7 @@ LEAKING = variant(
 
 def forget() -> None:
     """Leave no task of a call to the next one, which is another process for people."""
-    task_registry._TASKS._modules.clear()
+    task_registry.TASKS._modules.clear()
     for name in [name for name in sys.modules if name.startswith("my_tasks")]:
         del sys.modules[name]
 
@@ -31,7 +31,7 @@ def forget() -> None:
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(task_registry._TASKS, "_modules", {})
+    monkeypatch.setattr(task_registry.TASKS, "_modules", {})
     (tmp_path / "my_tasks").mkdir()
     (tmp_path / "my_tasks" / "toy.py").write_text(SOUND)
     yield tmp_path
@@ -67,7 +67,7 @@ def test_a_task_of_ones_own_is_one_file_and_one_line(outside: Path, english: Cor
     forget()
     message = mistake("evaluate", outside / "run")
     assert "notasknamed'toy'" in message
-    assert "--task-module" in message
+    assert "--plugin" in message
 
 
 def test_a_run_names_no_module_by_its_configuration(outside: Path, english: Corpus) -> None:
@@ -152,7 +152,7 @@ def test_a_broken_task_does_not_break_the_listing(
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ("check nonsense --corpus {0}", ["'nonsense'", "--task-module"]),
+        ("check nonsense --corpus {0}", ["'nonsense'", "--plugin"]),
         ("check capitalization --corpus {0}/absent", ["no corpus at"]),
         ("check sentence_reordering --corpus {0} segment=2", ["'segment'", "'segments'"]),
         ("check sentence_reordering --corpus {0} segments=9", ["segments", "9"]),

@@ -37,7 +37,7 @@ TOPICS = Example(
     ints(CLS, 28, SEP),
     ints(0, 0, 0),
     {
-        "topic": Targets(ints(0), np.array([[0, 1, 1, 0]], dtype=np.float32)),
+        "topic": Targets(ints(0), ints(2)),
         "weight": Targets(ints(1), np.float32([0.25])),
     },
 )
@@ -100,7 +100,7 @@ def test_targets_point_into_the_flattened_batch_and_name_their_task(batch):
         "tagging_again/tag": ([37], [1], [2]),
         "following/next": ([[24, 29]], [1], [3]),
         "following/distance": ([29], [0.5], [3]),
-        "topics/topic": ([44], [[0, 1, 1, 0]], [4]),
+        "topics/topic": ([44], [2], [4]),
         "topics/weight": ([45], [0.25], [4]),
     }
 

@@ -19,7 +19,6 @@ from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
-from ernie_cmtl.training.trainer import Trainer
 from tests.support.corpora import build_corpus, sample_texts
 from tests.support.runs import tiny_settings
 
@@ -58,14 +57,7 @@ def losses(preset: str, corpus: Corpus, folder: Path) -> Iterator[float]:
     settings["data"] = {"row_length": 32, "rows": 4, "rows_per_group": 4}
     settings["encoder"]["layers"] = 1
     run = Run(RunConfig.model_validate(settings))
-    trainer = Trainer(
-        run.new_model(),
-        run.instances,
-        run.config.optimizer,
-        Workers("fp32"),
-        run.table,
-        run.config.seed,
-    )
+    trainer = run.new_trainer(run.new_model(), Workers("fp32"))
     for result in trainer.run(run.steps_from(run.first_ledger(), run.table.steps, 0, 1)):
         yield float(result.loss)
 

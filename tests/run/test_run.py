@@ -20,7 +20,7 @@ from transformers import (
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.export.huggingface import export_huggingface
+from ernie_cmtl.export.writer import TrainedModel, write_export
 from tests.support.models import (
     ROW,
     SIZES,
@@ -205,8 +205,8 @@ def test_a_start_from_an_export_goes_on_where_the_exported_model_was(
     run = make_run(english)
     model = run.new_model()
     shake(model)
-    about = {"steps": 1, "stages": [], "tasks": {}, "losses": {}}
-    export_huggingface(model, run.corpus.tokenizer, tmp_path / "export", about)
+    about = {"steps": 1, "stages": [], "tasks": {}, "losses": {}, "losses_at_step": None}
+    write_export("hf", TrainedModel(model, run.corpus.tokenizer, about), tmp_path / "export")
     started = start_from(english, tmp_path / "export").new_model()
     rows = [vocabulary_scores(model, english, task, segment=task % 4) for task in range(4)]
     for task, expected in enumerate(rows):

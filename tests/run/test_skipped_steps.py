@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import StepData
 from ernie_cmtl.run.replay import replay
 from ernie_cmtl.run.run import Run
@@ -73,14 +74,7 @@ def poison(
 @pytest.fixture
 def trainer(tiny_config: RunConfig) -> Trainer:
     run = Run(tiny_config)
-    return Trainer(
-        run.new_model(),
-        run.instances,
-        run.config.optimizer,
-        Workers("fp32"),
-        run.table,
-        run.config.seed,
-    )
+    return run.new_trainer(run.new_model(), Workers("fp32"))
 
 
 def take(trainer: Trainer, config: RunConfig, steps: int) -> list[StepResult]:

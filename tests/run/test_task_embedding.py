@@ -17,8 +17,9 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import fixed_batches
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.export.huggingface import export_huggingface
-from ernie_cmtl.model.encoder import EncoderConfig, build_encoder
+from ernie_cmtl.export.writer import TrainedModel, write_export
+from ernie_cmtl.model.encoder import build_encoder
+from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN, Batch, BatchTargets, Ledger, StepData, Vocabulary
 from ernie_cmtl.run.open import open_run
@@ -174,8 +175,8 @@ def test_without_the_embedding_a_start_from_an_export_computes_what_it_does_by_d
     run = make_run(english)
     model = run.new_model()
     shake(model)
-    about = {"steps": 1, "stages": [], "tasks": {}, "losses": {}}
-    export_huggingface(model, run.corpus.tokenizer, tmp_path / "export", about)
+    about = {"steps": 1, "stages": [], "tasks": {}, "losses": {}, "losses_at_step": None}
+    write_export("hf", TrainedModel(model, run.corpus.tokenizer, about), tmp_path / "export")
     config = start_from(english, tmp_path / "export").config
     encoder = config.encoder.model_copy(update={"task_embedding": "off"})
     started = Run(config.model_copy(update={"encoder": encoder})).new_model()

@@ -41,7 +41,7 @@ class TinyModel(nn.Module):
 
 def new_pair(seed: int) -> tuple[TinyModel, Optimizers]:
     model = TinyModel(seed)
-    return model, build_optimizer(model, OptimizerConfig(learning_rate=0.01))
+    return model, build_optimizer(model, OptimizerConfig(learning_rate=0.01), (nn.LayerNorm,), [])
 
 
 def train(model: nn.Module, optimizer: Optimizers, steps: int, seed: int) -> None:

@@ -5,8 +5,10 @@ import torch
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.batching import make_batch
-from ernie_cmtl.model.encoder import EncoderConfig, build_encoder
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.model.encoder import build_encoder
+from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import AnnotatedText, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
 from ernie_cmtl.task_instance import TaskInstance, run_heads
@@ -33,7 +35,6 @@ class EveryKind(PretrainTask):
             "word_value": Targets(np.array([5, 7]), np.array([0.5, -1.0], dtype=np.float32)),
             "text_class": Targets(np.array([0]), np.array([3])),
             "text_value": Targets(np.array([4]), np.array([2.0], dtype=np.float32)),
-            "text_tags": Targets(np.array([0]), np.array([[1, 0, 1]], dtype=np.float32)),
             "next_text": Targets(np.array([[0, 4]]), np.array([1])),
         }
         return Example(token_ids, np.zeros(9, dtype=np.int64), targets, sequence_lengths=(4, 5))
@@ -41,10 +42,9 @@ class EveryKind(PretrainTask):
 
 KINDS = (
     HeadSpec("word_class", "token_class", classes=3),
-    HeadSpec("word_value", "token_regression", layer=1),
+    HeadSpec("word_value", "token_regression", encoder_layer=1),
     HeadSpec("text_class", "sequence_class", classes=4),
     HeadSpec("text_value", "sequence_regression"),
-    HeadSpec("text_tags", "sequence_class", classes=3, multi_label=True),
     HeadSpec("next_text", "choice", classes=2),
 )
 

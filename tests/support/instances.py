@@ -25,7 +25,7 @@ HEADS = {
         HeadSpec("distance", "sequence_regression"),
     ),
     "topics": (
-        HeadSpec("topic", "sequence_class", classes=4, multi_label=True),
+        HeadSpec("topic", "sequence_class", classes=4),
         HeadSpec("weight", "token_regression"),
     ),
 }

@@ -12,7 +12,8 @@ from transformers import (
 )
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
 from tests.support.runs import make_run

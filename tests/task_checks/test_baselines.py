@@ -8,7 +8,6 @@ from ernie_cmtl.task_checks.baselines import (
     class_score,
     fit_and_predict,
     hashed_counts,
-    multi_label_score,
     regression_score,
     ridge_predict,
 )
@@ -157,11 +156,3 @@ def test_regression_is_judged_by_the_variance_explained(rng):
         found = regression_score(predicted[:, 0], judged, np.arange(len(judged)))
         assert found.value == pytest.approx(value, abs=0.06)
         assert found.leaks is (value > 0.1)
-
-
-def test_multi_label_classes_are_judged_one_by_one():
-    labels = np.tile([[1.0, 0.0], [0.0, 0.0]], (500, 1))
-    clusters = np.arange(1000)
-    assert multi_label_score(labels, labels, clusters).value == 1.0
-    nothing = multi_label_score(np.zeros_like(labels), labels, clusters)
-    assert (nothing.value, nothing.chance, nothing.leaks) == (0.75, 0.75, False)

@@ -135,29 +135,6 @@ def test_the_favourite_place_of_a_choice_is_its_majority(english):
     assert found["accuracy"] == found["chance"] > 0.5
 
 
-def test_the_words_tell_several_classes_at_once(english):
-    spec = HeadSpec("head", "sequence_class", 3, multi_label=True)
-    wanted = english.vocabulary.ordinary_ids[:3]
-
-    def has(rng: np.random.Generator, tokens: np.ndarray) -> Targets:
-        return Targets(np.zeros(1, np.int64), np.isin(wanted, tokens)[None].astype(np.float32))
-
-    def often(rng: np.random.Generator, tokens: np.ndarray) -> Targets:
-        chosen = rng.random(3) < 0.5
-        tokens[3:6] = np.where(chosen, wanted, tokens[3:6])
-        return has(rng, tokens)
-
-    assert "bag_of_words" in leaking(leaks(english, spec, often))
-    chance = leaks(
-        english,
-        spec,
-        lambda rng, _: Targets(
-            np.zeros(1, np.int64), rng.integers(2, size=(1, 3)).astype(np.float32)
-        ),
-    )
-    assert not leaking(chance)
-
-
 def test_masked_tokens_are_only_reported(english):
     spec = HeadSpec("head", "vocabulary")
     found = leaks(english, spec, lambda rng, tokens: Targets(np.arange(2, 5), np.full(3, 700)))

@@ -177,7 +177,7 @@ def test_room_for_checkpoints_is_weights_and_two_moments_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = nn.Linear(500, 1000, bias=False)
-    optimizer = build_optimizer(model, OptimizerConfig())
+    optimizer = build_optimizer(model, OptimizerConfig(), (nn.LayerNorm,), [])
     model(torch.ones(500)).sum().backward()
     optimizer.step_unless(torch.tensor(False))
     path = save_checkpoint(tmp_path, snapshot(model, optimizer, ledger(1), ABOUT), 1)
@@ -198,7 +198,9 @@ def test_optimizer_state_of_a_parameter_that_is_not_there_is_refused_by_name(
     path = save_pair(tmp_path, model, optimizer, 1)
     smaller = nn.ModuleDict({"dense": nn.Linear(5, 3)})
     with pytest.raises(UserError, match=r"unknown parameters: LayerNorm\.bias, LayerNorm\.weight$"):
-        load_optimizer(path, smaller, build_optimizer(smaller, OptimizerConfig()))
+        load_optimizer(
+            path, smaller, build_optimizer(smaller, OptimizerConfig(), (nn.LayerNorm,), [])
+        )
 
 
 def test_weights_of_another_shape_are_not_taken_silently(tmp_path: Path) -> None:

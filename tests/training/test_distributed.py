@@ -21,7 +21,8 @@ def test_weights_that_differ_are_noticed(monkeypatch: pytest.MonkeyPatch, differ
         return torch.cat(digests)
 
     model = nn.Linear(3, 2)
-    optimizer = build_optimizer(model, OptimizerConfig())
+    model.scalar = nn.Parameter(torch.tensor(1.0))
+    optimizer = build_optimizer(model, OptimizerConfig(), (nn.LayerNorm,), [])
     optimizer.state[model.weight]["step"] = torch.tensor(5.0)
     monkeypatch.setattr(workers._accelerator, "gather", gather)
     # Two workers, one after the other.

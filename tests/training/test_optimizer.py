@@ -32,7 +32,12 @@ def with_gradients(model: MultiTaskModel, optimizer: Optimizers) -> dict[str, to
 
 
 def test_muon_moves_the_matrices_of_the_layers_and_adamw_all_else(model: MultiTaskModel) -> None:
-    optimizer = build_optimizer(model, OptimizerConfig(kind="muon", learning_rate=0.01))
+    optimizer = build_optimizer(
+        model,
+        OptimizerConfig(kind="muon", learning_rate=0.01),
+        model.family.norms,
+        model.family.matrices,
+    )
     adamw, muon = optimizer.parts
     assert isinstance(adamw, AdamW)
     assert isinstance(muon, Muon)
@@ -63,7 +68,10 @@ def test_a_step_moves_what_has_a_gradient_and_a_skipped_one_nothing(
     model: MultiTaskModel, kind: str
 ) -> None:
     optimizer = build_optimizer(
-        model, OptimizerConfig.model_validate({"kind": kind, "learning_rate": 0.01})
+        model,
+        OptimizerConfig.model_validate({"kind": kind, "learning_rate": 0.01}),
+        model.family.norms,
+        model.family.matrices,
     )
     before = with_gradients(model, optimizer)
     optimizer.step_unless(torch.tensor(False))
@@ -88,7 +96,10 @@ def test_an_update_of_muon_is_orthogonal_and_as_large_as_one_of_adamw(
 ) -> None:
     rate = 0.01
     optimizer = build_optimizer(
-        model, OptimizerConfig(kind="muon", learning_rate=rate, weight_decay=0.0)
+        model,
+        OptimizerConfig(kind="muon", learning_rate=rate, weight_decay=0.0),
+        model.family.norms,
+        model.family.matrices,
     )
     before = with_gradients(model, optimizer)
     optimizer.step_unless(torch.tensor(False))

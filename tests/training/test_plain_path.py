@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.model.heads import SEQUENCE_KINDS, VocabularyHead, losses_and_hits
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.head_kinds import head_kind
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
-from ernie_cmtl.training.trainer import Trainer
 
 STEPS = 100
 
@@ -32,15 +32,15 @@ class PlainModel(nn.Module):
         for row, (name, spec) in enumerate(model.specs.items()):
             targets, head = batch.targets[name], model.heads[name]
             picked = states[targets.positions.flatten()]
-            if spec.kind in SEQUENCE_KINDS:
-                picked = model._pooler(picked[:, None])
-            if isinstance(head, VocabularyHead):
-                scores = functional.linear(
-                    head.transform(picked), model._word_embeddings, head.bias
-                )
+            if spec.kind in ("sequence_class", "sequence_regression", "choice"):
+                picked = model.encoder.pooler(picked[:, None])
+            words = model.encoder.embeddings.word_embeddings.weight
+            if spec.kind == "vocabulary":
+                scores = functional.linear(head.transform(picked), words, head.bias)
                 losses = functional.cross_entropy(scores, targets.labels, reduction="none")
             else:
-                losses, _ = losses_and_hits(spec, head(picked), targets.labels)
+                scores = head(picked, targets.positions.shape, words)
+                losses, _ = head_kind(spec.kind).losses_and_hits(scores, targets.labels)
             loss = loss + (losses * coefficients[row][targets.tasks]).sum()
         return loss, statistics
 
@@ -71,9 +71,7 @@ class PlainModel(nn.Module):
 
 def losses(config: RunConfig, plain: bool) -> list[float]:
     run = Run(config)
-    trainer = Trainer(
-        run.new_model(), run.instances, config.optimizer, Workers("fp32"), run.table, config.seed
-    )
+    trainer = run.new_trainer(run.new_model(), Workers("fp32"))
     trainer.wrapped = PlainModel(trainer.model) if plain else trainer.wrapped
     return [
         float(result.loss)

@@ -15,7 +15,6 @@ from ernie_cmtl.config import RunConfig, load_run_config
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.distributed import Precision, Workers
-from ernie_cmtl.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 STEPS = 50
@@ -23,9 +22,7 @@ STEPS = 50
 
 def losses(config: RunConfig, precision: Precision) -> list[float]:
     run = Run(config)
-    trainer = Trainer(
-        run.new_model(), run.instances, config.optimizer, Workers(precision), run.table, config.seed
-    )
+    trainer = run.new_trainer(run.new_model(), Workers(precision))
     return [
         float(result.loss)
         for result in trainer.run(run.steps_from(run.first_ledger(), STEPS, 0, 1))

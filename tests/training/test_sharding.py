@@ -74,9 +74,7 @@ def spoiled(trainer: Trainer, data: StepData) -> bool:
 def trained(run: Run, sharding: Sharding) -> dict[str, Any]:
     """Be one of the workers of a run."""
     workers = Workers("fp32", sharding=sharding)
-    trainer = Trainer(
-        run.new_model(), run.instances, run.config.optimizer, workers, run.table, run.config.seed
-    )
+    trainer = run.new_trainer(run.new_model(), workers)
     trainer.wrapped.train()
     found: dict[str, Any] = {"losses": [], "norms": []}
     for data in load_steps(
@@ -178,7 +176,7 @@ def test_every_kind_of_head_has_its_gradient_and_one_worker_may_score_alone(
 def test_one_worker_alone_has_everything(tiny_config: RunConfig) -> None:
     run = Run(tiny_config)
     workers = Workers("fp32", sharding="full")
-    trainer = Trainer(run.new_model(), run.instances, tiny_config.optimizer, workers, run.table, 1)
+    trainer = run.new_trainer(run.new_model(), workers)
     assert not any(isinstance(parameter, DTensor) for parameter in trainer.model.parameters())
 
 

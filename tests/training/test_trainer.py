@@ -5,7 +5,7 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.data.batching import make_batch
-from ernie_cmtl.model.multitask import TensorBatch
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch, Ledger, StepData
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
@@ -21,9 +21,7 @@ def run(tiny_config: RunConfig) -> Run:
 @pytest.fixture
 def trainer(run: Run) -> Trainer:
     workers = Workers("fp32")
-    return Trainer(
-        run.new_model(), run.instances, run.config.optimizer, workers, run.table, run.config.seed
-    )
+    return run.new_trainer(run.new_model(), workers)
 
 
 def _batch(run: Run, *samples: tuple[int, int]) -> Batch:
@@ -49,7 +47,7 @@ def _gradient(trainer: Trainer, data: StepData) -> dict[str, torch.Tensor]:
     model.zero_grad(set_to_none=True)
     for group in data.groups:
         loss, _ = model(
-            TensorBatch.of(group, torch.device("cpu")), trainer._coefficients(labels, data.shares)
+            TensorBatch.of(group, torch.device("cpu")), trainer._coefficients(labels, data)
         )
         loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

@@ -132,7 +132,9 @@ def test_weights_and_moments_are_handed_over_unchanged(copied: Path) -> None:
     old = state_of(copied)
     run = Run(extended_config(copied, ORDER))
     model, fresh = run.new_model(), run.new_model().state_dict()
-    optimizer = build_optimizer(model, run.config.optimizer)
+    optimizer = build_optimizer(
+        model, run.config.optimizer, model.family.norms, model.family.matrices
+    )
     state = read_checkpoint(checkpoints(copied / "checkpoints")[-1])[1]
     load_newest(run, model, optimizer, state, Workers("fp32"))
     new_head = {f"heads.sentence_order/order.dense.{name}" for name in ("weight", "bias")}
@@ -335,7 +337,7 @@ def test_the_verb_shows_the_table_and_trains(
         "OwnOrder(SentenceOrder):\n    source = 'a test'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(task_registry._TASKS, "_modules", {})
+    monkeypatch.setattr(task_registry.TASKS, "_modules", {})
     words = (
         "extend",
         copied,

@@ -30,7 +30,7 @@ LABEL, SEGMENTS = (
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of modules that can be imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(task_registry._TASKS, "_modules", {})
+    monkeypatch.setattr(task_registry.TASKS, "_modules", {})
     yield tmp_path
     sys.modules.pop("toy", None)
 
@@ -108,7 +108,7 @@ def test_a_declared_leak_is_let_pass_and_no_other(outside, english):
     assert result["passed"]
     del known["edge_tokens"]
     sys.modules.pop("toy")
-    task_registry._TASKS._modules.clear()
+    task_registry.TASKS._modules.clear()
     declared = ('source = "test"', f'source = "test"\n    known_leaks = {known}')
     assert not check_source(outside, english, variant((SEGMENTS, FIRST), declared))["passed"]
 

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from transformers import ErnieForMaskedLM
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.export.huggingface import stock_config, stock_state
 from ernie_cmtl.model.kernels.packed_attention import PackedLayout
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
 
@@ -60,8 +59,7 @@ def test_packed_scores_equal_padded_scores_of_the_stock_model(
 ) -> None:
     model, batch = mixed
     assert len({*batch.task_type_ids.reshape(-1).tolist()}) > 1
-    stock = ErnieForMaskedLM(stock_config(model)).eval()
-    stock.load_state_dict(stock_state(model), strict=False)
+    stock = model.family.stock_model(model.vocabulary_head)
     packed = model.masked_token_scores(TensorBatch.of(batch, CPU))
     inputs, spans = _padded(batch)
     padded = stock(**inputs).logits

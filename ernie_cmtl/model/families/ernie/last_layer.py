@@ -1,21 +1,12 @@
 """The last layer of an encoder, computed only at the places that are read."""
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 from torch import Tensor
 from transformers import ErnieModel
 from transformers.models.ernie.modeling_ernie import ErnieLayer
 
-
-@dataclass(frozen=True)
-class ReadPlaces:
-    """Where the last layer is read."""
-
-    # Not a keyword by itself, for which compiled layers, all of which get it, would be compiled for
-    # each number of places.
-    places: Tensor
-    """In the flattened batch, the same one possibly more than once; int64 [N]."""
+from ernie_cmtl.model.encoder import ReadPlaces
 
 
 class LastLayer(ErnieLayer):  # type: ignore[no-untyped-call]
@@ -33,15 +24,11 @@ class LastLayer(ErnieLayer):  # type: ignore[no-untyped-call]
         """
         if read is None or len(read.places) >= hidden_states.shape[:-1].numel():
             states: Tensor = super().forward(hidden_states, *arguments, **keywords)
-            return states if read is None else _at(read.places, states)
+            return states if read is None else read.of(states)
         # Packed attention reads its layout and no mask, which is all that the arguments hold.
         attended = self.attention.self(hidden_states, **keywords)[0]
-        output = self.attention.output(_at(read.places, attended), _at(read.places, hidden_states))
+        output = self.attention.output(read.of(attended), read.of(hidden_states))
         return cast(Tensor, self.feed_forward_chunk(output))  # type: ignore[no-untyped-call]
-
-
-def _at(places: Tensor, states: Tensor) -> Tensor:
-    return states.flatten(0, 1).index_select(0, places)[None]
 
 
 def replace_last_layer(encoder: ErnieModel) -> None:

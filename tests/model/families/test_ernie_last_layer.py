@@ -8,9 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.ernie.modeling_ernie import ErnieLayer
 
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.model.encoder import ReadPlaces
 from ernie_cmtl.model.flops import encoder_flops, training_flops, vocabulary_flops
-from ernie_cmtl.model.last_layer import ReadPlaces
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
 
@@ -63,16 +64,15 @@ def test_masking_alone_computes_the_rest_of_the_last_layer_at_masked_places_only
 def test_what_is_saved_is_not_counted_as_done(tiny_config: RunConfig) -> None:
     model, group = first_batch(tiny_config, ["knowledge_masking"])
     assert group.sequence_lengths.sum() == group.token_ids.size, "all places are of real tokens"
-    config = model.encoder.config
+    config = model.family.config
     layers = encoder_flops(
-        config.num_hidden_layers,
-        config.hidden_size,
-        config.intermediate_size,
+        config,
+        model.family.weights_of_layer(config),
         group.token_ids.size,
         int((group.sequence_lengths**2).sum()),
     )
     everything = layers + read_places(group) * vocabulary_flops(
-        config.hidden_size, config.vocab_size
+        config.hidden_size, model.family.vocabulary_size
     )
     read = operations(model, group)
     compute_everywhere(model)

@@ -27,9 +27,11 @@ from transformers import (
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.export import huggingface
 from ernie_cmtl.export.fill_mask import fill_mask
-from ernie_cmtl.model.multitask import MultiTaskModel, TensorBatch
+from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
+from ernie_cmtl.model.families.ernie import Ernie
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.open import open_run
@@ -359,17 +361,17 @@ def test_an_export_that_fails_its_check_leaves_the_earlier_one_in_place(
     output = tmp_path / "model"
     export_run(run_folder, output, 8)
     before = contents(output)
-    stock_state = huggingface.stock_state
+    stock_state = Ernie.stock_state
 
-    def without_a_layer(model: MultiTaskModel) -> dict[str, Tensor]:
+    def without_a_layer(family: Ernie, head: VocabularyHead) -> dict[str, Tensor]:
         return {
             name: value
-            for name, value in stock_state(model).items()
+            for name, value in stock_state(family, head).items()
             if "layer.1.output" not in name
         }
 
     with monkeypatch.context() as patch:
-        patch.setattr(huggingface, "stock_state", without_a_layer)
+        patch.setattr(Ernie, "stock_state", without_a_layer)
         with pytest.raises(RuntimeError, match=r"lacks weights: .*layer\.1\.output"):
             export_run(run_folder, output, 12)
     assert contents(output) == before

@@ -1,0 +1,69 @@
+"""Settings of the encoder."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from transformers.activations import ACT2FN
+
+TaskEmbeddingUse = Literal["on", "off", "shuffled"]
+
+
+class EncoderConfig(BaseModel):
+    """Family and size of the encoder, or the checkpoint that it starts from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    SIZES: ClassVar[tuple[str, ...]] = (
+        "layers",
+        "hidden_size",
+        "attention_heads",
+        "intermediate_size",
+        "activation",
+        "maximum_positions",
+        "layer_norm_epsilon",
+    )
+    """Settings that a checkpoint decides where the encoder starts from one."""
+
+    architecture: str = "ernie"
+    """Family of the encoder: a file of `model/families`, or a plug-in."""
+    init_from: str | None = None
+    """A checkpoint of transformers; its sizes then replace those below."""
+    layers: int = Field(12, ge=1)
+    hidden_size: int = Field(768, ge=1)
+    attention_heads: int = Field(12, ge=1)
+    intermediate_size: int | None = Field(None, ge=1)
+    """None: what is usual in the family; four times the hidden size for ernie."""
+    activation: str = "gelu"
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Hidden dropout; attention has none."""
+    maximum_positions: int = Field(512, ge=16)
+    layer_norm_epsilon: float = Field(1e-5, gt=0)
+    """ERNIE 2.0's own value; BERT has 1e-12."""
+    initializer_range: float = Field(0.02, gt=0)
+    task_embedding: TaskEmbeddingUse = "on"
+    """off: the encoder has none; shuffled: a control, each sample gets the row of a random task of
+    the run.
+    """
+
+    @field_validator("task_embedding", mode="before")
+    @classmethod
+    def _spelled_as_boolean(cls, value: Any) -> Any:
+        # YAML reads on and off as booleans.
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+    @field_validator("activation")
+    @classmethod
+    def _known(cls, activation: str) -> str:
+        if activation not in ACT2FN:
+            raise ValueError(
+                f"unknown activation {activation!r}; accepted: {', '.join(sorted(ACT2FN))}"
+            )
+        return activation
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "EncoderConfig":
+        if self.hidden_size % self.attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of attention_heads "
+                f"{self.attention_heads}"
+            )
+        return self
