@@ -169,7 +169,7 @@ class PretrainTask(ABC):
     """One way to make labelled examples out of annotated text."""
 
     family: ClassVar[Family]
-    source: ClassVar[str]
+    citation: ClassVar[str]
     """Where the objective comes from: paper and section."""
     languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
     Options: ClassVar[type[TaskOptions]] = TaskOptions

@@ -40,7 +40,7 @@ class DiscourseRelation(PretrainTask):
     """One class a pair: the marker; mined from running text, or read from labelled rows."""
 
     family = "semantic"
-    source = "ERNIE 2.0, section 4.2.3; Discovery (Sileo et al. 2019)"
+    citation = "ERNIE 2.0, section 4.2.3; Discovery (Sileo et al. 2019)"
     known_leaks = MappingProxyType(
         {
             "edge_tokens": "some markers go with some beginnings: a question, a pronoun, a number",

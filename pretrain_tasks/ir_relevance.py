@@ -55,7 +55,7 @@ class IrRelevance(PretrainTask):
     """
 
     family = "semantic"
-    source = "ERNIE 2.0, section 4.2.3"
+    citation = "ERNIE 2.0, section 4.2.3"
     Options = IrRelevanceOptions
     options: IrRelevanceOptions
 

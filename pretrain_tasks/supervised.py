@@ -19,7 +19,7 @@ class Supervised(PretrainTask):
     """One label a row; what the column holds says which head it is."""
 
     family = "semantic"
-    source = "MT-DNN (Liu et al. 2019), section 3"
+    citation = "MT-DNN (Liu et al. 2019), section 3"
     Options = SupervisedOptions
     options: SupervisedOptions
 

@@ -36,7 +36,7 @@ class SupervisedRanking(PretrainTask):
     """
 
     family = "semantic"
-    source = "MT-DNN (Liu et al. 2019), section 3, relevance ranking"
+    citation = "MT-DNN (Liu et al. 2019), section 3, relevance ranking"
     Options = SupervisedRankingOptions
     options: SupervisedRankingOptions
 
