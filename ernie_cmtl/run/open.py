@@ -90,5 +90,5 @@ def score_heldout(
     config, pad_id = run.config, run.corpus.vocabulary.pad_id
     model.to(workers.device)
     return heldout_scores(
-        model, streams, config.training.heldout_samples, config.data, pad_id, workers
+        model, streams, config.training.heldout.samples, config.data, pad_id, workers
     )
