@@ -25,7 +25,7 @@ def labels_of(run: Run, task: int, name: str) -> np.ndarray:
     """Return the held-out labels of a head."""
     stream = run.streams("heldout")[task]
     pad_id, config = run.corpus.vocabulary.pad_id, run.config
-    batches = fixed_batches(stream, config.training.heldout_samples, config.data, pad_id)
+    batches = fixed_batches(stream, config.training.heldout.samples, config.data, pad_id)
     return np.concatenate(
         [batch.targets[name].labels for _, batch in batches if batch.targets[name].tasks[0] >= 0]
     )

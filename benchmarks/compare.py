@@ -79,7 +79,7 @@ def run_cell(cell: Cell, output: Path, given: argparse.Namespace) -> dict[str, A
     if given.minimal_pairs:
         words = [
             "--no-sources",
-            "training.heldout_samples=1",
+            "training.heldout.samples=1",
             "--minimal-pairs",
             given.minimal_pairs,
         ]

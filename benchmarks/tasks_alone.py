@@ -65,8 +65,8 @@ def config_of(task: str, folder: Path, given: argparse.Namespace) -> RunConfig:
             },
             "training": {
                 "log_every": 50,
-                "checkpoint_every": 250,
-                "heldout_samples": 4096,
+                "checkpoints": {"every": 250},
+                "heldout": {"samples": 4096},
                 "trackers": [],
             },
         }
@@ -90,7 +90,7 @@ def explained(folder: Path, task: str, head: str, loss: float) -> float:
     (stream,) = run.streams("heldout")
     made = [
         stream.example(number)
-        for number in range(min(len(stream), run.config.training.heldout_samples))
+        for number in range(min(len(stream), run.config.training.heldout.samples))
     ]
     labels = np.concatenate(
         [example.targets[head].labels for example in made if example is not None]

@@ -18,11 +18,9 @@ from ernie_cmtl.scheduling.presets import Preset
 from ernie_cmtl.scheduling.rounding import round_table
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.settings import explain, load, validate
-from ernie_cmtl.training.distributed import Precision, ReducePrecision
 from ernie_cmtl.training.loss_weighting import LossWeightingConfig
 from ernie_cmtl.training.optimizer import OptimizerConfig
-from ernie_cmtl.training.sharding import Sharding
-from ernie_cmtl.training.trackers import known_trackers
+from ernie_cmtl.training.training_config import TrainingConfig
 
 
 class TaskConfig(BaseModel):
@@ -40,71 +38,6 @@ class TaskConfig(BaseModel):
     def options(self) -> dict[str, Any]:
         """The task's own options."""
         return dict(self.model_extra or {})
-
-
-class TrainingConfig(BaseModel):
-    """What happens between steps."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    precision: Precision = "auto"
-    """auto: bf16 autocast where the hardware is fast at it, fp32 elsewhere."""
-    gradient_checkpointing: bool = False
-    """Compute the activations of each layer again in the backward pass: less memory, more time, the
-    same result.
-    """
-    compile: bool = False
-    """Compile the layers of the encoder, apart from attention: meant for GPUs, at the cost of a
-    slow first step.
-    """
-    reduce_precision: ReducePrecision = "fp32"
-    """Of the gradients that workers add up; bf16 halves what goes over the wires."""
-    sharding: Sharding = "none"
-    """none: each worker has all weights, gradients and moments; full: its part of them, and gathers
-    layers as it needs them.
-    """
-    log_every: int = Field(10, ge=1)
-    heldout_every: int = Field(0, ge=0)
-    """Steps between held-out evaluations inside a stage; 0: only at each stage's end."""
-    heldout_samples: int = Field(512, ge=1)
-    """Held-out samples of each task."""
-    checkpoint_every: int = Field(1000, ge=1)
-    asynchronous_checkpoints: bool = False
-    """Go on with the training while a checkpoint is written, from a copy in the memory of the main
-    worker's machine.
-    """
-    keep_checkpoints: int = Field(2, ge=1)
-    """Newest checkpoints that stay; with 1 there is none to fall back to if it is damaged."""
-    keep_every: int | None = Field(None, ge=1)
-    """Steps between checkpoints that are kept for good; none: no such checkpoints."""
-    skipped_steps_limit: int = Field(10, ge=1)
-    """Skipped steps in a row after which a run ends."""
-    spike_window: int | None = Field(None, ge=2)
-    """Skip a step whose gradient norm is `spike_sigma` above the mean of so many steps of its stage
-    before; none: skip none.
-    """
-    spike_sigma: float = Field(6.0, gt=0)
-    """Standard deviations of the norms in the window."""
-    worker_timeout_seconds: float = Field(600, gt=0)
-    """How long a worker waits for another before it ends the run; longer than the longest save
-    takes.
-    """
-    max_hours: float | None = Field(None, gt=0)
-    """Save and stop after so many hours; the same command goes on. None: train to the end."""
-    trackers: list[str] = ["tensorboard"]
-    """Where metrics go besides `metrics.jsonl`; any that accelerate knows and that are
-    installed.
-    """
-
-    @field_validator("trackers")
-    @classmethod
-    def _known(cls, trackers: list[str]) -> list[str]:
-        for name in trackers:
-            if name not in known_trackers():
-                raise ValueError(
-                    f"unknown tracker {name!r}; accepted: {', '.join(known_trackers())}"
-                )
-        return trackers
 
 
 class RunConfig(BaseModel):

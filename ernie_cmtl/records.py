@@ -63,7 +63,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class TableProfile:
-    """What tasks need to know of labelled rows."""
+    """What tasks need to know of a table of labelled rows."""
 
     texts: tuple[str, ...]
     """Text columns: the sentences of a row, in order."""
@@ -90,7 +90,7 @@ class CorpusProfile:
     layer_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Layer -> the options that it was made with."""
     tables: Mapping[str, TableProfile] = field(default_factory=dict)
-    """Name -> labelled rows that stand beside the text."""
+    """Name -> a table of labelled rows beside the text."""
 
 
 @dataclass(frozen=True, slots=True)

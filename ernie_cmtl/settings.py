@@ -21,8 +21,15 @@ _DEEPEST = 50
 """Levels of a file of settings; those that are known need far fewer."""
 
 
-def load(model: type[Config], path: Path, overrides: Sequence[str] = ()) -> Config:
+def load(
+    model: type[Config],
+    path: Path,
+    overrides: Sequence[str] = (),
+    translate: Callable[[Any], Any] = lambda settings: settings,
+) -> Config:
     """Read a YAML file of settings, apply `key.sub=value` overrides and validate.
+
+    translate: gives what the file holds, before the overrides, the keys of today.
 
     Raises:
         UserError: The file cannot be read, a key is unknown, or a value is not accepted.
@@ -31,12 +38,12 @@ def load(model: type[Config], path: Path, overrides: Sequence[str] = ()) -> Conf
         raise UserError(f"no config file {path}")
     try:
         _check_depth(path)
-        loaded = OmegaConf.load(path)
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
-    if not OmegaConf.is_dict(loaded):
+    if not isinstance(loaded, dict):
         raise UserError(f"{path} holds no mapping of settings")
-    return validate(model, loaded, overrides, str(path))
+    return validate(model, translate(loaded), overrides, str(path))
 
 
 def _check_depth(path: Path) -> None:
@@ -99,10 +106,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            accepted = _accepted_keys(model, problem["loc"][:-1])
-            close = get_close_matches(str(problem["loc"][-1]), accepted, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            lines.append(f"unknown key {key!r}; {hint}accepted: {', '.join(accepted)}")
+            lines.append(f"unknown key {key!r}; {_in_its_place(model, problem['loc'])}")
         elif problem["type"] == "missing":
             lines.append(f"key {key!r} is missing")
         else:
@@ -112,16 +116,28 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     return f"{where}: " + "; ".join(lines)
 
 
-def _accepted_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Return the keys of the model that stands at a location of nested models."""
-    for part in location:
-        field = model.model_fields.get(str(part))
+def _in_its_place(model: type[BaseModel], location: Sequence[int | str]) -> str:
+    """Say what an unknown key is called now, or which keys are accepted there."""
+    *place, name = map(str, location)
+    inner = _model_at(model, place)
+    if renamed := getattr(inner, "RENAMED", {}).get(name):
+        return f"it is now {'.'.join((*place, renamed))!r}"
+    accepted = sorted({*inner.model_fields, *getattr(inner, "SHORTHANDS", ())})
+    close = get_close_matches(name, accepted, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}accepted: {', '.join(accepted)}"
+
+
+def _model_at(model: type[BaseModel], place: Sequence[str]) -> type[BaseModel]:
+    """Return the model at a place of nested models."""
+    for part in place:
+        field = model.model_fields.get(part)
         annotations = (
             [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
         )
         inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
         model = inner[0] if inner else model
-    return sorted({*model.model_fields, *getattr(model, "SHORTHANDS", ())})
+    return model
 
 
 def differences(before: Any, after: Any, name: str = "") -> dict[str, tuple[Any, Any]]:

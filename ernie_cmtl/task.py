@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -149,12 +149,14 @@ class TaskOptions(BaseModel):
     """Options that every task has; a task adds its own by subclassing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED: ClassVar[Mapping[str, str]] = MappingProxyType({"rows": "table"})
+    """Option of an earlier version -> what it is now; no task has an option of an old name."""
 
     maximum_length: int | None = Field(None, ge=8)
     """Longest example in tokens; none means the row length."""
-    rows: str | None = None
-    """Labelled rows that the samples come from, by their name in the corpus; none: the running
-    text.
+    table: str | None = None
+    """Table of labelled rows that the samples come from, by its name in the corpus; none: the
+    running text.
     """
     masked_tokens: bool = False
     """Mask units of every example too, whatever the task, and predict them with the masked-token
@@ -162,12 +164,18 @@ class TaskOptions(BaseModel):
     """
     masking: MaskingOptions = MaskingOptions()
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse an option whose name is read as another in files of an earlier version."""
+        for old in cls.RENAMED.keys() & cls.model_fields.keys():
+            raise TypeError(f"{cls.__name__}: {old!r} is the old name of {cls.RENAMED[old]!r}")
+
 
 class PretrainTask(ABC):
     """One way to make labelled examples out of annotated text."""
 
     family: ClassVar[Family]
-    source: ClassVar[str]
+    citation: ClassVar[str]
     """Where the objective comes from: paper and section."""
     languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
     Options: ClassVar[type[TaskOptions]] = TaskOptions
@@ -202,7 +210,7 @@ class PretrainTask(ABC):
     @property
     def available_layers(self) -> tuple[str, ...]:
         """Layers that the text has which the samples come from."""
-        table = self.profile.tables.get(self.options.rows or "")
+        table = self.profile.tables.get(self.options.table or "")
         return table.layers if table else self.profile.layers
 
     @property
@@ -246,22 +254,21 @@ class PretrainTask(ABC):
 
 
 def labelled_classes(
-    profile: CorpusProfile, rows: str, texts: int, column: str, option: str
+    profile: CorpusProfile, table: str, texts: int, column: str, option: str
 ) -> tuple[str, ...]:
-    """Return the classes of a column of labelled rows that have a number of texts.
+    """Return the classes of a column of a table whose rows have a number of texts.
 
     Raises:
         UserError: The rows have more or fewer texts, or no such column of classes; `option` is the
             setting that names it.
     """
-    table = profile.tables[rows]
-    if len(table.texts) != texts:
+    labelled = profile.tables[table]
+    if len(labelled.texts) != texts:
+        there = ", ".join(labelled.texts) or "none"
+        raise UserError(f"table {table!r} has texts {there}; this task takes {texts}")
+    if column not in labelled.classes:
+        there = ", ".join(labelled.classes) or "none"
         raise UserError(
-            f"rows {rows!r} have texts {', '.join(table.texts) or 'none'}; this task takes {texts}"
+            f"table {table!r} has no class column {column!r} ({option}=COLUMN); there are: {there}"
         )
-    if column not in table.classes:
-        there = ", ".join(table.classes) or "none"
-        raise UserError(
-            f"rows {rows!r} have no class column {column!r} ({option}=COLUMN); there are: {there}"
-        )
-    return table.classes[column]
+    return labelled.classes[column]

@@ -60,5 +60,5 @@ def describe_task(name: str) -> dict[str, Any]:
             for head in instance.specs
         ],
         "languages": list(kind.languages),
-        "source": kind.source,
+        "citation": kind.citation,
     }

@@ -20,7 +20,7 @@ class AdjacentSentence(PretrainTask):
     """Three classes a sequence, one third each."""
 
     family = "syntactic"
-    source = "StructBERT; Aroca-Ouellette and Rudzicz 2020"
+    citation = "StructBERT; Aroca-Ouellette and Rudzicz 2020"
     known_leaks = MappingProxyType(
         {"edge_tokens": "some words open a passage and others go on with it"}
     )

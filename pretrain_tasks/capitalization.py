@@ -18,7 +18,7 @@ class Capitalization(PretrainTask):
     """Two classes at the first token of each word that has letters with case."""
 
     family = "lexical"
-    source = "ERNIE 2.0, section 4.2.1"
+    citation = "ERNIE 2.0, section 4.2.1"
     languages = ("en",)
     known_leaks = MappingProxyType(
         {

@@ -29,7 +29,7 @@ class DiscourseRelationOptions(TaskOptions):
     """Where the pairs come from, and how often a marker may come."""
 
     label: str = "label"
-    """Column of the marker, where the pairs are labelled rows (`rows`)."""
+    """Column of the marker, where the pairs come from a table (`table`)."""
     most_of_median: float = Field(4.0, ge=1)
     """A marker comes at most so many times as often as the median one; the rest of its pairs,
     evenly spread, is left out.
@@ -37,10 +37,10 @@ class DiscourseRelationOptions(TaskOptions):
 
 
 class DiscourseRelation(PretrainTask):
-    """One class a pair: the marker; mined from running text, or read from labelled rows."""
+    """One class a pair: the marker; mined from running text, or read from a table."""
 
     family = "semantic"
-    source = "ERNIE 2.0, section 4.2.3; Discovery (Sileo et al. 2019)"
+    citation = "ERNIE 2.0, section 4.2.3; Discovery (Sileo et al. 2019)"
     known_leaks = MappingProxyType(
         {
             "edge_tokens": "some markers go with some beginnings: a question, a pronoun, a number",
@@ -54,18 +54,18 @@ class DiscourseRelation(PretrainTask):
         """Read which markers there are.
 
         Raises:
-            UserError: The rows have other texts than two, or no such column of markers.
+            UserError: The table has other text columns than two, or no such column of markers.
         """
         super().__init__(options, profile)
         self.markers = tuple(profile.layer_options.get(_LAYER, {}).get("markers", ()))
         """Class -> marker."""
-        if options.rows is not None and options.rows in profile.tables:
-            self.markers = labelled_classes(profile, options.rows, 2, options.label, "label")
+        if options.table is not None and options.table in profile.tables:
+            self.markers = labelled_classes(profile, options.table, 2, options.label, "label")
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The markers in running text; labelled rows have none."""
-        return () if self.options.rows else (_LAYER,)
+        """The markers in running text; a table has none."""
+        return () if self.options.table else (_LAYER,)
 
     @property
     def minimum_sentences(self) -> int:
@@ -89,13 +89,13 @@ class DiscourseRelation(PretrainTask):
         """Pairs whose second sentence opens with a marker, over-frequent markers thinned out; or
         every labelled row that fits.
         """
-        seconds = self._labelled(layout) if self.options.rows else self._mined(layout)
+        seconds = self._labelled(layout) if self.options.table else self._mined(layout)
         offsets = layout.sentence_offsets
         starts, middles, stops = offsets[seconds - 1], offsets[seconds], offsets[seconds + 1]
-        marked = 0 if self.options.rows else _marker_tokens(layout, middles, stops)
+        marked = 0 if self.options.table else _marker_tokens(layout, middles, stops)
         slots = stops - starts - marked + _SPECIALS
         fits = slots <= length
-        if not self.options.rows:
+        if not self.options.table:
             fits &= stops - middles - marked >= _SHORTEST
         return SampleIndex(starts[fits], stops[fits], slots[fits])
 
@@ -131,7 +131,7 @@ class DiscourseRelation(PretrainTask):
     ) -> Example | None:
         """Take the marker away and make it the label."""
         middle = second = int(text.sentence_offsets[1])
-        if self.options.rows:
+        if self.options.table:
             label = int(corpus.labels[self.options.label][corpus.document_at(text.start)])
         else:
             marks = text.layers[_LAYER]

@@ -40,7 +40,7 @@ class IrRelevanceOptions(TaskOptions):
     passage_tokens: int = Field(96, ge=8)
     """Most tokens of a passage."""
     grade: str = "grade"
-    """Column of the grade, where the pairs are labelled rows (`rows`); not read where the rows have
+    """Column of the grade, where the pairs come from a table (`table`); not read where that has
     `shown` and `clicked`.
     """
     grades: dict[str, Literal["strong", "weak", "irrelevant"]] = Field(
@@ -55,7 +55,7 @@ class IrRelevance(PretrainTask):
     """
 
     family = "semantic"
-    source = "ERNIE 2.0, section 4.2.3"
+    citation = "ERNIE 2.0, section 4.2.3"
     Options = IrRelevanceOptions
     options: IrRelevanceOptions
 
@@ -63,29 +63,29 @@ class IrRelevance(PretrainTask):
         """Read what the columns of a log say.
 
         Raises:
-            UserError: The rows have other texts than two, no column of grades, or a grade that the
-                options do not name.
+            UserError: The table has other text columns than two, no column of grades, or a grade
+                that the options do not name.
         """
         super().__init__(options, profile)
-        if options.rows is None or options.rows not in profile.tables:
+        if options.table is None or options.table not in profile.tables:
             return
-        is_log = {"shown", "clicked"} <= profile.tables[options.rows].classes.keys()
+        is_log = {"shown", "clicked"} <= profile.tables[options.table].classes.keys()
         column = "clicked" if is_log else options.grade
-        classes = labelled_classes(profile, options.rows, 2, column, "grade")
+        classes = labelled_classes(profile, options.table, 2, column, "grade")
         unknown = [grade for grade in classes if not is_log and grade not in options.grades]
         if unknown:
             known = ", ".join(options.grades)
             raise UserError(
-                f"rows {options.rows!r} have grades {', '.join(unknown)} that grades does not "
+                f"table {options.table!r} has grades {', '.join(unknown)} that grades does not "
                 f"name; it names {known}"
             )
 
     @property
     def document_layers(self) -> tuple[str, ...]:
-        """What a search found, and titles where the corpus has them; labelled rows have their own
-        queries and grades.
+        """What a search found, and titles where the corpus has them; a table has its own queries
+        and grades.
         """
-        if self.options.rows:
+        if self.options.table:
             return ()
         return (_FOUND, _TITLES) if _TITLES in self.profile.layers else (_FOUND,)
 
@@ -97,7 +97,7 @@ class IrRelevance(PretrainTask):
     @property
     def minimum_documents(self) -> int:
         """One that is asked for, one that is found, one that is not."""
-        return 1 if self.options.rows else 3
+        return 1 if self.options.table else 3
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
@@ -127,7 +127,7 @@ class IrRelevance(PretrainTask):
         passages = np.minimum(
             np.minimum(stops - starts - queries, self.options.passage_tokens), behind
         )
-        fits = passages >= (1 if self.options.rows else _SHORTEST)
+        fits = passages >= (1 if self.options.table else _SHORTEST)
         return SampleIndex(starts[fits], stops[fits], (queries + passages)[fits] + _SPECIALS)
 
     def example(
@@ -140,7 +140,7 @@ class IrRelevance(PretrainTask):
         query = self._query(text, document, corpus)
         query = query.part(0, min(len(query.token_ids), self.options.query_tokens))
         room = min(len(text.token_ids) - len(query.token_ids), self.options.passage_tokens)
-        if self.options.rows:
+        if self.options.table:
             if text.sentences < self.minimum_sentences:
                 return None
             label = self._label_of_row(document, corpus)
@@ -197,7 +197,7 @@ class IrRelevance(PretrainTask):
 
     def _label_of_row(self, row: int, corpus: TaskCorpus) -> int:
         labels = corpus.labels
-        classes = self.profile.tables[self.options.rows or ""].classes
+        classes = self.profile.tables[self.options.table or ""].classes
         if {"shown", "clicked"} <= classes.keys():
             shown, clicked = (
                 classes[name][int(labels[name][row])] not in ("0", "False")

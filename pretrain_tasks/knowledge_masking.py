@@ -26,7 +26,7 @@ class KnowledgeMasking(PretrainTask):
     """
 
     family = "lexical"
-    source = "ERNIE 1.0, section 3.2; ERNIE 2.0, section 4.2.1"
+    citation = "ERNIE 1.0, section 3.2; ERNIE 2.0, section 4.2.1"
     Options = KnowledgeMaskingOptions
 
     @property

@@ -27,7 +27,7 @@ class QuickThoughts(PretrainTask):
     """
 
     family = "semantic"
-    source = "Logeswaran and Lee 2018; variant of Aroca-Ouellette and Rudzicz 2020"
+    citation = "Logeswaran and Lee 2018; variant of Aroca-Ouellette and Rudzicz 2020"
     known_leaks = MappingProxyType({"bag_of_words": "sentences that follow each other share words"})
     Options = QuickThoughtsOptions
     options: QuickThoughtsOptions

@@ -17,7 +17,7 @@ class SentenceDistance(PretrainTask):
     """Three classes a sequence, one third each."""
 
     family = "syntactic"
-    source = "ERNIE 2.0, section 4.2.2"
+    citation = "ERNIE 2.0, section 4.2.2"
 
     @property
     def minimum_documents(self) -> int:

@@ -16,7 +16,7 @@ class SentenceOrder(PretrainTask):
     """Two classes a sequence."""
 
     family = "syntactic"
-    source = "ALBERT, section 3.1"
+    citation = "ALBERT, section 3.1"
     known_leaks = MappingProxyType(
         {"edge_tokens": "some words open a passage and others go on with it"}
     )

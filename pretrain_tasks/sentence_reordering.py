@@ -29,7 +29,7 @@ class SentenceReordering(PretrainTask):
     """
 
     family = "syntactic"
-    source = "ERNIE 2.0, section 4.2.2"
+    citation = "ERNIE 2.0, section 4.2.2"
     Options = SentenceReorderingOptions
     known_leaks = MappingProxyType(
         {"edge_tokens": "some words open a passage and others go on with it"}

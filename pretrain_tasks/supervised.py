@@ -9,7 +9,7 @@ from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, Tas
 
 
 class SupervisedOptions(TaskOptions):
-    """Which column holds the label; `rows` names the labelled rows."""
+    """Which column holds the label; `table` names the labelled rows."""
 
     label: str = "label"
     """A column of classes makes a classification, one of numbers a regression."""
@@ -19,7 +19,7 @@ class Supervised(PretrainTask):
     """One label a row; what the column holds says which head it is."""
 
     family = "semantic"
-    source = "MT-DNN (Liu et al. 2019), section 3"
+    citation = "MT-DNN (Liu et al. 2019), section 3"
     Options = SupervisedOptions
     options: SupervisedOptions
 
@@ -27,25 +27,25 @@ class Supervised(PretrainTask):
         """Read what the column holds.
 
         Raises:
-            UserError: The rows have no text or more than two, or no such column of classes or
-                numbers.
+            UserError: The table has no text column or more than two, or no such column of classes
+                or numbers.
         """
         super().__init__(options, profile)
         self.classes: tuple[str, ...] = ()
         """Class -> name; none where the labels are numbers."""
         self.texts = 1
         """Texts of a row."""
-        if (table := profile.tables.get(options.rows or "")) is None:
+        if (table := profile.tables.get(options.table or "")) is None:
             return
         if len(table.texts) not in (1, 2):
             raise UserError(
-                f"rows {options.rows!r} have texts {', '.join(table.texts)}; this task takes one "
+                f"table {options.table!r} has texts {', '.join(table.texts)}; this task takes one "
                 "or two"
             )
         if options.label not in (*table.classes, *table.numbers):
             there = ", ".join((*table.classes, *table.numbers)) or "none"
             raise UserError(
-                f"rows {options.rows!r} have no class or number column {options.label!r}; there "
+                f"table {options.table!r} has no class or number column {options.label!r}; there "
                 f"are: {there}"
             )
         self.texts = len(table.texts)
@@ -75,10 +75,10 @@ class Supervised(PretrainTask):
         """Every row that fits.
 
         Raises:
-            UserError: No rows are named.
+            UserError: No table is named.
         """
-        if self.options.rows is None:
-            raise UserError("a supervised task reads labelled rows: name them with rows: NAME")
+        if self.options.table is None:
+            raise UserError("a supervised task reads a table: name it with table: NAME")
         starts, stops = layout.document_tokens[:-1], layout.document_tokens[1:]
         slots = stops - starts + self.texts + 1
         fits = slots <= length

@@ -14,7 +14,7 @@ _SPECIALS = 3
 
 
 class SupervisedRankingOptions(TaskOptions):
-    """How many candidates there are to choose from; `rows` names the labelled rows, those of a
+    """How many candidates there are to choose from; `table` names the labelled rows, those of a
     query one after another.
     """
 
@@ -36,7 +36,7 @@ class SupervisedRanking(PretrainTask):
     """
 
     family = "semantic"
-    source = "MT-DNN (Liu et al. 2019), section 3, relevance ranking"
+    citation = "MT-DNN (Liu et al. 2019), section 3, relevance ranking"
     Options = SupervisedRankingOptions
     options: SupervisedRankingOptions
 
@@ -44,16 +44,16 @@ class SupervisedRanking(PretrainTask):
         """Read the grades.
 
         Raises:
-            UserError: The rows have other texts than two, no such column, or a grade that is no
-                number.
+            UserError: The table has other text columns than two, no such column, or a grade that
+                is no number.
         """
         super().__init__(options, profile)
         self._named: Grades | None = None
-        if (table := profile.tables.get(options.rows or "")) is None:
+        if (table := profile.tables.get(options.table or "")) is None:
             return
         if len(table.texts) != 2:
             raise UserError(
-                f"rows {options.rows!r} have texts {', '.join(table.texts)}; this task takes two"
+                f"table {options.table!r} has texts {', '.join(table.texts)}; this task takes two"
             )
         if options.label in table.numbers:
             return
@@ -62,12 +62,12 @@ class SupervisedRanking(PretrainTask):
         except KeyError:
             there = ", ".join((*table.classes, *table.numbers)) or "none"
             raise UserError(
-                f"rows {options.rows!r} have no column {options.label!r} of grades; there are: "
+                f"table {options.table!r} has no column {options.label!r} of grades; there are: "
                 f"{there}"
             ) from None
         except ValueError as error:
             raise UserError(
-                f"rows {options.rows!r}, column {options.label!r}: a grade is no number: {error}"
+                f"table {options.table!r}, column {options.label!r}: a grade is no number: {error}"
             ) from error
 
     @property
@@ -89,10 +89,10 @@ class SupervisedRanking(PretrainTask):
         longest fit.
 
         Raises:
-            UserError: No rows are named.
+            UserError: No table is named.
         """
-        if self.options.rows is None:
-            raise UserError("a supervised task reads labelled rows: name them with rows: NAME")
+        if self.options.table is None:
+            raise UserError("a supervised task reads a table: name it with table: NAME")
         starts, stops = layout.document_tokens[:-1], layout.document_tokens[1:]
         middles = layout.sentence_offsets[layout.document_offsets[:-1] + 1]
         grades, first, end = self._grades(layout), *_near(layout, self.options.reach)

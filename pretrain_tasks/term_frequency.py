@@ -12,7 +12,7 @@ class TermFrequency(TermTask):
     weight.
     """
 
-    source = "Aroca-Ouellette and Rudzicz 2020"
+    citation = "Aroca-Ouellette and Rudzicz 2020"
     head = HeadSpec("term_frequency", "token_regression")
 
     def labels(self, terms: Terms) -> Array:

@@ -14,7 +14,7 @@ class TfIdf(TermTask):
     each token of some weight.
     """
 
-    source = "Aroca-Ouellette and Rudzicz 2020"
+    citation = "Aroca-Ouellette and Rudzicz 2020"
     head = HeadSpec("tf_idf", "token_regression")
 
     def labels(self, terms: Terms) -> Array:

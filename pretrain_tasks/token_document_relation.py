@@ -12,7 +12,7 @@ from pretrain_tasks._terms import Terms, TermTask
 class TokenDocumentRelation(TermTask):
     """Two classes at each token that does not stand in most documents anyway."""
 
-    source = "ERNIE 2.0, section 4.2.1"
+    citation = "ERNIE 2.0, section 4.2.1"
     head = HeadSpec(
         "elsewhere", "token_class", classes=2, class_names=("here alone", "elsewhere too")
     )

@@ -121,7 +121,7 @@ def test_a_config_that_fits_a_laptop_runs(
         "data.rows=4",
         "data.rows_per_group=2",
     ]
-    overrides += ["training.heldout_samples=1"]
+    overrides += ["training.heldout.samples=1"]
     if name == "domain_adaptation":
         save_bert(corpus, tmp_path / "bert", max_position_embeddings=512)
         overrides += [f"encoder.init_from={tmp_path / 'bert'}"]

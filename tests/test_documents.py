@@ -73,7 +73,7 @@ def test_the_table_of_span_providers_names_them_all() -> None:
 @pytest.mark.parametrize(
     "name", [path.stem for path in (ROOT / "pretrain_tasks").glob("[a-z]*.py")]
 )
-def test_the_document_on_tasks_has_definition_source_input_labels_and_counts_of_each(
+def test_the_document_on_tasks_has_definition_citation_input_labels_and_counts_of_each(
     name: str,
 ) -> None:
     text = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
@@ -84,8 +84,8 @@ def test_the_document_on_tasks_has_definition_source_input_labels_and_counts_of_
     assert (family, languages) == (task["family"], ", ".join(task["languages"]))
     assert given
     assert labels
-    source = re.escape(task["source"].partition(";")[0])
-    assert re.search(rf"^\*\*{name}\*\* \({source}.*\)?", text, re.MULTILINE)
+    citation = re.escape(task["citation"].partition(";")[0])
+    assert re.search(rf"^\*\*{name}\*\* \({citation}.*\)?", text, re.MULTILINE)
     for head in [] if name in SUPERVISED else task["heads"]:
         counts = rf"^\| {name} \| \w\w, 128 \| {head['name']} \| [\d,]+ \| .+ \|$"
         assert re.search(counts, text, re.MULTILINE)

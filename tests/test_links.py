@@ -269,7 +269,7 @@ def run(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "run"
     settings = tiny_settings(english, folder)
     settings["stages"] = [{"name": "only", "budgets": {"knowledge_masking": 4}}]
-    settings["training"] |= {"trackers": ["tensorboard"], "checkpoint_every": 2}
+    settings["training"] |= {"trackers": ["tensorboard"], "checkpoints": {"every": 2}}
     pretrain(RunConfig.model_validate(settings), Observer())
     (folder / "tracker_id").write_text("1")
     export_run(folder, folder / "export", None)

@@ -93,7 +93,7 @@ def test_description_tells_heads_and_languages():
         "layers": ["letter_case"],
         "heads": [{"name": "capital", "kind": "token_class", "classes": 2}],
         "languages": ["en"],
-        "source": "ERNIE 2.0, section 4.2.1",
+        "citation": "ERNIE 2.0, section 4.2.1",
     }
     assert describe_task("sentence_reordering")["heads"] == [
         {"name": "order", "kind": "sequence_class", "classes": 9}

@@ -68,8 +68,8 @@ def ours(attempt: Attempt) -> None:
             "training": {
                 "precision": "fp32",
                 "log_every": 1,
-                "heldout_samples": 8,
-                "checkpoint_every": SAVE_EVERY,
+                "heldout": {"samples": 8},
+                "checkpoints": {"every": SAVE_EVERY},
                 "trackers": [],
             },
         }

@@ -32,12 +32,12 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time the steps of a run without writing anything."""
-    from ernie_cmtl.config import load_run_config
+    from ernie_cmtl.run.open import read_config
     from ernie_cmtl.verbs.bench import bench as measure
 
     add_plugins(plugin)
     result = measure(
-        load_run_config(config, with_corpus(overrides, corpus)),
+        read_config(config, with_corpus(overrides, corpus)),
         steps,
         warmup,
         peak_tflops,

@@ -42,11 +42,11 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show the stage table of a run and what it costs, before anything runs."""
-    from ernie_cmtl.config import load_run_config
+    from ernie_cmtl.run.open import read_config
     from ernie_cmtl.verbs.plan import plan as describe_plan
 
     add_plugins(plugin)
-    settings = load_run_config(config, with_corpus(overrides, corpus))
+    settings = read_config(config, with_corpus(overrides, corpus))
     result = describe_plan(settings, workers, gpus, peak_tflops, mfu)
     print_result(result, as_json, lambda: plan_table(result))
 

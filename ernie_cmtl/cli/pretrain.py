@@ -33,10 +33,10 @@ def pretrain(
 ) -> None:
     """Train a run; if its folder holds a checkpoint, go on from there."""
     from ernie_cmtl.cli.training_view import train
-    from ernie_cmtl.config import load_run_config
+    from ernie_cmtl.run.open import read_config
 
     add_plugins(plugin)
-    settings = load_run_config(config, with_corpus(overrides, corpus))
+    settings = read_config(config, with_corpus(overrides, corpus))
     if workers == "1":
         train(settings, as_json)
         return

@@ -20,7 +20,7 @@ def tasks(context: typer.Context, plugin: PluginModules = None, as_json: Json = 
     rows = list_tasks()
 
     def show() -> RenderableType:
-        table = Table("task", "family", "layers", "heads", "languages", "source")
+        table = Table("task", "family", "layers", "heads", "languages", "citation")
         for row in rows:
             if "error" in row:
                 table.add_row(row["name"], f"[red]{escape(row['error'])}[/]")
@@ -32,7 +32,7 @@ def tasks(context: typer.Context, plugin: PluginModules = None, as_json: Json = 
                 ", ".join(row["layers"]),
                 heads,
                 ", ".join(row["languages"]),
-                row["source"],
+                row["citation"],
             )
         return table
 

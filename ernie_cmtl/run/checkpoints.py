@@ -54,7 +54,7 @@ class Checkpoints:
     def pinned(self) -> frozenset[int]:
         """Steps whose checkpoints are kept for good."""
         config, table = self.run.config, self.run.table
-        every = config.training.keep_every or table.steps
+        every = config.training.checkpoints.keep_every or table.steps
         return pinned_steps(table.steps, config.optimizer, table.restarts) | frozenset(
             range(every, table.steps, every)
         )
@@ -66,15 +66,14 @@ class Checkpoints:
             UserError: It names what is needed and what is free.
         """
         ahead = sum(step > done for step in self.pinned)
-        number = (
-            self.run.config.training.keep_checkpoints + 1 + ahead - len(checkpoints(self.folder))
-        )
+        keep = self.run.config.training.checkpoints.keep
+        number = keep + 1 + ahead - len(checkpoints(self.folder))
         self.workers.on_main(lambda: check_space(self.run.config.run, model, number))
 
     def due(self, done: int) -> bool:
         """Tell whether a run is saved after so many steps."""
         return (
-            done % self.run.config.training.checkpoint_every == 0
+            done % self.run.config.training.checkpoints.every == 0
             or done in self.pinned
             or done == self.run.table.steps
         )
@@ -108,11 +107,12 @@ class Checkpoints:
     @property
     def asynchronous(self) -> bool:
         """Does the training go on while a checkpoint is written."""
-        return self.run.config.training.asynchronous_checkpoints
+        return self.run.config.training.checkpoints.asynchronous
 
     def _write(self, taken: Snapshot) -> None:
         self.check_folder()
-        save_checkpoint(self.folder, taken, self.run.config.training.keep_checkpoints, self.pinned)
+        keep = self.run.config.training.checkpoints.keep
+        save_checkpoint(self.folder, taken, keep, self.pinned)
 
     def settle(self) -> None:
         """Wait until what is being written stands.

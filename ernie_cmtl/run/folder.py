@@ -80,6 +80,12 @@ class RunFolder:
         """Tell whether a run was started there."""
         return self.config.is_file()
 
+    def wrote(self, path: Path) -> bool:
+        """Tell whether a file is the configuration that a run wrote: what the run reads of its
+        corpus is beside it.
+        """
+        return path == self.config and self.corpus.is_file()
+
     def refuse_links(self) -> None:
         """Refuse a folder in which a part is a symbolic link.
 

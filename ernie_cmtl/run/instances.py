@@ -49,16 +49,15 @@ def _check_fit(instance: TaskInstance) -> None:
             f"task {name!r} supports {', '.join(task.languages)}; the corpus is "
             f"{profile.language!r}"
         )
-    if task.options.rows is not None and task.options.rows not in profile.tables:
+    table = task.options.table
+    if table is not None and table not in profile.tables:
         there = ", ".join(profile.tables) or "none"
-        raise UserError(
-            f"task {name!r} asks for labelled rows {task.options.rows!r}; the corpus has: {there}"
-        )
+        raise UserError(f"task {name!r} asks for table {table!r}; the corpus has: {there}")
     available = task.available_layers
     where, remedy = "the corpus lacks", "add it with prepare --corpus DIR --layers {}"
-    if task.options.rows is not None:
-        where = f"labelled rows {task.options.rows!r} lack"
-        remedy = "rows get the layers that the corpus has when they are stored"
+    if table is not None:
+        where = f"table {table!r} lacks"
+        remedy = "a table gets the layers that the corpus has when it is stored"
     for layer in (*instance.layers, *task.document_layers):
         if layer not in available:
             why = _WHY_MISSING.get(layer, "; " + remedy.format(layer))

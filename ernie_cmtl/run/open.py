@@ -2,6 +2,7 @@
 its held-out scores.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ernie_cmtl.config import RunConfig, load_run_config
@@ -10,11 +11,25 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
+from ernie_cmtl.run.earlier_format import with_new_names
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.resume import config_of_checkpoint, read_checkpoint
 from ernie_cmtl.run.run import Run
+from ernie_cmtl.settings import load
 from ernie_cmtl.training.checkpoint import checkpoints, load_weights, verify_checkpoint
 from ernie_cmtl.training.distributed import Workers
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's YAML, a user's or the one that a run wrote, which may be of an earlier version;
+    apply `key.sub=value` overrides and validate.
+
+    Raises:
+        UserError: The file cannot be read, a key is unknown, or a value is not accepted.
+    """
+    if RunFolder(path.parent).wrote(path):
+        return load(RunConfig, path, overrides, with_new_names)
+    return load_run_config(path, overrides)
 
 
 def saved_config(folder: Path) -> RunConfig:
@@ -27,7 +42,7 @@ def saved_config(folder: Path) -> RunConfig:
         raise UserError(
             f"{folder} is no run folder: it has no config.yaml; train one with the verb pretrain"
         )
-    return load_run_config(RunFolder(folder).config)
+    return read_config(RunFolder(folder).config)
 
 
 def open_run(
@@ -90,5 +105,5 @@ def score_heldout(
     config, pad_id = run.config, run.corpus.vocabulary.pad_id
     model.to(workers.device)
     return heldout_scores(
-        model, streams, config.training.heldout_samples, config.data, pad_id, workers
+        model, streams, config.training.heldout.samples, config.data, pad_id, workers
     )

@@ -92,7 +92,7 @@ class Run:
         """The name of what the run reads of its corpus: it changes with the text and with the
         layers of its tasks.
         """
-        tables = {instance.task.options.rows for instance in self.instances} - {None}
+        tables = {instance.task.options.table for instance in self.instances} - {None}
         return self.corpus.manifest.pin(self.read_layers, sorted(map(str, tables)))
 
     def streams(self, split: Split) -> list[SampleStream]:
@@ -110,7 +110,9 @@ class Run:
     def heldout_of(self, source: str) -> list[SampleStream]:
         """Open the held-out samples that one source has, of the tasks that find any in it."""
         found = []
-        for instance in [instance for instance in self.instances if not instance.task.options.rows]:
+        for instance in [
+            instance for instance in self.instances if not instance.task.options.table
+        ]:
             with suppress(UserError):
                 found.append(
                     self._open("heldout", instance, self.config.data.longest, [([source], 1.0)])
@@ -120,10 +122,10 @@ class Run:
     def _open(
         self, split: Split, instance: TaskInstance, longest: int, mixture: Sequence[MixturePart]
     ) -> SampleStream:
-        rows = instance.task.options.rows
-        text = self.corpus.text(split, rows)
+        table = instance.task.options.table
+        text = self.corpus.text(split, table)
         # Weights are those of the running text.
-        mixture = () if rows else mixture
+        mixture = () if table else mixture
         try:
             return SampleStream(
                 instance,
@@ -134,7 +136,7 @@ class Run:
             )
         except UserError as error:
             raise UserError(
-                f"the {split} split of {rows or self.config.corpus} ({text.documents} documents): "
+                f"the {split} split of {table or self.config.corpus} ({text.documents} documents): "
                 f"{error}"
             ) from None
 

@@ -163,7 +163,7 @@ class Session:
                 yield result
 
     def _is_evaluated(self, done: int) -> bool:
-        every = self.config.training.heldout_every
+        every = self.config.training.heldout.every
         return (
             done in self.table.ends
             or bool(every and done % every == 0)
@@ -173,7 +173,7 @@ class Session:
     def _evaluate(self, log: MetricsLog | None, stage: str) -> None:
         """Score the held-out samples, and let budgets move by what is measured."""
         config, step = self.config, self.ledger.step
-        pad_id, samples = self.run.corpus.vocabulary.pad_id, config.training.heldout_samples
+        pad_id, samples = self.run.corpus.vocabulary.pad_id, config.training.heldout.samples
         self.heldout = heldout_scores(
             self.trainer.model, self.heldout_streams, samples, config.data, pad_id, self.workers
         )
@@ -213,7 +213,7 @@ class Session:
         """Say what is not as it was when the checkpoint was made, and measure the start."""
         if log:
             self._announce(log, first)
-        starts = not first and (self.config.training.heldout_every or len(self.table.stages) > 1)
+        starts = not first and (self.config.training.heldout.every or len(self.table.stages) > 1)
         if self.feedback.lacks(first) or starts:
             self._evaluate(
                 log, self.table.stages[self.table.stage_of(first)].name if first else START

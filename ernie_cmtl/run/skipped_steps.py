@@ -41,7 +41,7 @@ class SkippedSteps:
     @property
     def limit(self) -> int:
         """Skipped steps in a row that end a run."""
-        return self.run.config.training.skipped_steps_limit
+        return self.run.config.training.skipping.limit
 
     def skipped(self, results: Sequence[StepResult], shares: Shares) -> list[dict[str, Any]]:
         """Return a line for each skipped step: steps completed, tasks and groups whose loss was not
@@ -77,14 +77,14 @@ class SkippedSteps:
         """End a run that no longer learns.
 
         Raises:
-            UserError: So many steps in a row as `training.skipped_steps_limit` allows were skipped.
+            UserError: As many steps in a row as `training.skipping.limit` says were skipped.
         """
         if self.exceeded_at is not None:
             raise UserError(
                 f"the loss or gradient of {self.limit} steps in a row, up to step "
                 f"{self.exceeded_at}, was not finite or too large; metrics.jsonl names their "
                 "tasks, groups and samples (skipped). Lower optimizer.learning_rate, or raise "
-                "training.skipped_steps_limit"
+                "training.skipping.limit"
             )
 
 
@@ -97,12 +97,12 @@ def new_spikes(run: Run, workers: Workers, state: RunState | None) -> Spikes | N
     """Make what judges gradient norms, if a run has that, as its checkpoint left it; state: of the
     checkpoint.
     """
-    training = run.config.training
-    if training.spike_window is None:
+    skipping = run.config.training.skipping
+    if skipping.spike_window is None:
         return None
     # Another mixture of tasks has other gradients.
     spikes = Spikes(
-        training.spike_window, training.spike_sigma, run.table.ends[:-1], workers.device
+        skipping.spike_window, skipping.spike_sigma, run.table.ends[:-1], workers.device
     )
     spikes.load(state.gradient_norms if state else [])
     return spikes

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ernie_cmtl.run.earlier_format import settings_of_today
+
 
 @dataclass(frozen=True)
 class RunState:
@@ -32,5 +34,5 @@ class RunState:
 
     @staticmethod
     def of_json(values: Mapping[str, Any]) -> "RunState":
-        """Return what a checkpoint holds."""
-        return RunState(**values)
+        """Return what a checkpoint holds, which an earlier version may have written."""
+        return RunState(**{**values, "settings": settings_of_today(values["settings"])})

@@ -205,8 +205,8 @@ def check_space(folder: Path, model: nn.Module, number: int) -> None:
     if needed > free:
         raise UserError(
             f"{folder} has {free / 1e6:,.1f} MB free; {number} checkpoints of {size / 1e6:,.1f} MB "
-            f"need {needed / 1e6:,.1f} MB: make room, or lower training.keep_checkpoints or raise "
-            "training.keep_every"
+            f"need {needed / 1e6:,.1f} MB: make room, or lower training.checkpoints.keep or raise "
+            "training.checkpoints.keep_every"
         )
 
 

@@ -72,7 +72,7 @@ def evaluate_run(
     source of the text.
 
     settings: `tasks.NAME.OPTION=value` of the held-out examples in place of the run's own, and
-    `training.heldout_samples=N`; by_source: measure each source apart too, where there are several.
+    `training.heldout.samples=N`; by_source: measure each source apart too, where there are several.
     """
     run, model, ledger = open_run(folder, step, corpus)
     run = _with_settings(run, settings)
@@ -101,9 +101,9 @@ def _with_settings(run: Run, settings: Sequence[str]) -> Run:
     as they are.
     """
     for setting in settings:
-        if not setting.startswith(("tasks.", "training.heldout_samples=")):
+        if not setting.startswith(("tasks.", "training.heldout.samples=")):
             raise UserError(
-                "evaluate takes tasks.NAME.OPTION=value and training.heldout_samples=N, not "
+                "evaluate takes tasks.NAME.OPTION=value and training.heldout.samples=N, not "
                 f"{setting!r}"
             )
     changed = Run(

@@ -55,7 +55,7 @@ def inspect(
     """
     corpus = Corpus(folder)
     instance = make_instance(task, 0, config, corpus)
-    stream = SampleStream(instance, corpus.text("train", instance.task.options.rows), length, seed)
+    stream = SampleStream(instance, corpus.text("train", instance.task.options.table), length, seed)
     return [_inspected(corpus, stream, number) for number in range(min(samples, len(stream)))]
 
 

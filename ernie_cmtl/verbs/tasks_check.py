@@ -20,11 +20,11 @@ def tasks_check(
             its splits.
     """
     instance = make_instance(name, 0, config, corpus)
-    rows = instance.task.options.rows
-    train, heldout = (corpus.text(split, rows) for split in SPLITS)
+    table = instance.task.options.table
+    train, heldout = (corpus.text(split, table) for split in SPLITS)
     # Labelled rows have always the same sentences, and what a document tells of others does not
     # hold for a few of them.
-    edges = {} if rows or instance.task.document_layers else edge_texts(train, instance.layers)
+    edges = {} if table or instance.task.document_layers else edge_texts(train, instance.layers)
     size = corpus.vocabulary.size
     tokens = corpus.tokenizer.convert_ids_to_tokens(list(range(size)))
     texts = CheckTexts(train, heldout, edges, token_classes(tokens))

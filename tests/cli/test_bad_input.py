@@ -103,21 +103,20 @@ def test_a_query_log_with_unknown_grades_is_refused(
     corpora: Path, tmp_path: Path, verb: str
 ) -> None:
     message = refused(
-        verb, "ir_relevance", corpora / "graded" / "corpus", tmp_path / "run", "rows=log"
+        verb, "ir_relevance", corpora / "graded" / "corpus", tmp_path / "run", "table=log"
     )
     assert (
-        squeezed("rows 'log' have grades 7 that grades does not name; it names 2, 1, 0") in message
+        squeezed("table 'log' has grades 7 that grades does not name; it names 2, 1, 0") in message
     )
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_rows_that_are_not_there_are_refused(corpora: Path, tmp_path: Path, verb: str) -> None:
     message = refused(
-        verb, "discourse_relation", corpora / "graded" / "corpus", tmp_path / "run", "rows=pairs"
+        verb, "discourse_relation", corpora / "graded" / "corpus", tmp_path / "run", "table=pairs"
     )
     assert (
-        squeezed("task 'discourse_relation' asks for labelled rows 'pairs'; the corpus has: log")
-        in message
+        squeezed("task 'discourse_relation' asks for table 'pairs'; the corpus has: log") in message
     )
 
 

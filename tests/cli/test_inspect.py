@@ -67,10 +67,10 @@ def test_inspect_shows_the_labelled_rows_that_a_task_draws_from(line: Line, tmp_
         tmp_path / "corpus",
         "--samples",
         "5",
-        "rows=pairs",
+        "table=pairs",
     )
     assert (
-        "rows 'pairs' have no class column 'label' (label=COLUMN); there are: marker"
+        "table 'pairs' has no class column 'label' (label=COLUMN); there are: marker"
         in call(*words).stderr
     )
     samples = result_of(*words, "label=marker")

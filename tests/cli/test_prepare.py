@@ -49,7 +49,7 @@ def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(
     more_layers = ("gazetteer", "quoted")
     (tmp_path / "quoted.py").write_text(
         "from ernie_cmtl.corpus.layers import SpanProvider\n\n\n"
-        "class Quoted(SpanProvider):\n    source = 'test'\n\n    def spans(self, text):\n        "
+        "class Quoted(SpanProvider):\n    citation = 'test'\n\n    def spans(self, text):\n        "
         "return []\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -81,7 +81,7 @@ def test_a_layer_of_ones_own_is_one_file(
         "import re\n"
         "from ernie_cmtl.corpus.layers import SpanProvider\n\n\n"
         "class QuotedWords(SpanProvider):\n"
-        "    source = 'test'\n\n"
+        "    citation = 'test'\n\n"
         "    def spans(self, text):\n"
         "        return [match.span(1) for match in re.finditer('\\\"([a-z ]+)\\\"', text)]\n"
     )

@@ -10,7 +10,7 @@ def test_tasks_lists_every_file_of_tasks() -> None:
     rows = result_of("tasks")
     assert [row["name"] for row in rows] == TASKS
     for row in rows:
-        assert {"name", "family", "layers", "heads", "languages", "source"} <= set(row)
+        assert {"name", "family", "layers", "heads", "languages", "citation"} <= set(row)
         assert row["family"] in ("lexical", "syntactic", "semantic")
         assert row["heads"]
         assert set(row["languages"]) <= {"en", "zh"}
@@ -23,6 +23,6 @@ def test_tasks_lists_every_file_of_tasks() -> None:
             ", ".join(row["layers"]),
             heads,
             ", ".join(row["languages"]),
-            row["source"],
+            row["citation"],
         )
         assert squeezed("".join(cells)) in shown.replace("┃", "").replace("│", "")

@@ -77,7 +77,7 @@ def mined(
 
 def open_stream(corpus: Corpus, split: Any = "train", **options: Any) -> SampleStream:
     instance = make_instance("discourse_relation", 0, TaskConfig.model_validate(options), corpus)
-    text = corpus.text(split, options.get("rows"))
+    text = corpus.text(split, options.get("table"))
     return SampleStream(instance, text, 128, 1)
 
 
@@ -228,7 +228,7 @@ def test_labelled_pairs_are_another_source_of_the_task(tmp_path: Path) -> None:
     labelled = {"pairs": {"file": str(tmp_path / "pairs.jsonl"), "columns": columns}}
     build_corpus(tmp_path, sample_texts("en", 8), labelled=labelled)
     corpus = Corpus(tmp_path / "corpus")
-    stream = open_stream(corpus, rows="pairs")
+    stream = open_stream(corpus, table="pairs")
     assert stream.instance.task.markers == ("but", "so")
     tokenizer = raw_text_tokenizer(corpus.folder / "tokenizer")
 

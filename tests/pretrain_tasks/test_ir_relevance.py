@@ -67,7 +67,7 @@ def titled(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def open_stream(corpus: Corpus, **options: Any) -> SampleStream:
     instance = make_instance("ir_relevance", 0, TaskConfig.model_validate(options), corpus)
-    text = corpus.text("train", options.get("rows"))
+    text = corpus.text("train", options.get("table"))
     return SampleStream(instance, text, 96, 1)
 
 
@@ -179,7 +179,7 @@ def test_a_log_gives_the_classes_of_the_paper(tmp_path: Path, form: str) -> None
         expected[title.lower().replace(" ", "")] = label
     build_corpus(tmp_path, sample_texts("en", 8), labelled=write_log(tmp_path / "log.jsonl", rows))
     corpus = Corpus(tmp_path / "corpus")
-    stream = open_stream(corpus, rows="log")
+    stream = open_stream(corpus, table="log")
     seen = 0
     for number in range(len(stream)):
         example = stream.example(number)
@@ -206,7 +206,7 @@ def test_a_log_that_does_not_fit_is_refused(
     table = [{"query": f"what is {n}", "title": f"A page on {n}"} | rows for n in range(20)]
     build_corpus(tmp_path, sample_texts("en", 8), labelled=write_log(tmp_path / "log.jsonl", table))
     with pytest.raises(UserError, match=message):
-        open_stream(Corpus(tmp_path / "corpus"), rows="log", **options)
+        open_stream(Corpus(tmp_path / "corpus"), table="log", **options)
 
 
 def test_a_corpus_without_the_layer_or_without_other_documents_is_refused(tmp_path: Path) -> None:

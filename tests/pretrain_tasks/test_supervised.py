@@ -20,16 +20,16 @@ from tests.support.labelled_rows import COLUMNS, rows_of
 from tests.support.runs import Watcher, tiny_settings
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "cola": {"type": "supervised", "rows": "cola"},
-    "mrpc": {"type": "supervised", "rows": "mrpc"},
-    "stsb": {"type": "supervised", "rows": "stsb", "label": "score"},
-    "selqa": {"type": "supervised_ranking", "rows": "selqa", "label": "label", "candidates": 3},
+    "cola": {"type": "supervised", "table": "cola"},
+    "mrpc": {"type": "supervised", "table": "mrpc"},
+    "stsb": {"type": "supervised", "table": "stsb", "label": "score"},
+    "selqa": {"type": "supervised_ranking", "table": "selqa", "label": "label", "candidates": 3},
 }
 
 
 def open_stream(corpus: Corpus, name: str, length: int = 64, **changes: Any) -> SampleStream:
     instance = make_instance(name, 0, TaskConfig.model_validate(OPTIONS[name] | changes), corpus)
-    return SampleStream(instance, corpus.text("train", instance.task.options.rows), length, seed=1)
+    return SampleStream(instance, corpus.text("train", instance.task.options.table), length, seed=1)
 
 
 def segments(tokens: np.ndarray, types: np.ndarray) -> tuple[tuple[int, ...], ...]:
@@ -130,15 +130,15 @@ def test_only_near_rows_are_candidates(judged: Corpus) -> None:
         (
             "cola",
             {"label": "score"},
-            "rows 'cola' have no class or number column 'score'; there are: label",
+            "table 'cola' has no class or number column 'score'; there are: label",
         ),
         (
             "selqa",
             {"label": "rank"},
-            "rows 'selqa' have no column 'rank' of grades; there are: label",
+            "table 'selqa' has no column 'rank' of grades; there are: label",
         ),
-        ("selqa", {"rows": "cola"}, "rows 'cola' have texts sentence; this task takes two"),
-        ("mrpc", {"rows": "nothing"}, "asks for labelled rows 'nothing'; the corpus has: cola"),
+        ("selqa", {"table": "cola"}, "table 'cola' has texts sentence; this task takes two"),
+        ("mrpc", {"table": "nothing"}, "asks for table 'nothing'; the corpus has: cola"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(
@@ -151,7 +151,7 @@ def test_rows_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("kind", ["supervised", "supervised_ranking"])
 def test_rows_must_be_named(judged: Corpus, kind: str) -> None:
     instance = make_instance(kind, 0, TaskConfig(), judged)
-    with pytest.raises(UserError, match="name them with rows: NAME"):
+    with pytest.raises(UserError, match="name it with table: NAME"):
         instance.task.index(judged.split("train"), 64)
 
 

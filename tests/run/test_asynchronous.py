@@ -70,7 +70,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, change: Callable[[int], None]) -> l
 def test_the_files_are_those_of_a_synchronous_save_though_the_training_goes_on(
     tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    config = with_training(tiny_config, checkpoint_every=2, keep_checkpoints=9)
+    config = with_training(tiny_config, checkpoints={"every": 2, "keep": 9})
     whole = config.model_copy(update={"run": tmp_path / "whole"})
     pretrain(whole, Watcher())
     watcher = Reporter(step=4)
@@ -81,7 +81,7 @@ def test_the_files_are_those_of_a_synchronous_save_though_the_training_goes_on(
         assert step > 2 or watcher.reached.wait(60)
 
     ended = patched(monkeypatch, slow)
-    assert pretrain(with_training(config, asynchronous_checkpoints=True), watcher)["finished"]
+    assert pretrain(with_training(config, checkpoints={"asynchronous": True}), watcher)["finished"]
     assert ended == [2, 4, 6, 8, 10, 12]
     pairs = zip(
         checkpoints(whole.run / "checkpoints"), checkpoints(config.run / "checkpoints"), strict=True
@@ -105,14 +105,14 @@ def test_a_save_that_fails_ends_the_run_within_two_steps_with_its_message(
     patched(monkeypatch, broken)
     with pytest.raises(UserError, match="the disk is full"):
         pretrain(
-            with_training(tiny_config, checkpoint_every=2, asynchronous_checkpoints=True), Watcher()
+            with_training(tiny_config, checkpoints={"every": 2, "asynchronous": True}), Watcher()
         )
     assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == ["step-2"]
     assert logged_lines(tiny_config.run)[-1]["step"] <= 6
 
 
 def test_a_signal_waits_for_its_checkpoint(tiny_config: RunConfig) -> None:
-    config = with_training(tiny_config, asynchronous_checkpoints=True)
+    config = with_training(tiny_config, checkpoints={"asynchronous": True})
     assert pretrain(config, Watcher(interrupt_at=5))["interrupted"]
     assert checkpoints(config.run / "checkpoints")[-1].name == "step-6"
 
@@ -122,14 +122,18 @@ def test_an_error_lets_the_save_under_way_end(
 ) -> None:
     ended = patched(monkeypatch, lambda step: time.sleep(0.3))
     with pytest.raises(KeyboardInterrupt):
-        pretrain(with_training(tiny_config, asynchronous_checkpoints=True), Watcher(crash_at=5))
+        pretrain(
+            with_training(tiny_config, checkpoints={"asynchronous": True}), Watcher(crash_at=5)
+        )
     assert ended == [4]
 
 
 @pytest.mark.slow
 def test_a_kill_inside_a_save_changes_nothing(english: Corpus, tmp_path: Path) -> None:
     config, whole = (
-        with_training(config_of(english, tmp_path / name, 16, 0), asynchronous_checkpoints=True)
+        with_training(
+            config_of(english, tmp_path / name, 16, 0), checkpoints={"asynchronous": True}
+        )
         for name in "ab"
     )
     kill(config, tmp_path, 1, "save", random.Random(1))
@@ -146,7 +150,9 @@ def test_two_workers_skip_the_same_steps_as_one_and_save_beside_their_training(
 ) -> None:
     # So narrow that steps of an ordinary run are skipped.
     config = with_training(
-        tiny_config, asynchronous_checkpoints=True, spike_window=2, spike_sigma=0.5
+        tiny_config,
+        checkpoints={"asynchronous": True},
+        skipping={"spike_window": 2, "spike_sigma": 0.5},
     )
     alone = config.model_copy(update={"run": tmp_path / "alone"})
     skipped = pretrain(alone, Watcher())["skipped"]

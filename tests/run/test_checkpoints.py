@@ -200,7 +200,7 @@ def test_a_precision_that_another_machine_chooses_is_said(tiny_config: RunConfig
 
 
 def test_some_checkpoints_are_kept_for_good(tiny_config: RunConfig) -> None:
-    pretrain(with_training(tiny_config, keep_checkpoints=1, keep_every=3), Watcher())
+    pretrain(with_training(tiny_config, checkpoints={"keep": 1, "keep_every": 3}), Watcher())
     assert [path.name for path in checkpoints(tiny_config.run / "checkpoints")] == [
         "step-3",
         "step-6",
@@ -245,7 +245,7 @@ def test_where_the_main_worker_cannot_save_all_workers_end_alike(
     tiny_config.run.mkdir()
     (tiny_config.run / "checkpoints").write_text("in the way")
     processes = started(
-        with_training(tiny_config, asynchronous_checkpoints=asynchronous), tmp_path, 2
+        with_training(tiny_config, checkpoints={"asynchronous": asynchronous}), tmp_path, 2
     )
     assert [process.wait(60) for process in processes] == [2, 2]
     # A step goes on beside the save, and one more learns of it.

@@ -31,7 +31,7 @@ STAGES = [
 def settings_of(corpus: Corpus, run: Path, **feedback: Any) -> RunConfig:
     settings = tiny_settings(corpus, run) | {"stages": STAGES}
     settings["data"]["rows_per_group"] = 8
-    settings["training"] |= {"checkpoint_every": 5}
+    settings["training"] |= {"checkpoints": {"every": 5}}
     settings["optimizer"] |= {"learning_rate": 5e-3}
     return RunConfig.model_validate(settings | ({"feedback": feedback} if feedback else {}))
 

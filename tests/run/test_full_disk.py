@@ -55,7 +55,7 @@ def limits() -> Iterator[None]:
 def test_a_run_outlives_a_full_disk_and_has_all_of_its_log(
     tiny_config: RunConfig, tmp_path: Path
 ) -> None:
-    config = with_training(tiny_config, checkpoint_every=12, trackers=["tensorboard"])
+    config = with_training(tiny_config, checkpoints={"every": 12}, trackers=["tensorboard"])
     watcher = Filling(config.run / "metrics.jsonl", 3, 8)
     assert pretrain(config, watcher)["finished"]
     whole = tiny_config.model_copy(update={"run": tmp_path / "whole"})

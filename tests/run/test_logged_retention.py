@@ -28,7 +28,7 @@ def make_config(corpus: Corpus, run: Path) -> RunConfig:
     """Two stages, steps 1-5 and 6-12, scored at every other step; checkpoints at steps 4, 8 and
     12.
     """
-    return with_training(RunConfig.model_validate(tiny_settings(corpus, run)), heldout_every=2)
+    return with_training(RunConfig.model_validate(tiny_settings(corpus, run)), heldout={"every": 2})
 
 
 @pytest.fixture(scope="module")
@@ -146,5 +146,5 @@ def test_a_run_of_one_stage_is_scored_at_its_start_if_it_is_scored_inside(
 ) -> None:
     settings = tiny_settings(english, tmp_path / "run")
     settings["stages"] = [{"name": "only", "budgets": {"capitalization": 3}}]
-    pretrain(with_training(RunConfig.model_validate(settings), heldout_every=every), Watcher())
+    pretrain(with_training(RunConfig.model_validate(settings), heldout={"every": every}), Watcher())
     assert [line["step"] for line in heldout_lines(tmp_path / "run")] == steps

@@ -136,7 +136,7 @@ def test_the_checkpoint_before_the_final_decay_is_kept_and_gives_the_same_end(
 ) -> None:
     optimizer = tiny_config.optimizer.model_copy(update={"schedule": "wsd", "decay_fraction": 0.5})
     config = with_training(
-        tiny_config.model_copy(update={"optimizer": optimizer}), keep_checkpoints=1
+        tiny_config.model_copy(update={"optimizer": optimizer}), checkpoints={"keep": 1}
     )
     # Broken off after the decay has begun: the part that goes on must keep the checkpoint too.
     with pytest.raises(KeyboardInterrupt):

@@ -23,7 +23,8 @@ def test_two_sharded_workers_then_one_then_two_end_as_one(english: Corpus, tmp_p
     settings["encoder"]["layers"] = 1
     alone = RunConfig.model_validate(settings)
     pretrain(alone, Watcher())
-    settings["training"] |= {"sharding": "full", "asynchronous_checkpoints": True}
+    settings["training"]["sharding"] = "full"
+    settings["training"]["checkpoints"]["asynchronous"] = True
     config = RunConfig.model_validate(settings | {"run": tmp_path / "run"})
     assert together(part, config, 5, folder=tmp_path) == [6, 6]
     assert part(config, 8) == 9

@@ -157,7 +157,7 @@ def test_a_step_with_a_gradient_that_is_far_too_large_changes_no_bit(
 
 
 def spiky(config: RunConfig) -> RunConfig:
-    return with_training(config, spike_window=2, spike_sigma=50.0)
+    return with_training(config, skipping={"spike_window": 2, "spike_sigma": 50.0})
 
 
 def test_a_spike_is_named_and_the_window_of_a_run_that_goes_on_is_that_of_the_checkpoint(
@@ -268,7 +268,7 @@ def test_too_many_skipped_steps_in_a_row_end_a_run(
 ) -> None:
     # Step 2 alone, then every step from 6 on.
     poison(monkeypatch, {4, *range(20, 48)}, MASKING)
-    config = with_training(tiny_config, skipped_steps_limit=3, log_every=log_every)
+    config = with_training(tiny_config, skipping={"limit": 3}, log_every=log_every)
     with pytest.raises(
         UserError, match="of 3 steps in a row, up to step 8, was not finite or too large"
     ):

@@ -49,7 +49,7 @@ STAGES = [
 
 def settings_of(corpus: Corpus, run: Path, mode: str = "mixed") -> dict[str, Any]:
     settings = tiny_settings(corpus, run) | {"stages": STAGES, "mode": mode}
-    settings["training"] |= {"checkpoint_every": 2}
+    settings["training"] |= {"checkpoints": {"every": 2}}
     return settings
 
 

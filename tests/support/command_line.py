@@ -50,7 +50,7 @@ RUN = {
     ],
     "data": {"row_length": 64, "rows": 4, "rows_per_group": 2},
     "encoder": {"layers": 1, "hidden_size": 32, "attention_heads": 2, "maximum_positions": 64},
-    "training": {"precision": "fp32", "log_every": 2, "heldout_samples": 8, "trackers": []},
+    "training": {"precision": "fp32", "log_every": 2, "heldout": {"samples": 8}, "trackers": []},
 }
 
 

@@ -18,7 +18,7 @@ class EveryKind(PretrainTask):
     """Two sequences in one row, with labels of every kind."""
 
     family = "semantic"
-    source = "test"
+    citation = "test"
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:

@@ -35,7 +35,7 @@ class Written(PretrainTask):
     """A task whose examples the test writes itself."""
 
     family = "lexical"
-    source = "this test"
+    citation = "this test"
     heads = ()
 
     def index(self, layout, length):

@@ -43,8 +43,8 @@ def tiny_settings(corpus: Corpus, run: Path) -> dict[str, Any]:
         "training": {
             "precision": "fp32",
             "log_every": 1,
-            "heldout_samples": 8,
-            "checkpoint_every": 4,
+            "heldout": {"samples": 8},
+            "checkpoints": {"every": 4},
             "trackers": [],
         },
     }
@@ -117,7 +117,16 @@ def pretrain_command(
 
 
 def with_training(config: RunConfig, **changes: Any) -> RunConfig:
-    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+    """Return a configuration with other settings under `training`; of a group those that are
+    named.
+    """
+    training = config.training
+    groups = {
+        name: getattr(training, name).model_copy(update=value)
+        for name, value in changes.items()
+        if isinstance(value, dict)
+    }
+    return config.model_copy(update={"training": training.model_copy(update=changes | groups)})
 
 
 def long_run(english: Corpus, run: Path) -> RunConfig:
@@ -125,7 +134,7 @@ def long_run(english: Corpus, run: Path) -> RunConfig:
     settings = tiny_settings(english, run)
     settings["stages"] = [{"name": "all", "budgets": {"knowledge_masking": 20_000}}]
     settings["data"]["loader_workers"] = 2
-    settings["training"]["checkpoint_every"] = 10**6
+    settings["training"]["checkpoints"] = {"every": 10**6}
     return RunConfig.model_validate(settings)
 
 
@@ -154,7 +163,7 @@ def config_of(corpus: Corpus, run: Path, steps: int, loader_workers: int) -> Run
         {"name": "second", "budgets": tasks},
     ]
     settings["data"] |= {"rows_per_group": 4, "loader_workers": loader_workers}
-    settings["training"]["checkpoint_every"] = 3
+    settings["training"]["checkpoints"] = {"every": 3}
     return RunConfig.model_validate(settings)
 
 

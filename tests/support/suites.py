@@ -19,7 +19,7 @@ SMALL = {
         "data": {"row_length": 32, "rows": 4, "rows_per_group": 4},
         "encoder": {"layers": 1, "hidden_size": 32, "maximum_positions": 32},
         "optimizer": {"warmup_steps": 1},
-        "training": {"precision": "fp32", "heldout_samples": 8},
+        "training": {"precision": "fp32", "heldout": {"samples": 8}},
     },
     "cells": {
         "plain": {"preset": {"name": "multitask", "tasks": {"knowledge_masking": {}}}},

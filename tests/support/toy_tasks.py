@@ -15,7 +15,7 @@ class Toy(PretrainTask):
     """Have two neighbours inside the first half changed places?"""
 
     family = "syntactic"
-    source = "test"
+    citation = "test"
 
     @property
     def minimum_sentences(self):

@@ -59,11 +59,11 @@ def test_a_run_and_its_export_score_alike(run: Path, tmp_path: Path) -> None:
 
 
 def test_held_out_examples_without_masked_tokens_are_those_of_a_run_without(run: Path) -> None:
-    given = ["tasks.capitalization.masked_tokens=false", "training.heldout_samples=7"]
+    given = ["tasks.capitalization.masked_tokens=false", "training.heldout.samples=7"]
     found = evaluate(str(run), None, None, given, Measures())
     opened, model, _ = open_run(run)
     plain = opened.config.model_dump(mode="json") | {"tasks": {}}
-    plain["training"]["heldout_samples"] = 7
+    plain["training"]["heldout"]["samples"] = 7
     other = Run(RunConfig.model_validate(plain))
     expected = score_heldout(other, model, Workers("fp32"), other.streams("heldout"))
     assert found["heldout"] == expected

@@ -334,7 +334,7 @@ def test_the_verb_shows_the_table_and_trains(
 ) -> None:
     (tmp_path / "own_order.py").write_text(
         "from pretrain_tasks.sentence_order import SentenceOrder\n\n\nclass "
-        "OwnOrder(SentenceOrder):\n    source = 'a test'\n"
+        "OwnOrder(SentenceOrder):\n    citation = 'a test'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(task_registry.TASKS, "_modules", {})

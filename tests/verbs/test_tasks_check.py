@@ -99,7 +99,7 @@ def test_a_planted_leak_is_named(outside, english, baseline, change):
 
 def test_a_declared_leak_is_let_pass_and_no_other(outside, english):
     known = dict.fromkeys(("edge_tokens", "edge_classes", "bag_of_words"), "by nature")
-    declared = ('source = "test"', f'source = "test"\n    known_leaks = {known}')
+    declared = ('citation = "test"', f'citation = "test"\n    known_leaks = {known}')
     result = check_source(outside, english, variant((SEGMENTS, FIRST), declared))
     assert "edge_tokens" in leaking(result)
     assert {
@@ -109,7 +109,7 @@ def test_a_declared_leak_is_let_pass_and_no_other(outside, english):
     del known["edge_tokens"]
     sys.modules.pop("toy")
     task_registry.TASKS._modules.clear()
-    declared = ('source = "test"', f'source = "test"\n    known_leaks = {known}')
+    declared = ('citation = "test"', f'citation = "test"\n    known_leaks = {known}')
     assert not check_source(outside, english, variant((SEGMENTS, FIRST), declared))["passed"]
 
 
@@ -195,7 +195,7 @@ SPOILT = {
         "no training sample holds anything",
     ),
     "an unknown leak": (
-        ('source = "test"', 'source = "test"; known_leaks = {"size": "x"}'),
+        ('citation = "test"', 'citation = "test"; known_leaks = {"size": "x"}'),
         "known leaks",
         "'size'; baselines are maj",
     ),

@@ -25,7 +25,7 @@ class Layer(ABC):
     """One way to make a layer; in the corpus it has the name of its file."""
 
     languages: ClassVar[tuple[Language, ...]] = ("en", "zh")
-    source: ClassVar[str]
+    citation: ClassVar[str]
     """Where it comes from: paper and section, or library."""
     marks_spans: ClassVar[bool] = False
     """Does it mark knowledge spans, which are masked as one unit: 1 where one starts, 2 where it

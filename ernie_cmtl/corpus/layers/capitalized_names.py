@@ -73,7 +73,7 @@ class CapitalizedNames(SpanProvider):
     """
 
     languages = ("en",)
-    source = "ERNIE 1.0, section 3.2; found by letter case"
+    citation = "ERNIE 1.0, section 3.2; found by letter case"
     Options = CapitalizedNamesOptions
     options: CapitalizedNamesOptions
 

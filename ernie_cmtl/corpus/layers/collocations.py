@@ -21,7 +21,7 @@ from ernie_cmtl.records import Array, IntArray, Vocabulary
 class Collocations(FittedLayer):
     """N-grams of 2 to 5 words by pointwise mutual information, kept as a lexicon."""
 
-    source = "PMI-Masking (Levine et al. 2021)"
+    citation = "PMI-Masking (Levine et al. 2021)"
     Options = CollocationOptions
     marks_spans = True
     options: CollocationOptions

@@ -75,7 +75,7 @@ class DiscourseMarkers(TextLayer):
     list, from 1.
     """
 
-    source = "Discovery (Sileo et al. 2019); ERNIE 2.0, section 4.2.3"
+    citation = "Discovery (Sileo et al. 2019); ERNIE 2.0, section 4.2.3"
     Options = DiscourseMarkersOptions
     options: DiscourseMarkersOptions
 

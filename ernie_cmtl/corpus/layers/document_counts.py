@@ -14,7 +14,7 @@ MOST = np.iinfo(np.uint16).max
 class DocumentCounts(FittedLayer):
     """Occurrences of the token in its document, itself among them, up to 65,535; uint16."""
 
-    source = "ERNIE 2.0, section 4.2.1"
+    citation = "ERNIE 2.0, section 4.2.1"
 
     def mark(self, folder: Path, shard: Path) -> Array:
         """Count every document of a shard."""

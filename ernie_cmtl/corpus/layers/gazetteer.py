@@ -35,7 +35,7 @@ class Gazetteer(SpanProvider):
     spaces between them.
     """
 
-    source = "ERNIE 1.0, section 3.2; lists of names"
+    citation = "ERNIE 1.0, section 3.2; lists of names"
     Options = GazetteerOptions
     options: GazetteerOptions
 

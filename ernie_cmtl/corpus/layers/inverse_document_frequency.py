@@ -27,7 +27,7 @@ class InverseDocumentFrequency(FittedLayer):
     steps of 1/12 nat.
     """
 
-    source = "Spärck Jones 1972"
+    citation = "Spärck Jones 1972"
     Options = InverseDocumentFrequencyOptions
     options: InverseDocumentFrequencyOptions
 

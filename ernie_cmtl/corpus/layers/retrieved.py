@@ -34,7 +34,7 @@ class Retrieved(FittedLayer):
     corpus does.
     """
 
-    source = "BM25 (Robertson & Zaragoza 2009), by bm25s"
+    citation = "BM25 (Robertson & Zaragoza 2009), by bm25s"
     of_documents = True
     Options = RetrievedOptions
     options: RetrievedOptions

@@ -39,7 +39,7 @@ class SpacyEntitiesOptions(LayerOptions):
 class SpacyEntities(SpanProvider):
     """Entities of a spaCy pipeline."""
 
-    source = "ERNIE 1.0, section 3.2; spaCy"
+    citation = "ERNIE 1.0, section 3.2; spaCy"
     Options = SpacyEntitiesOptions
     options: SpacyEntitiesOptions
 

@@ -51,7 +51,7 @@ class TaggedNames(SpanProvider):
     """Words tagged as names; the parts of a foreign person's name are one."""
 
     languages = ("zh",)
-    source = "ERNIE 1.0, section 3.2; tags of jieba"
+    citation = "ERNIE 1.0, section 3.2; tags of jieba"
     Options = TaggedNamesOptions
     options: TaggedNamesOptions
 

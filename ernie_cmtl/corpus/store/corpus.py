@@ -128,23 +128,20 @@ class Corpus:
             arrays,
         )
 
-    def text(self, split: Split, rows: str | None) -> TextSplit:
-        """Open what a task draws from: a split of the running text, or of labelled rows by their
-        name.
+    def text(self, split: Split, table: str | None) -> TextSplit:
+        """Open what a task draws from: a split of the running text, or of a table by its name.
 
         Raises:
-            UserError: There are no rows of this name, or a file is missing or damaged.
+            UserError: There is no table of this name, or a file is missing or damaged.
         """
-        if rows is None:
+        if table is None:
             return self.split(split)
         self.verify()
         tables = self.manifest.labelled
-        if rows not in tables:
+        if table not in tables:
             there = ", ".join(tables) or "none"
-            raise UserError(
-                f"corpus {self.folder} has no labelled rows named {rows!r}; there are: {there}"
-            )
-        return open_rows(self.folder / "labelled" / rows, tables[rows], split)
+            raise UserError(f"corpus {self.folder} has no table {table!r}; there are: {there}")
+        return open_rows(self.folder / "labelled" / table, tables[table], split)
 
     def _shard(self, shard: Shard, split: Split) -> tuple[dict[str, Array], IntArray, IntArray]:
         """Return the arrays of one split of a shard and where its sentences and documents end."""

@@ -123,15 +123,15 @@ def test_a_task_may_take_its_samples_from_labelled_rows(
     pairs: tuple[Corpus, dict[str, Any]],
 ) -> None:
     corpus, _ = pairs
-    options = TaskConfig.model_validate({"rows": "pairs"})
+    options = TaskConfig.model_validate({"table": "pairs"})
     instance = make_instance("knowledge_masking", 0, options, corpus)
     # Fitted layers are marked in the rows too.
     assert instance.layers == ("word_starts", "capitalized_names", "collocations")
     stream = SampleStream(instance, corpus.text("train", "pairs"), 64, 1)
     assert len(stream) == 45
     assert stream.example(3) is not None
-    with pytest.raises(UserError, match="asks for labelled rows 'logs'; the corpus has: pairs"):
-        make_instance("knowledge_masking", 0, TaskConfig.model_validate({"rows": "logs"}), corpus)
+    with pytest.raises(UserError, match="asks for table 'logs'; the corpus has: pairs"):
+        make_instance("knowledge_masking", 0, TaskConfig.model_validate({"table": "logs"}), corpus)
 
 
 def test_rows_that_share_their_first_text_stay_together(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_file_that_cannot_be_used_is_refused(
 def test_rows_under_a_name_that_is_not_there_are_refused(
     pairs: tuple[Corpus, dict[str, Any]],
 ) -> None:
-    with pytest.raises(UserError, match="no labelled rows named 'logs'; there are: pairs"):
+    with pytest.raises(UserError, match="no table 'logs'; there are: pairs"):
         pairs[0].text("train", "logs")
 
 

@@ -25,7 +25,7 @@ SECONDS = 20
 class Marked(FittedLayer):
     """Learns nothing; notes the process that marks it."""
 
-    source = "test"
+    citation = "test"
 
     def mark(self, folder: Path, shard: Path) -> Array:
         return np.full(len(read_array(shard / "token_ids.npy")), os.getpid(), dtype=np.int64)

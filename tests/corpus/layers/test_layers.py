@@ -22,7 +22,7 @@ def test_names_are_the_files_of_the_layers():
 def test_each_layer_says_what_it_is(name):
     kind = find_layer(name)
     assert issubclass(kind, Layer)
-    assert kind.source
+    assert kind.citation
     assert set(kind.languages) <= {"en", "zh"}
     with pytest.raises(ValidationError, match="extra_forbidden"):
         kind.Options.model_validate({"unknown": 1})
