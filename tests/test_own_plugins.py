@@ -4,8 +4,10 @@ every verb takes them, and nothing else is edited.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, BertForMaskedLM
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.run.open import open_run
 from ernie_cmtl.run.run import Run
@@ -44,12 +47,16 @@ PLUGINS = [f"tests.support.plugins.toy_{name}" for name in ("encoder", "weightin
 FORMAT = "tests.support.plugins.toy_format"
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in KINDS:
-        monkeypatch.setattr(kind, "_modules", {})
-    for module in (*PLUGINS, FORMAT):
-        add_plugin(module)
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in KINDS:
+            patch.setattr(kind, "_modules", {})
+        for module in (*PLUGINS, FORMAT):
+            add_plugin(module)
+        yield
+    # Kinds are remembered by name.
+    head_kind.cache_clear()
 
 
 def own_config(corpus: Corpus, run: Path, **changes: Any) -> RunConfig:
@@ -63,8 +70,6 @@ def own_config(corpus: Corpus, run: Path, **changes: Any) -> RunConfig:
 @pytest.fixture(scope="module")
 def finished(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the toy family, with its rule and its head."""
-    for module in PLUGINS:
-        add_plugin(module)
     folder = tmp_path_factory.mktemp("toy") / "run"
     pretrain(own_config(english, folder), Watcher())
     return folder
@@ -133,37 +138,36 @@ def test_plan_counts_the_family_s_own_operations(english: Corpus, tmp_path: Path
     assert found == same > 0
 
 
-def test_two_workers_started_from_the_command_line_shard_it_alike(
+def test_two_workers_started_from_the_command_line_share_it_in_shards(
     finished: Path, english: Corpus, tmp_path: Path
 ) -> None:
-    losses = {}
-    for sharding in ("none", "full"):
-        settings = own_config(english, tmp_path / sharding).model_dump(mode="json")
-        settings["training"]["sharding"] = sharding
-        path = tmp_path / f"{sharding}.yaml"
-        path.write_text(dump(RunConfig.model_validate(settings)), encoding="utf-8")
-        done = subprocess.run(
-            [
-                *(sys.executable, "launch.py", "pretrain", str(path), "--workers", "2", "--json"),
-                *(word for module in PLUGINS for word in ("--plugin", module)),
-            ],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["steps"] == 12
-        losses[sharding] = [line["loss"] for line in logged_lines(tmp_path / sharding)]
-    alone = [line["loss"] for line in logged_lines(finished)]
-    assert losses["full"] == pytest.approx(losses["none"], rel=1e-6)
-    assert losses["none"] == pytest.approx(alone, rel=1e-6)
+    settings = own_config(english, tmp_path / "run").model_dump(mode="json")
+    settings["training"]["sharding"] = "full"
+    path = tmp_path / "run.yaml"
+    path.write_text(dump(RunConfig.model_validate(settings)), encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(sys.executable, "launch.py", "pretrain", str(path), "--workers", "2", "--json"),
+            *(word for module in PLUGINS for word in ("--plugin", module)),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 12
+    alone, shared = (
+        [line["loss"] for line in logged_lines(run)] for run in (finished, tmp_path / "run")
+    )
+    assert shared == pytest.approx(alone, rel=1e-6)
 
 
-def test_it_is_extended_by_a_task(finished: Path, english: Corpus) -> None:
-    extended = extended_config(finished, Extension("sentence_reordering", budget=2))
-    report = pretrain(extended.model_copy(update={"run": finished}), Watcher())
+def test_it_is_extended_by_a_task(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    extended = extended_config(run, Extension("sentence_reordering", budget=2))
+    report = pretrain(extended, Watcher())
     assert report["steps"] > 12
     assert "sentence_reordering/order" in report["losses"]
 
