@@ -109,8 +109,8 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load_all(folder: Path) -> None:
     load_tokenizer(folder)
-    pretrained_config(str(folder))
-    checkpoint_weights(str(folder))
+    pretrained_config(str(folder), "learned")
+    checkpoint_weights(str(folder), "learned")
 
 
 def header(text: bytes, length: int | None = None) -> bytes:
@@ -239,7 +239,7 @@ def test_what_could_name_code_is_left_behind(
     STRIPPED[name](trap)
     load_all(trap.folder)
     load_tokenizer(trap.folder).save_pretrained(str(tmp_path / "saved"))
-    pretrained_config(str(trap.folder)).save_pretrained(str(tmp_path / "saved"))
+    pretrained_config(str(trap.folder), "learned").save_pretrained(str(tmp_path / "saved"))
     assert not trap.canary.exists()
     for path in (tmp_path / "saved").iterdir():
         assert "evil" not in path.read_text("utf-8")

@@ -16,6 +16,14 @@ def export(
     format: Annotated[
         str, typer.Option("--format", help="hf: transformers; or the name of a plug-in.")
     ] = "hf",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            help="Task whose view the export holds, where its class takes no task ids; default: "
+            "the first that masks tokens.",
+        ),
+    ] = None,
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step; default: the newest.")
     ] = None,
@@ -26,7 +34,7 @@ def export(
     from ernie_cmtl.verbs.export import export_run
 
     add_plugins(plugin)
-    result = export_run(run, output, step, format)
+    result = export_run(run, output, step, format, task)
     print_result(result, as_json, lambda: _line(result))
 
 

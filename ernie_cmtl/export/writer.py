@@ -36,6 +36,10 @@ class TrainedModel:
     model: MultiTaskModel
     """On the CPU."""
     tokenizer: PreTrainedTokenizerBase
+    task_row: int
+    """Row of the task embedding that is folded into the weights, where the stock class of the
+    encoder takes no task.
+    """
     about: dict[str, Any]
     """Written to `pretraining.json`; the card shows `steps`, `stages`, `tasks` (name -> row of the
     task embedding), `losses` (`<instance>/<head>` -> held-out loss) and `losses_at_step`.

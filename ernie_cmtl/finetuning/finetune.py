@@ -13,10 +13,11 @@ from transformers.utils import logging
 
 from ernie_cmtl.finetuning.kinds import KINDS
 from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind
-from ernie_cmtl.finetuning.models import load_config, load_tokenizer, new_model, task_table
+from ernie_cmtl.finetuning.models import load_config, load_tokenizer, new_model
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import read_splits
 from ernie_cmtl.finetuning.sets.scores import check_libraries
+from ernie_cmtl.finetuning.task_views import choose_task
 from ernie_cmtl.finetuning.training import predict, train
 
 Report = Callable[[dict[str, Any]], None]
@@ -102,7 +103,7 @@ def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
 def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
     """Train one model and return its scores on every split but that of training."""
     made = new_model(task.model, task.kind, task.recipe, seed)
-    row = task.recipe.task_row if task_table(made) is not None else None
+    row = choose_task(made, task.model, task.recipe)
     trained = train(
         made, task.tokenizer, task.kind, task.encoded["train"].inputs, task.recipe.train, rate, seed
     )

@@ -1,13 +1,8 @@
-"""Encoder and tokenizer that a fine-tuning starts from, with a new head, and the task embedding
-that it sees.
-"""
+"""Encoder and tokenizer that a fine-tuning starts from, with a new head."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -76,8 +71,7 @@ def load_config(model: str, kind: Kind) -> PretrainedConfig:
 
 
 def new_model(model: str, kind: Kind, recipe: Recipe, seed: int) -> PreTrainedModel:
-    """Load an encoder, or make a random one of its size, with a head and a task embedding that
-    follow from the seed.
+    """Load an encoder, or make a random one of its size, with a head that follows from the seed.
 
     Raises:
         UserError: It has no safetensors weights, or no model of this kind.
@@ -96,50 +90,7 @@ def new_model(model: str, kind: Kind, recipe: Recipe, seed: int) -> PreTrainedMo
         raise UserError(
             f"model {model!r} cannot be fine-tuned for {recipe.kind}: {_first_line(error)}"
         ) from error
-    if (table := task_table(made)) is not None:
-        with torch.no_grad():
-            # Inputs that name no task get the first row, in every class of the library.
-            table[0] = task_vector(
-                table, recipe.task_row, filled_rows(model), config.initializer_range
-            )
     return made
-
-
-def task_table(model: PreTrainedModel) -> torch.nn.Parameter | None:
-    """Return the task embedding of a model; None if it has none."""
-    embedding = getattr(getattr(model.base_model, "embeddings", None), "task_type_embeddings", None)
-    return getattr(embedding, "weight", None)
-
-
-def filled_rows(model: str) -> list[int]:
-    """Return the rows of the task embedding that pretraining gave to tasks, as an export of ours
-    lists them; else none.
-    """
-    about = Path(model) / "pretraining.json"
-    return (
-        sorted(json.loads(about.read_text(encoding="utf-8"))["tasks"].values())
-        if about.is_file()
-        else []
-    )
-
-
-def task_vector(table: Tensor, choice: int | str, filled: list[int], deviation: float) -> Tensor:
-    """Return the row that all inputs get: one of the table, the mean of those that were filled
-    (else of all), or a random one.
-
-    Raises:
-        UserError: There is no such row.
-    """
-    if choice == "fresh":
-        return torch.randn_like(table[0]) * deviation
-    if choice == "mean":
-        return table[filled].mean(0) if filled else table.mean(0)
-    if int(choice) >= len(table):
-        raise UserError(
-            f"task_row {choice}: the task embedding has rows 0 to {len(table) - 1}; accepted too: "
-            "mean, fresh"
-        )
-    return table[int(choice)].clone()
 
 
 def _first_line(error: Exception) -> str:

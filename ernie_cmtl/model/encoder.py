@@ -185,9 +185,9 @@ class EncoderFamily(ABC):
 
     @classmethod
     @abstractmethod
-    def read_checkpoint(cls, init_from: str) -> tuple[Mapping[str, Tensor], list[str]]:
-        """Return the weights of a checkpoint that an encoder of this family can start from, and the
-        names that it lacks.
+    def read_checkpoint(cls, config: EncoderConfig) -> tuple[Mapping[str, Tensor], list[str]]:
+        """Return the weights of the checkpoint that an encoder starts from, and the names that it
+        lacks.
 
         Raises:
             UserError: It is no such checkpoint, has no safetensors weights, or other ones than its
@@ -200,18 +200,32 @@ class EncoderFamily(ABC):
         that stay freshly initialised.
         """
 
+    @property
+    @abstractmethod
+    def folds_task(self) -> bool:
+        """Does the stock class take no task, so that one row of the task embedding is folded into
+        its weights.
+        """
+
+    @property
+    @abstractmethod
+    def stock_since(self) -> str:
+        """The first version of transformers that has the stock class."""
+
     @abstractmethod
     def stock_config(self) -> PretrainedConfig:
         """Return the config of the stock class for masked tokens that is exactly this encoder."""
 
     @abstractmethod
-    def stock_state(self, head: VocabularyHead) -> dict[str, Tensor]:
+    def stock_state(self, head: VocabularyHead, task_row: int) -> dict[str, Tensor]:
         """Return all weights under that class's names, float32, with those that only the bare
         encoder class has.
+
+        task_row: the row that is folded, where one is.
         """
 
     @abstractmethod
-    def stock_model(self, head: VocabularyHead) -> PreTrainedModel:
+    def stock_model(self, head: VocabularyHead, task_row: int) -> PreTrainedModel:
         """Return that class with the weights of encoder and head, ready to score."""
 
 

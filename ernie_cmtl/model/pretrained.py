@@ -15,18 +15,33 @@ from transformers import (
     BertForPreTraining,
     ErnieConfig,
     ErnieForPreTraining,
+    JinaEmbeddingsV3Config,
+    JinaEmbeddingsV3ForMaskedLM,
+    JinaEmbeddingsV3Model,
     PretrainedConfig,
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, logging
 from transformers.utils.hub import cached_file
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder_config import Positions
 
-_CONFIGS: dict[str, type[BertConfig] | type[ErnieConfig]] = {
+_CONFIGS: dict[str, Any] = {
     "bert": BertConfig,
     "ernie": ErnieConfig,
+    "jina_embeddings_v3": JinaEmbeddingsV3Config,
 }
-_MODELS: dict[str, Any] = {"bert": BertForPreTraining, "ernie": ErnieForPreTraining}
+_CLASSES: dict[str, tuple[Any, ...]] = {
+    "bert": (BertForPreTraining,),
+    "ernie": (ErnieForPreTraining,),
+    # No class has both the head and the pooler.
+    "jina_embeddings_v3": (JinaEmbeddingsV3ForMaskedLM, JinaEmbeddingsV3Model),
+}
+_POSITIONS: dict[Positions, tuple[str, ...]] = {
+    "learned": ("bert", "ernie"),
+    "rotary": ("jina_embeddings_v3",),
+}
+"""Kinds of checkpoints whose positions are like those of the encoder."""
 _KEPT = (
     *(
         "vocab_size",
@@ -43,7 +58,7 @@ _KEPT = (
         "pad_token_id",
         "tie_word_embeddings",
     ),
-    *("use_task_id", "task_type_vocab_size"),
+    *("use_task_id", "task_type_vocab_size", "rope_parameters"),
 )
 """What is taken from a config; others may name code, kernels of the Hub or quantizers."""
 _NEVER_READ = "cls.seq_relationship."
@@ -51,8 +66,9 @@ _NEVER_READ = "cls.seq_relationship."
 _MOST_LAYERS = 1000
 
 
-def pretrained_config(init_from: str) -> BertConfig | ErnieConfig:
-    """Return the config of a BERT or Ernie checkpoint, its sizes and nothing else.
+def pretrained_config(init_from: str, positions: Positions) -> Any:
+    """Return the config of a checkpoint with learned or rotary positions, its sizes and nothing
+    else.
 
     Raises:
         UserError: It cannot be loaded or is of another kind.
@@ -69,45 +85,63 @@ def pretrained_config(init_from: str) -> BertConfig | ErnieConfig:
             config = _CONFIGS[kind](**{name: found[name] for name in _KEPT if name in found})
     except Exception as error:
         raise UserError(f"init_from {init_from!r} cannot be loaded: {first_line(error)}") from error
-    if kind not in _CONFIGS:
-        raise UserError(
-            f"init_from {init_from!r} is a {kind!r} checkpoint; accepted are "
-            f"{' and '.join(_CONFIGS)}"
-        )
+    _check_kind(init_from, kind, positions)
     if not config.tie_word_embeddings:
         raise UserError(
             f"init_from {init_from!r} has an output embedding of its own; accepted are "
             "checkpoints that tie it"
         )
+    if positions == "rotary" and config.rope_parameters["rope_type"] != "default":
+        raise UserError(
+            f"init_from {init_from!r} has rotary positions of the type "
+            f"{config.rope_parameters['rope_type']!r}; accepted: default"
+        )
     return config
 
 
-def checkpoint_weights(init_from: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix, and the
-    names that it lacks.
+def _check_kind(init_from: str, kind: Any, positions: Positions) -> None:
+    for other, kinds in _POSITIONS.items():
+        if kind in kinds and other != positions:
+            raise UserError(
+                f"init_from {init_from!r} has {other} positions, and the encoder has {positions} "
+                f"ones; set encoder.positions={other}, or start from another checkpoint"
+            )
+    if kind not in _POSITIONS[positions]:
+        raise UserError(
+            f"init_from {init_from!r} is a {kind!r} checkpoint; accepted with {positions} "
+            f"positions: {', '.join(_POSITIONS[positions])}"
+        )
+
+
+def checkpoint_weights(init_from: str, positions: Positions) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights of a checkpoint without their prefix, and the names that it lacks.
 
     Raises:
-        UserError: It is no such checkpoint, has no safetensors weights, or other ones than its
-            config says.
+        UserError: It is of another kind, has no safetensors weights, or other ones than its config
+            says.
     """
-    config = pretrained_config(init_from)
-    options: dict[str, Any] = {
-        "config": config,
-        "use_safetensors": True,
-        "output_loading_info": True,
-    }
-    try:
-        check_index(init_from)
-        with quiet_loading():
-            model, report = _MODELS[config.model_type].from_pretrained(init_from, **options)
-    except Exception as error:
-        raise UserError(
-            f"init_from {init_from!r} holds no safetensors weights that fit: {first_line(error)}"
-        ) from error
-    missing = set(report["missing_keys"])
-    prefix = model.base_model_prefix + "."
-    weights = {k.removeprefix(prefix): v for k, v in model.state_dict().items() if k not in missing}
-    return weights, sorted(name for name in missing if not name.startswith(_NEVER_READ))
+    config = pretrained_config(init_from, positions)
+    options = {"config": config, "use_safetensors": True, "output_loading_info": True}
+    weights: dict[str, Tensor] = {}
+    lacking: set[str] = set()
+    for kind in _CLASSES[config.model_type]:
+        try:
+            check_index(init_from)
+            with quiet_loading():
+                model, report = kind.from_pretrained(init_from, **options)
+        except Exception as error:
+            raise UserError(
+                f"init_from {init_from!r} holds no safetensors weights that fit: "
+                f"{first_line(error)}"
+            ) from error
+        prefix, missing = model.base_model_prefix + ".", set(report["missing_keys"])
+        lacking |= {name.removeprefix(prefix) for name in missing}
+        weights |= {
+            name.removeprefix(prefix): value
+            for name, value in model.state_dict().items()
+            if name not in missing
+        }
+    return weights, sorted(name for name in lacking if not name.startswith(_NEVER_READ))
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ernie_cmtl.head_kinds import head_kind
+from ernie_cmtl.model.encoder import EncoderFamily
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN
 
@@ -41,6 +43,11 @@ def new_since(model: MultiTaskModel, known_heads: Collection[str]) -> list[str]:
     the first step.
     """
     return [f"heads.{name}." for name in model.specs if name not in known_heads]
+
+
+def task_table(family: EncoderFamily) -> Tensor:
+    """Return the rows of the task embedding; float32 [rows, hidden], on the CPU."""
+    return torch.stack(family.task_rows).detach().cpu().float()
 
 
 def kept_beside_export(model: MultiTaskModel) -> dict[str, Tensor]:

@@ -184,7 +184,7 @@ class Run:
         if config.init_from:
             check_init_from(config, self.corpus.manifest.vocabulary_hash)
             # Before anything is made as large as the checkpoint says that it is.
-            weights, missing = encoder_family(config.architecture).read_checkpoint(config.init_from)
+            weights, missing = encoder_family(config.architecture).read_checkpoint(config)
         model = self.make_model()
         head = model.vocabulary_head
         head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))

@@ -18,6 +18,7 @@ from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import validate
 from ernie_cmtl.task_instance import run_heads
 from ernie_cmtl.training.distributed import Workers
+from ernie_cmtl.verbs.export import viewed_task
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _with_settings(run: Run, settings: Sequence[str]) -> Run:
 def masked_lm_of_run(folder: Path, step: int | None) -> MaskedLanguageModel:
     """Return a run's model as its export would load, without writing one."""
     run, model, _ = open_run(folder, step)
-    stock: Any = model.family.stock_model(model.vocabulary_head)
+    row = viewed_task(run, model).row
+    stock: Any = model.family.stock_model(model.vocabulary_head, row)
     stock.set_attn_implementation("eager")
     tokenizer = run.corpus.tokenizer
     tokenizer.model_max_length = model.family.config.maximum_positions

@@ -3,25 +3,38 @@
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.writer import EXPORT_FORMATS, TrainedModel, write_export
+from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.records import MASKED_TOKEN
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.logged_retention import newest_losses
 from ernie_cmtl.run.open import open_run
+from ernie_cmtl.run.run import Run
+from ernie_cmtl.task_instance import TaskInstance
 
 
 def export_run(
-    folder: Path, output: Path, step: int | None, format: str = "hf", verified: bool = True
+    folder: Path,
+    output: Path,
+    step: int | None,
+    format: str = "hf",
+    task: str | None = None,
+    verified: bool = True,
 ) -> dict[str, Any]:
     """Export a run; returns path, format and what the format measures of its own result.
 
-    verified: load the result and compare it with the run.
+    task: whose row of the task embedding is folded into the weights, where the stock class takes no
+    task; None means the first one that masks tokens. verified: load the result and compare it with
+    the run.
 
     Raises:
-        UserError: The run cannot be opened, the format is unknown, or the output folder holds what
-            no export wrote.
+        UserError: The run cannot be opened, the format or task is unknown, or the output folder
+            holds what no export wrote.
     """
     EXPORT_FORMATS.find(format)
     run, model, ledger = open_run(folder, step)
+    viewed = viewed_task(run, model, task)
     heads = {
         f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)}
         for i in run.instances
@@ -33,9 +46,31 @@ def export_run(
         "stages": [stage.name for stage in run.table.stages],
         "tasks": {instance.name: instance.row for instance in run.instances},
         "task_embedding": run.config.encoder.task_embedding,
+        "folded_row": viewed.row if model.family.folds_task else None,
         "heads": heads,
         "losses": losses,
         "losses_at_step": measured,
     }
-    trained = TrainedModel(model.cpu(), run.corpus.tokenizer, about)
+    trained = TrainedModel(model.cpu(), run.corpus.tokenizer, viewed.row, about)
     return write_export(format, trained, output, verified)
+
+
+def viewed_task(run: Run, model: MultiTaskModel, task: str | None = None) -> TaskInstance:
+    """Return the task whose view of the encoder a stock class without tasks gets; None: the first
+    one that masks tokens, or else the first.
+
+    Raises:
+        UserError: There is no such task, or the stock class takes every task.
+    """
+    if task is None:
+        masks = [one for one in run.instances if MASKED_TOKEN in one.heads]
+        return (masks or run.instances)[0]
+    if not model.family.folds_task:
+        raise UserError(
+            "this encoder's export takes the task with each input (task_type_ids), so it holds all "
+            "tasks; leave --task out"
+        )
+    found = {instance.name: instance for instance in run.instances}
+    if task not in found:
+        raise UserError(f"run {run.config.run} has no task {task!r}; it has {', '.join(found)}")
+    return found[task]

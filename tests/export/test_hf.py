@@ -214,6 +214,8 @@ def test_the_report_says_where_the_export_is_and_that_nothing_differs(
         "path": str(run_folder.parent / "export"),
         "format": "hf",
         "max_abs_logit_difference": 0.0,
+        "max_abs_log_probability_difference": pytest.approx(0, abs=1e-5),
+        "max_abs_hidden_state_difference": pytest.approx(0, abs=1e-5),
     }
 
 
@@ -363,10 +365,10 @@ def test_an_export_that_fails_its_check_leaves_the_earlier_one_in_place(
     before = contents(output)
     stock_state = Ernie.stock_state
 
-    def without_a_layer(family: Ernie, head: VocabularyHead) -> dict[str, Tensor]:
+    def without_a_layer(family: Ernie, head: VocabularyHead, task_row: int) -> dict[str, Tensor]:
         return {
             name: value
-            for name, value in stock_state(family, head).items()
+            for name, value in stock_state(family, head, task_row).items()
             if "layer.1.output" not in name
         }
 

@@ -18,9 +18,10 @@ from ernie_cmtl.cli.app import app
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.finetune import best_rate, finetune, spread
 from ernie_cmtl.finetuning.kinds import KINDS
-from ernie_cmtl.finetuning.models import load_tokenizer, new_model, task_table
+from ernie_cmtl.finetuning.models import load_tokenizer, new_model
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
+from ernie_cmtl.finetuning.task_views import choose_task, task_table
 from tests.support.finetuning import SMALL, WriteRows, word_tokenizer
 
 PLACES = ["sun", "moon", "rain", "day", "night"]
@@ -128,7 +129,9 @@ def test_the_spread_is_the_sample_standard_deviation() -> None:
 def started(model: str, **settings: Any) -> Any:
     recipe = Recipe.model_validate(SMALL | settings)
     rows = [LabelledRow("", "sun", None, label, None) for label in "ab"]
-    return new_model(model, KINDS["classification"](recipe, rows), recipe, seed=1).eval()
+    made = new_model(model, KINDS["classification"](recipe, rows), recipe, seed=1)
+    choose_task(made, model, recipe)
+    return made.eval()
 
 
 @torch.inference_mode()

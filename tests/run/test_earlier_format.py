@@ -17,7 +17,7 @@ from transformers import AutoModelForMaskedLM
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.finetuning.models import filled_rows
+from ernie_cmtl.finetuning.task_views import filled_rows
 from ernie_cmtl.run.earlier_format import settings_of_today, with_new_names
 from ernie_cmtl.run.open import read_config, saved_config
 from ernie_cmtl.run.state import RunState

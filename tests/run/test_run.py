@@ -206,7 +206,7 @@ def test_a_start_from_an_export_goes_on_where_the_exported_model_was(
     model = run.new_model()
     shake(model)
     about = {"steps": 1, "stages": [], "tasks": {}, "losses": {}, "losses_at_step": None}
-    write_export("hf", TrainedModel(model, run.corpus.tokenizer, about), tmp_path / "export")
+    write_export("hf", TrainedModel(model, run.corpus.tokenizer, 0, about), tmp_path / "export")
     started = start_from(english, tmp_path / "export").new_model()
     rows = [vocabulary_scores(model, english, task, segment=task % 4) for task in range(4)]
     for task, expected in enumerate(rows):
@@ -250,7 +250,9 @@ def test_a_checkpoint_of_another_kind_is_refused_by_name(
 ) -> None:
     model(config).save_pretrained(tmp_path)
     english.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=f"is a '{kind}' checkpoint; accepted are bert and ernie"):
+    with pytest.raises(
+        UserError, match=f"is a '{kind}' checkpoint; accepted with learned positions: bert, ernie"
+    ):
         start_from(english, tmp_path).new_model()
 
 

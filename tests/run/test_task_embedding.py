@@ -176,7 +176,7 @@ def test_without_the_embedding_a_start_from_an_export_computes_what_it_does_by_d
     model = run.new_model()
     shake(model)
     about = {"steps": 1, "stages": [], "tasks": {}, "losses": {}, "losses_at_step": None}
-    write_export("hf", TrainedModel(model, run.corpus.tokenizer, about), tmp_path / "export")
+    write_export("hf", TrainedModel(model, run.corpus.tokenizer, 0, about), tmp_path / "export")
     config = start_from(english, tmp_path / "export").config
     encoder = config.encoder.model_copy(update={"task_embedding": "off"})
     started = Run(config.model_copy(update={"encoder": encoder})).new_model()

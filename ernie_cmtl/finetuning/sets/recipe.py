@@ -95,9 +95,9 @@ class Recipe(BaseModel):
     maximum_length: int = Field(128, ge=8)
     """Tokens of the longest input; longer ones are cut."""
     train: TrainConfig
-    task_row: Annotated[int, Field(ge=0)] | Literal["mean", "fresh"] = 0
+    task_row: Annotated[int, Field(ge=0)] | Literal["mean", "fresh"] | None = None
     """Which task embedding all inputs get: a row, the mean of the rows that pretraining filled, or
-    a random one.
+    a random one. None: the row that an export has folded in, or else the first.
     """
     init: Literal["pretrained", "random"] = "pretrained"
     """random: an encoder of the same size that has learned nothing."""

@@ -19,6 +19,7 @@ from ernie_cmtl.model.kernels.attention_by_width import (
     attend_by_width,
     cut_pieces,
 )
+from ernie_cmtl.model.kernels.rotary import Rotation
 from ernie_cmtl.records import IntArray
 
 NAME = "ernie_cmtl_packed"
@@ -96,10 +97,13 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     packed_layout: PackedLayout,
+    rotation: Rotation | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend within each packed sequence; query, key, value: [M, heads, L, size]; returns [M, L,
     heads, size].
+
+    rotation: turns queries and keys first.
 
     The kernels have no attention dropout, so there is none on any path. Padding gets zeros.
     """
@@ -107,6 +111,8 @@ def packed_attention(
     query, key, value = (
         states.transpose(1, 2).reshape(rows * length, heads, size) for states in (query, key, value)
     )
+    if rotation:
+        query, key = rotation.turn(query), rotation.turn(key)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 

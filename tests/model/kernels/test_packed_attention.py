@@ -1,10 +1,13 @@
 """Packed rows compute what padded single sequences compute in the stock model."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.model.encoder_config import Positions
 from ernie_cmtl.model.kernels.packed_attention import PackedLayout
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
@@ -14,10 +17,11 @@ from ernie_cmtl.run.run import Run
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def mixed(tiny_config: RunConfig) -> tuple[MultiTaskModel, Batch]:
+@pytest.fixture(params=get_args(Positions))
+def mixed(request: pytest.FixtureRequest, tiny_config: RunConfig) -> tuple[MultiTaskModel, Batch]:
     """A model and a group of rows in which sequences of different tasks stand together."""
-    run = Run(tiny_config.model_copy(update={"stages": tiny_config.stages[1:]}))
+    encoder = tiny_config.encoder.model_copy(update={"positions": request.param})
+    run = Run(tiny_config.model_copy(update={"stages": tiny_config.stages[1:], "encoder": encoder}))
     source = run.steps_from(run.first_ledger(), 6, 0, 1)
     groups = [group for step in source for group in step.groups]
     tasks = [{tuple(np.unique(row)) for row in group.task_type_ids} for group in groups]
@@ -59,14 +63,44 @@ def test_packed_scores_equal_padded_scores_of_the_stock_model(
 ) -> None:
     model, batch = mixed
     assert len({*batch.task_type_ids.reshape(-1).tolist()}) > 1
-    stock = model.family.stock_model(model.vocabulary_head)
     packed = model.masked_token_scores(TensorBatch.of(batch, CPU))
     inputs, spans = _padded(batch)
-    padded = stock(**inputs).logits
-    for row, span in enumerate(spans):
-        torch.testing.assert_close(
-            packed[span], padded[row, : span.stop - span.start], atol=1e-5, rtol=0
-        )
+    tasks = inputs.pop("task_type_ids") if model.family.folds_task else inputs["task_type_ids"]
+    # A stock class without tasks has one of them in its weights.
+    stocks = {
+        row: model.family.stock_model(model.vocabulary_head, row) for row in {*tasks[:, 0].tolist()}
+    }
+    for number, span in enumerate(spans):
+        own = {name: values[number : number + 1] for name, values in inputs.items()}
+        padded = stocks[int(tasks[number, 0])](**own).logits[0, : span.stop - span.start]
+        torch.testing.assert_close(packed[span], padded, atol=1e-5, rtol=0)
+
+
+def test_gradients_of_packed_rows_are_those_of_the_stock_model(
+    mixed: tuple[MultiTaskModel, Batch],
+) -> None:
+    model, batch = mixed
+    # One task, whose row is in the weights of a stock class without tasks.
+    batch.task_type_ids[:] = 0
+    inputs, spans = _padded(batch)
+    if model.family.folds_task:
+        del inputs["task_type_ids"]
+    stock = model.family.stock_model(model.vocabulary_head, 0)
+    scores = model.masked_token_scores(TensorBatch.of(batch, CPU))
+    logits = stock(**inputs).logits
+    weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0))
+    sum((scores[span] * weights[span]).sum() for span in spans).backward()
+    sum(
+        (logits[row, : span.stop - span.start] * weights[span]).sum()
+        for row, span in enumerate(spans)
+    ).backward()
+    ours = model.family.word_embeddings.grad
+    theirs = stock.get_input_embeddings().weight.grad
+    assert ours is not None
+    # transformers keeps [PAD] without a gradient of its own.
+    rows = torch.arange(len(ours)) != stock.config.pad_token_id
+    difference = (ours - theirs)[rows].norm() / theirs[rows].norm()
+    assert float(difference) < 1e-5
 
 
 @torch.no_grad()

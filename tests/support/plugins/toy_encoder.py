@@ -125,11 +125,19 @@ class ToyEncoder(EncoderFamily):
         return torch.tanh(self.module.summary(states))
 
     @classmethod
-    def read_checkpoint(cls, init_from: str) -> tuple[Mapping[str, Tensor], list[str]]:
+    def read_checkpoint(cls, config: EncoderConfig) -> tuple[Mapping[str, Tensor], list[str]]:
         raise UserError("a toy encoder starts from no checkpoint")
 
     def load_checkpoint(self, weights: Mapping[str, Tensor], head: VocabularyHead) -> list[str]:
         raise NotImplementedError
+
+    @property
+    def folds_task(self) -> bool:
+        return True
+
+    @property
+    def stock_since(self) -> str:
+        return "4.0"
 
     def stock_config(self) -> BertConfig:
         return BertConfig(
@@ -144,13 +152,15 @@ class ToyEncoder(EncoderFamily):
             architectures=["BertForMaskedLM"],
         )
 
-    def stock_state(self, head: VocabularyHead) -> dict[str, Tensor]:
+    def stock_state(self, head: VocabularyHead, task_row: int) -> dict[str, Tensor]:
         own = self.module
         state = {
             "bert.embeddings.word_embeddings.weight": own.words.weight,
             "bert.embeddings.position_embeddings.weight": own.places.weight,
-            # BERT knows no tasks: the first one's row is part of every segment.
-            "bert.embeddings.token_type_embeddings.weight": own.segments.weight + own.tasks.rows[0],
+            # BERT knows no tasks: one row is part of every segment.
+            "bert.embeddings.token_type_embeddings.weight": (
+                own.segments.weight + own.tasks.rows[task_row]
+            ),
             "cls.predictions.bias": head.bias,
             **_norm("bert.embeddings.LayerNorm", own.start),
             **_linear("bert.pooler.dense", own.summary),
@@ -161,9 +171,9 @@ class ToyEncoder(EncoderFamily):
             state |= _layer(f"bert.encoder.layer.{number}", block)
         return {name: value.detach().cpu().float().contiguous() for name, value in state.items()}
 
-    def stock_model(self, head: VocabularyHead) -> BertForMaskedLM:
+    def stock_model(self, head: VocabularyHead, task_row: int) -> BertForMaskedLM:
         model = BertForMaskedLM(self.stock_config())
-        model.load_state_dict(self.stock_state(head), strict=False)
+        model.load_state_dict(self.stock_state(head, task_row), strict=False)
         return model.train(False)
 
 

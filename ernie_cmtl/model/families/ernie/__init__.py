@@ -7,17 +7,18 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import ErnieConfig, ErnieForMaskedLM, ErnieModel
+from transformers import ErnieConfig, ErnieModel, JinaEmbeddingsV3Config, PreTrainedModel
 from transformers.models.ernie.modeling_ernie import ErniePredictionHeadTransform
 
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.encoder import EncodedBatch, EncoderFamily, LayerWeights, ReadPlaces
 from ernie_cmtl.model.encoder_config import EncoderConfig
-from ernie_cmtl.model.families.ernie import stock
+from ernie_cmtl.model.families.ernie import rotary_stock, stock
 from ernie_cmtl.model.families.ernie.last_layer import replace_last_layer
 from ernie_cmtl.model.families.ernie.stock import NAMES, SEGMENT_TYPES
 from ernie_cmtl.model.kernels import packed_attention
 from ernie_cmtl.model.kernels.dropout import replace_dropout
+from ernie_cmtl.model.kernels.rotary import NoPositions, RotaryTable
 from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.model.task_embedding import TASK_ROWS, TaskEmbedding
 from ernie_cmtl.model.tensor_batch import TensorBatch
@@ -26,14 +27,25 @@ from ernie_cmtl.records import Vocabulary
 
 
 class Ernie(EncoderFamily):
-    """Post-norm layers, learned positions, segments and a pooler, as in ERNIE 2.0 and BERT."""
+    """Post-norm layers, segments and a pooler, as in ERNIE 2.0 and BERT; positions are learned, as
+    there, or rotary.
+    """
 
     module: ErnieModel
 
     def __init__(self, config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> None:
         """Make a freshly initialised encoder; the same seed gives the same weights."""
-        self.config = self.sized(config)
+        self.config, self._vocabulary = self.sized(config), vocabulary
         self.vocabulary_size = vocabulary.size
+        self._rotary = (
+            RotaryTable(
+                self.config.hidden_size // self.config.attention_heads,
+                self.config.rotary_base,
+                self.config.maximum_positions,
+            )
+            if config.positions == "rotary"
+            else None
+        )
         settings = ErnieConfig(
             **{theirs: getattr(self.config, ours) for ours, theirs in NAMES.items()},
             vocab_size=vocabulary.size,
@@ -53,8 +65,10 @@ class Ernie(EncoderFamily):
             self.module.embeddings.set_submodule("task_type_embeddings", rows)
             replace_last_layer(self.module)
         replace_dropout(self.module)
+        # Taken away rather than never made, so that all other weights start as they do with them.
+        if self._rotary:
+            self.module.embeddings.set_submodule("position_embeddings", NoPositions())
         if config.task_embedding == "off":
-            # Taken away rather than never made, so that all other weights start as they do with it.
             del self.module.embeddings.task_type_embeddings
             self.module.embeddings.use_task_id = self.module.config.use_task_id = False
 
@@ -62,10 +76,11 @@ class Ernie(EncoderFamily):
     def sized(cls, config: EncoderConfig) -> EncoderConfig:
         """Return the settings with the sizes of the checkpoint, or with the usual inner width."""
         if config.init_from:
-            found = pretrained_config(config.init_from)
-            return config.model_copy(
-                update={ours: getattr(found, theirs) for ours, theirs in NAMES.items()}
-            )
+            found = pretrained_config(config.init_from, config.positions)
+            sizes = {ours: getattr(found, theirs) for ours, theirs in NAMES.items()}
+            if config.positions == "rotary":
+                sizes["rotary_base"] = found.rope_parameters["rope_theta"]
+            return config.model_copy(update=sizes)
         inner = config.intermediate_size or 4 * config.hidden_size
         return config.model_copy(update={"intermediate_size": inner})
 
@@ -112,6 +127,7 @@ class Ernie(EncoderFamily):
             task_type_ids=batch.task_type_ids,
             position_ids=batch.position_ids,
             packed_layout=batch.layout,
+            rotation=self._rotary and self._rotary.at(batch.position_ids),
             read=read,
             output_hidden_states=inner,
             use_cache=False,
@@ -125,9 +141,15 @@ class Ernie(EncoderFamily):
         return cast(Tensor, self.sequence_transform(states.unsqueeze(-2)))
 
     @classmethod
-    def read_checkpoint(cls, init_from: str) -> tuple[dict[str, Tensor], list[str]]:
-        """Return the weights of a BERT or Ernie checkpoint under Ernie's names without prefix."""
-        return checkpoint_weights(init_from)
+    def read_checkpoint(cls, config: EncoderConfig) -> tuple[dict[str, Tensor], list[str]]:
+        """Return the weights of a BERT or Ernie checkpoint, or of an export with rotary positions,
+        under Ernie's names without prefix.
+        """
+        weights, missing = checkpoint_weights(str(config.init_from), config.positions)
+        if config.positions == "rotary":
+            weights = rotary_stock.with_our_names(weights)
+            missing = [rotary_stock.our_name(name) for name in missing]
+        return weights, missing
 
     def load_checkpoint(self, weights: Mapping[str, Tensor], head: VocabularyHead) -> list[str]:
         """Copy the weights into encoder and vocabulary head; return what stays fresh."""
@@ -135,14 +157,30 @@ class Ernie(EncoderFamily):
         stock.load_vocabulary_head(head, weights)
         return fresh
 
-    def stock_config(self) -> ErnieConfig:
-        """Return the config of ErnieForMaskedLM."""
+    @property
+    def folds_task(self) -> bool:
+        """The class with rotary positions takes no task."""
+        return self._rotary is not None
+
+    @property
+    def stock_since(self) -> str:
+        """Ernie came in 4.21, the class with rotary positions in 5.17."""
+        return "5.17" if self._rotary else "4.21"
+
+    def stock_config(self) -> ErnieConfig | JinaEmbeddingsV3Config:
+        """Return the config of ErnieForMaskedLM, or of JinaEmbeddingsV3ForMaskedLM."""
+        if self._rotary:
+            return rotary_stock.config_of(self.config, self._vocabulary)
         return stock.config_of(self.module)
 
-    def stock_state(self, head: VocabularyHead) -> dict[str, Tensor]:
-        """Return the weights of ErnieForMaskedLM, with the pooler that AutoModel looks for."""
-        return stock.state_of(self.module, self.task_rows, head)
+    def stock_state(self, head: VocabularyHead, task_row: int) -> dict[str, Tensor]:
+        """Return the weights of that class, with the pooler that AutoModel looks for."""
+        state = stock.state_of(self.module, self.task_rows, head)
+        return rotary_stock.state_of(state, task_row) if self._rotary else state
 
-    def stock_model(self, head: VocabularyHead) -> ErnieForMaskedLM:
-        """Return ErnieForMaskedLM with the weights of encoder and head."""
-        return stock.model_of(self.stock_config(), self.stock_state(head))
+    def stock_model(self, head: VocabularyHead, task_row: int) -> PreTrainedModel:
+        """Return that class with the weights of encoder and head."""
+        config, state = self.stock_config(), self.stock_state(head, task_row)
+        if isinstance(config, JinaEmbeddingsV3Config):
+            return rotary_stock.model_of(config, state)
+        return stock.model_of(config, state)

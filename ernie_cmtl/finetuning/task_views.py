@@ -1,0 +1,109 @@
+"""Which task embedding the inputs of a fine-tuning get."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.finetuning.sets.recipe import Recipe
+
+ABOUT, ROWS = "pretraining.json", "task_embedding.safetensors"
+"""What our exports say of their run; all rows, where one is folded into the weights."""
+
+
+def choose_task(made: PreTrainedModel, model: str, recipe: Recipe) -> int | str | None:
+    """Give every input of a model the task embedding that a recipe asks for, and return which one
+    it is; None: the model has no task embedding.
+
+    model: folder or name that it was loaded from.
+
+    Raises:
+        UserError: There is no such row, or the rows beside the model do not belong to it.
+    """
+    deviation = float(made.config.initializer_range)
+    encoder: Any = made.base_model
+    with torch.no_grad():
+        if (table := task_table(made)) is not None:
+            choice = 0 if recipe.task_row is None else recipe.task_row
+            # Inputs that name no task get the first row, in every class of the library.
+            table[0] = task_vector(table, choice, filled_rows(model), deviation)
+            return choice
+        folded = folded_row(model)
+        if folded is None or recipe.init == "random":
+            return None
+        if recipe.task_row is not None and recipe.task_row != folded:
+            types: Tensor = encoder.embeddings.token_type_embeddings.weight
+            rows = _rows(Path(model) / ROWS, folded, types.shape[1])
+            chosen = task_vector(rows, recipe.task_row, filled_rows(model), deviation)
+            # The folded row is part of every segment's vector.
+            types += chosen - rows[folded]
+            return recipe.task_row
+        return folded
+
+
+def task_table(model: PreTrainedModel) -> torch.nn.Parameter | None:
+    """Return the task embedding of a model; None if it has none."""
+    embedding = getattr(getattr(model.base_model, "embeddings", None), "task_type_embeddings", None)
+    return getattr(embedding, "weight", None)
+
+
+def filled_rows(model: str) -> list[int]:
+    """Return the rows of the task embedding that pretraining gave to tasks, as an export of ours
+    lists them; else none.
+    """
+    about = Path(model) / ABOUT
+    return sorted(_about(about)["tasks"].values()) if about.is_file() else []
+
+
+def folded_row(model: str) -> int | None:
+    """Return the row of the task embedding that an export of ours has folded into its weights; None
+    where there is none.
+    """
+    if not (Path(model) / ROWS).is_file() or not (Path(model) / ABOUT).is_file():
+        return None
+    row: int | None = _about(Path(model) / ABOUT).get("folded_row")
+    return row
+
+
+def _about(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _rows(path: Path, folded: int, hidden_size: int) -> Tensor:
+    """Return all rows of the task embedding; [rows, hidden]."""
+    try:
+        rows = load_file(path)["rows"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path} holds no rows of a task embedding: {error}") from error
+    if rows.ndim != 2 or rows.shape[1] != hidden_size or not 0 <= folded < len(rows):
+        raise UserError(
+            f"{path} holds rows of the shape {list(rows.shape)}; the model beside it needs "
+            f"[more than {folded}, {hidden_size}]"
+        )
+    return rows.float()
+
+
+def task_vector(table: Tensor, choice: int | str, filled: list[int], deviation: float) -> Tensor:
+    """Return the row that all inputs get: one of the table, the mean of those that were filled
+    (else of all), or a random one.
+
+    Raises:
+        UserError: There is no such row.
+    """
+    if choice == "fresh":
+        return torch.randn_like(table[0]) * deviation
+    if choice == "mean":
+        return table[filled].mean(0) if filled else table.mean(0)
+    if int(choice) >= len(table):
+        raise UserError(
+            f"task_row {choice}: the task embedding has rows 0 to {len(table) - 1}; accepted too: "
+            "mean, fresh"
+        )
+    return table[int(choice)].clone()
