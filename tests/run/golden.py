@@ -1,4 +1,4 @@
-"""Losses of a tiny run of each preset: 100 steps on the English sample, one thread, fp32.
+"""Losses of a tiny run of each preset, and of one with rotary positions: 100 steps on the English sample, one thread, fp32.
 
     python -m tests.run.golden
 
@@ -24,6 +24,9 @@ from tests.support.runs import tiny_settings
 
 RECORDED = Path(__file__).with_suffix(".json")
 PRESETS = ("continual", "multitask", "continual_multitask", "continual_multitask_mlm")
+ROTARY = "rotary"
+"""The last preset again, with rotary positions."""
+RUNS = (*PRESETS, ROTARY)
 TASKS = {"knowledge_masking": {"budget": 40}, "capitalization": {}, "sentence_reordering": {}}
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
 
@@ -47,15 +50,16 @@ def environment() -> dict[str, str]:
     return found | {package: version(package) for package in PACKAGES}
 
 
-def losses(preset: str, corpus: Corpus, folder: Path) -> Iterator[float]:
+def losses(name: str, corpus: Corpus, folder: Path) -> Iterator[float]:
     """Yield the loss of each step of a run of 1x32 whose three tasks have 40, 30 and 30
     iterations.
     """
-    settings: dict[str, Any] = tiny_settings(corpus, folder / preset)
+    settings: dict[str, Any] = tiny_settings(corpus, folder / name)
     del settings["stages"]
+    preset = PRESETS[-1] if name == ROTARY else name
     settings["preset"] = {"name": preset, "budget": 30, "tasks": TASKS}
     settings["data"] = {"row_length": 32, "rows": 4, "rows_per_group": 4}
-    settings["encoder"]["layers"] = 1
+    settings["encoder"] |= {"layers": 1, "positions": "rotary" if name == ROTARY else "learned"}
     run = Run(RunConfig.model_validate(settings))
     trainer = run.new_trainer(run.new_model(), Workers("fp32"))
     for result in trainer.run(run.steps_from(run.first_ledger(), run.table.steps, 0, 1)):
@@ -68,7 +72,7 @@ def main() -> None:
         folder = Path(name)
         build_corpus(folder, sample_texts("en"))
         corpus = Corpus(folder / "corpus")
-        found = {preset: list(losses(preset, corpus, folder)) for preset in PRESETS}
+        found = {name: list(losses(name, corpus, folder)) for name in RUNS}
     RECORDED.write_text(
         json.dumps({"environment": environment(), "losses": found}, indent=1) + "\n", "utf-8"
     )

@@ -7,13 +7,13 @@ import json
 import pytest
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from tests.run.golden import PRESETS, RECORDED, environment, losses
+from tests.run.golden import RECORDED, RUNS, environment, losses
 
 Pair = tuple[list[float], list[float]]
 GOLDEN = json.loads(RECORDED.read_text("utf-8"))
 
 
-@pytest.fixture(scope="module", params=PRESETS)
+@pytest.fixture(scope="module", params=RUNS)
 def pair(
     request: pytest.FixtureRequest, english: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[float], list[float]]:

@@ -68,12 +68,12 @@ def started(config: RunConfig, folder: Path, workers: int) -> list[Worker]:
     ]
 
 
-def together(work: Callable[..., Any], *given: Any, folder: Path) -> list[Any]:
-    """Call a function in each of two workers of a group, and return what they return; they write to
-    folder/worker-RANK.err.
+def together(work: Callable[..., Any], *given: Any, folder: Path, count: int = 2) -> list[Any]:
+    """Call a function in each of some workers of a group, and return what they return; they write
+    to folder/worker-RANK.err.
     """
     ends = []
-    for rank, variables in enumerate(_variables(2)):
+    for rank, variables in enumerate(_variables(count)):
         receiver, sender = _SERVER.Pipe(duplex=False)
         process = _SERVER.Process(
             target=_answer, args=(sender, work, given, variables, folder / f"worker-{rank}.out")
