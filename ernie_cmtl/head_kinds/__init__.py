@@ -3,6 +3,7 @@ name is the name of the file.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal, Protocol, cast
 
@@ -38,6 +39,20 @@ class ReadEncoder(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class ReadStates:
+    """What a head reads of a batch."""
+
+    states: Tensor
+    """Of all places, where a kind reads sequences behind the sequence transform; [places,
+    hidden].
+    """
+    shape: torch.Size
+    """That the places have in the targets: [N] or [N, candidates]."""
+    word_embeddings: Tensor
+    """Of the encoder; [vocabulary, hidden]."""
+
+
 class Head(nn.Module, ABC):
     """States at the places that are read -> scores and losses.
 
@@ -45,21 +60,12 @@ class Head(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, states: Tensor, shape: torch.Size, word_embeddings: Tensor) -> Tensor:
-        """Return the scores of each label; [N, classes], [N, candidates], or [N, 1] for numbers.
-
-        states: of all places, [places, hidden]; shape: that the places have in the targets;
-        word_embeddings: of the encoder, [vocabulary, hidden].
-        """
+    def forward(self, read: ReadStates) -> Tensor:
+        """Return the scores of each label; [N, classes], [N, candidates], or [N, 1] for numbers."""
 
     @abstractmethod
     def losses(
-        self,
-        states: Tensor,
-        shape: torch.Size,
-        word_embeddings: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        self, read: ReadStates, labels: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weighted sum of the losses, and the loss and the hit (1 right, 0 wrong) of
         each label; [] and [N] both.
@@ -125,22 +131,16 @@ class LinearHead(Head):
         self.dropout = Dropout(encoder.dropout)
         self.dense = nn.Linear(encoder.hidden_size, outputs)
 
-    def forward(self, states: Tensor, shape: torch.Size, word_embeddings: Tensor) -> Tensor:
+    def forward(self, read: ReadStates) -> Tensor:
         """Return [N, classes]; where a label has several places, the score of each: [N, C]."""
-        scores = cast(Tensor, self.dense(self.dropout(states)))
-        return scores.view(shape) if len(shape) > 1 else scores
+        scores = cast(Tensor, self.dense(self.dropout(read.states)))
+        return scores.view(read.shape) if len(read.shape) > 1 else scores
 
     def losses(
-        self,
-        states: Tensor,
-        shape: torch.Size,
-        word_embeddings: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        self, read: ReadStates, labels: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weighted sum of the losses, and the loss and the hit of each label."""
-        scores = self(states, shape, word_embeddings)
-        losses, hits = self.kind.losses_and_hits(scores, labels)
+        losses, hits = self.kind.losses_and_hits(self(read), labels)
         return (losses * weights).sum(), losses, hits
 
 

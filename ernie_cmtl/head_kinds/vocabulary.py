@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernie_cmtl.head_kinds import Head, ReadEncoder
+from ernie_cmtl.head_kinds import Head, ReadEncoder, ReadStates
 from ernie_cmtl.head_kinds._labels import ClassLabels
 from ernie_cmtl.model.kernels.cross_entropy import vocabulary_cross_entropy
 from ernie_cmtl.records import FloatArray
@@ -46,21 +46,15 @@ class VocabularyHead(Head):
             # A constant changes no probability; around zero, bf16 is finer.
             self.bias.copy_(logs - logs.mean())
 
-    def forward(self, states: Tensor, shape: torch.Size, word_embeddings: Tensor) -> Tensor:
+    def forward(self, read: ReadStates) -> Tensor:
         """Return the scores of all tokens; [N, vocabulary]."""
-        return functional.linear(self.transform(states), word_embeddings, self.bias)
+        return functional.linear(self.transform(read.states), read.word_embeddings, self.bias)
 
     def losses(
-        self,
-        states: Tensor,
-        shape: torch.Size,
-        word_embeddings: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        self, read: ReadStates, labels: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weighted sum of the losses, and the loss and the hit of each label, without
         all scores in memory at once.
         """
-        return vocabulary_cross_entropy(
-            self.transform(states), word_embeddings, self.bias, labels, weights
-        )
+        states = self.transform(read.states)
+        return vocabulary_cross_entropy(states, read.word_embeddings, self.bias, labels, weights)

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ernie_cmtl.head_kinds import Head, head_kind
+from ernie_cmtl.head_kinds import Head, ReadStates, head_kind
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.encoder import EncoderFamily, ReadPlaces
 from ernie_cmtl.model.tensor_batch import TensorBatch, TensorTargets
@@ -93,24 +93,22 @@ class MultiTaskModel(nn.Module):
                 states[name] = encoded.last[0, :1].expand(len(places[name]), -1)
         return states, encoded.unread
 
-    def _head(self, name: str, states: Tensor) -> tuple[Head, Tensor]:
-        """Return a head and the states as it reads them."""
-        kind = head_kind(self.specs[name].kind)
-        read = self.family.sequence_states(states) if kind.reads_sequence else states
-        return cast(Head, self.heads[name]), read
-
     def _losses(
         self, name: str, states: Tensor, targets: TensorTargets, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the weighted sum of a head's losses, and the loss and the hit of each label."""
-        head, read = self._head(name, states)
-        words, shape = self.family.word_embeddings, targets.positions.shape
-        return head.losses(read, shape, words, targets.labels, weights)
+        read = self._as_read(name, states, targets.positions.shape)
+        return cast(Head, self.heads[name]).losses(read, targets.labels, weights)
 
     def _scores(self, name: str, states: Tensor, shape: torch.Size) -> Tensor:
         """Return the scores of states that are read; shape: of the places in the targets."""
-        head, read = self._head(name, states)
-        return cast(Tensor, head(read, shape, self.family.word_embeddings))
+        return cast(Tensor, self.heads[name](self._as_read(name, states, shape)))
+
+    def _as_read(self, name: str, states: Tensor, shape: torch.Size) -> ReadStates:
+        """Return states as a head reads them."""
+        if head_kind(self.specs[name].kind).reads_sequence:
+            states = self.family.sequence_states(states)
+        return ReadStates(states, shape, self.family.word_embeddings)
 
 
 def _build_head(name: str, spec: HeadSpec, family: EncoderFamily, seed: int) -> Head:

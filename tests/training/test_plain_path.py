@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.head_kinds import head_kind
+from ernie_cmtl.head_kinds import ReadStates, head_kind
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.run.run import Run
@@ -39,7 +39,7 @@ class PlainModel(nn.Module):
                 scores = functional.linear(head.transform(picked), words, head.bias)
                 losses = functional.cross_entropy(scores, targets.labels, reduction="none")
             else:
-                scores = head(picked, targets.positions.shape, words)
+                scores = head(ReadStates(picked, targets.positions.shape, words))
                 losses, _ = head_kind(spec.kind).losses_and_hits(scores, targets.labels)
             loss = loss + (losses * coefficients[row][targets.tasks]).sum()
         return loss, statistics

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernie_cmtl.head_kinds import Head, HeadKind, LinearHead, ReadEncoder, at_least_float32
+from ernie_cmtl.head_kinds import (
+    Head,
+    HeadKind,
+    LinearHead,
+    ReadEncoder,
+    ReadStates,
+    at_least_float32,
+)
 from ernie_cmtl.task import HeadSpec
 
 
@@ -28,6 +35,6 @@ class AngleHead(LinearHead):
         self.dense = nn.Linear(encoder.hidden_size, outputs, bias=False)
         self.sharpness = nn.Parameter(torch.tensor([5.0]))
 
-    def forward(self, states: Tensor, shape: torch.Size, word_embeddings: Tensor) -> Tensor:
-        unit = functional.normalize(states, dim=-1)
+    def forward(self, read: ReadStates) -> Tensor:
+        unit = functional.normalize(read.states, dim=-1)
         return self.sharpness * unit @ functional.normalize(self.dense.weight, dim=-1).T
