@@ -1,4 +1,5 @@
-"""Losses of a tiny run of each preset, and of one with rotary positions: 100 steps on the English sample, one thread, fp32.
+"""Losses of a tiny run of each preset, and of one with rotary positions: 100 steps on the English
+sample, one thread, fp32.
 
     python -m tests.run.golden
 
