@@ -7,7 +7,7 @@ encoder, tokens a step, and the same held-out tokens with the same masks.
 Every side masks 15 % of the tokens one by one (80/10/10), in samples of 128 tokens and steps of
 4,096, with AdamW, a warm-up of 100 steps and then a flat rate, clipping at 1. The peers train as
 the stock script for masked tokens does: texts joined and cut into full rows. Each side first takes
-300 steps at each rate and then starts afresh at the best one. Time is that of training alone: the
+305 steps at each rate and then starts afresh at the best one. Time is that of training alone: the
 evaluations every 61 steps are not counted. `--tokens-only` leaves the rates out and runs a side on
 one thread beside other work: its tokens count, its seconds do not.
 """
@@ -40,7 +40,7 @@ from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
 
 ROOT = Path(__file__).parents[1]
-LENGTH, ROWS, EVERY, HELD_OUT, TRIAL = 128, 32, 61, 256, 300
+LENGTH, ROWS, EVERY, HELD_OUT, TRIAL = 128, 32, 61, 256, 305
 LAYERS, HIDDEN, HEADS = 4, 256, 4
 SIDES = ("ours", "BERT, fp32", "BERT, bf16", "ModernBERT, fp32", "ModernBERT, bf16")
 
@@ -263,11 +263,11 @@ def lines_of(
 
 
 def best_rate(given: argparse.Namespace, side: str) -> float:
-    """Return the rate with the lowest loss after 300 steps."""
+    """Return the rate with the lowest loss after 305 steps."""
     if len(given.rates) == 1:
         return float(given.rates[0])
     last = {
-        rate: list(lines_of(given, side, rate, "--steps", str(TRIAL // EVERY * EVERY)))[-1]["loss"]
+        rate: list(lines_of(given, side, rate, "--steps", str(TRIAL)))[-1]["loss"]
         for rate in given.rates
     }
     print(f"<!-- {side}: {last} -->", flush=True)
