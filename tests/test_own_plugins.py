@@ -216,7 +216,7 @@ def test_a_rule_of_ones_own_weighs_the_losses_and_remembers(
     manual = own_config(english, tmp_path / "run", loss_weighting={})
     pretrain(manual, Watcher())
     ours, theirs = trace(finished), trace(tmp_path / "run")
-    # Nothing is measured before the first stage but the start, which both begin alike from.
+    # The start was measured before the first step, so the first loss is weighed by it.
     assert [row[1] for row in ours[:1]] != [row[1] for row in theirs[:1]]
     state = json.loads(
         (finished / "checkpoints" / "step-12" / "state.json").read_text(encoding="utf-8")

@@ -207,11 +207,6 @@ class EncoderFamily(ABC):
         its weights.
         """
 
-    @property
-    @abstractmethod
-    def stock_since(self) -> str:
-        """The first version of transformers that has the stock class."""
-
     @abstractmethod
     def stock_config(self) -> PretrainedConfig:
         """Return the config of the stock class for masked tokens that is exactly this encoder."""

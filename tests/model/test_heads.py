@@ -1,6 +1,7 @@
 """Losses of every kind of head, re-derived by hand, and heads that read an inner layer."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.head_kinds import head_kind
+from ernie_cmtl.model.encoder_config import Positions
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch, TensorTargets
 from ernie_cmtl.task import HeadSpec
@@ -17,6 +19,11 @@ from tests.support.heads import KINDS, every_kind
 @pytest.fixture
 def scored(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
     return every_kind(english)
+
+
+@pytest.fixture(params=get_args(Positions))
+def either(request: pytest.FixtureRequest, english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
+    return every_kind(english, request.param)
 
 
 @pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.name)
@@ -71,9 +78,9 @@ def test_the_loss_is_the_weighted_sum_over_heads(
 
 
 def test_activations_that_are_computed_again_give_the_same_gradients_of_every_head(
-    scored: tuple[MultiTaskModel, TensorBatch],
+    either: tuple[MultiTaskModel, TensorBatch],
 ) -> None:
-    model, batch = scored
+    model, batch = either
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.2
@@ -95,8 +102,8 @@ def test_activations_that_are_computed_again_give_the_same_gradients_of_every_he
     assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
 
 
-def test_compiled_layers_compute_the_same(scored: tuple[MultiTaskModel, TensorBatch]) -> None:
-    model, batch = scored
+def test_compiled_layers_compute_the_same(either: tuple[MultiTaskModel, TensorBatch]) -> None:
+    model, batch = either
     words = batch.targets["every_kind/word_class"]
     # As many places as a head has units would make the compiler take the one for the other.
     fewer = [

@@ -6,7 +6,7 @@ import torch
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.model.encoder import build_encoder
-from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.encoder_config import EncoderConfig, Positions
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import AnnotatedText, Example, Targets
@@ -49,7 +49,9 @@ KINDS = (
 )
 
 
-def every_kind(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
+def every_kind(
+    english: Corpus, positions: Positions = "learned"
+) -> tuple[MultiTaskModel, TensorBatch]:
     """A model with a head of every kind, and a batch with labels for each."""
     vocabulary = english.vocabulary
     instance = TaskInstance("every_kind", 0, EveryKind(TaskOptions(), english.profile))
@@ -58,7 +60,12 @@ def every_kind(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
     heads = run_heads([instance])
     batch = make_batch([[(0, 0, example)]], 16, [instance], heads, vocabulary.pad_id)
     sizes = EncoderConfig(
-        layers=2, hidden_size=16, attention_heads=2, dropout=0.0, maximum_positions=16
+        layers=2,
+        hidden_size=16,
+        attention_heads=2,
+        dropout=0.0,
+        maximum_positions=16,
+        positions=positions,
     )
     model = MultiTaskModel(build_encoder(sizes, vocabulary, 0), heads, 1, 0)
     return model.eval(), TensorBatch.of(batch, torch.device("cpu"))

@@ -22,7 +22,7 @@ _LARGEST_DIFFERENCE = 1e-4
 """Of log-probabilities and hidden states, float32: packed here, padded there."""
 _LENGTH = 64
 _USAGE = """It loads with the stock classes of
-transformers {since} or newer (written with {version}).
+transformers 5.17 or newer (written with {version}).
 
 ```python
 from transformers import AutoModel, AutoTokenizer
@@ -105,7 +105,6 @@ class HuggingFace(ExportFormat):
         )
         has_rows = bool(family.task_rows)
         return _USAGE.format(
-            since=family.stock_since,
             version=transformers.__version__,
             call=_CALL_WITH_TASK if has_rows and not family.folds_task else _CALL,
             folded=folded if has_rows and family.folds_task else "",

@@ -135,10 +135,6 @@ class ToyEncoder(EncoderFamily):
     def folds_task(self) -> bool:
         return True
 
-    @property
-    def stock_since(self) -> str:
-        return "4.0"
-
     def stock_config(self) -> BertConfig:
         return BertConfig(
             vocab_size=self.vocabulary_size,

@@ -162,11 +162,6 @@ class Ernie(EncoderFamily):
         """The class with rotary positions takes no task."""
         return self._rotary is not None
 
-    @property
-    def stock_since(self) -> str:
-        """Ernie came in 4.21, the class with rotary positions in 5.17."""
-        return "5.17" if self._rotary else "4.21"
-
     def stock_config(self) -> ErnieConfig | JinaEmbeddingsV3Config:
         """Return the config of ErnieForMaskedLM, or of JinaEmbeddingsV3ForMaskedLM."""
         if self._rotary:
