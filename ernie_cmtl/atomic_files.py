@@ -4,8 +4,10 @@ Nothing here follows a symbolic link to write or to remove: a folder may come fr
 be shared with others.
 """
 
+import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,14 @@ from ernie_cmtl.records import Array
 
 PARTIAL = ".partial"
 """Ending of the name that a file or folder has until it is complete."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OF_FILES = _NO_ROOM | {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.ENOTDIR),
+    *(errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE, errno.EXDEV, errno.EBUSY, errno.ETXTBSY, errno.ENODEV),
+}
+"""What a file system refuses; other numbers speak of connections and processes."""
+_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -33,9 +43,12 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         with open(partial, "xb", opener=_not_following) as stream:
             yield stream
         _rename(partial, path)
-    except BaseException:
+    except BaseException as error:
         # On a full disk it would take the room that others need.
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:
+            # A write that fails does not say to which file.
+            error.filename = error.filename or str(path)
         raise
 
 
@@ -86,11 +99,52 @@ def file_hash(path: Path) -> str:
 
 def write_problem(path: Path, error: OSError) -> str:
     """Say of a file that it could not be written, why, and how much room its disk has."""
+    return f"{path} cannot be written: {error.strerror or error}; {_room(path)}"
+
+
+@contextmanager
+def file_problems_told(folder: Path | None = None) -> Iterator[None]:
+    """Turn what a file system refuses into a message: file, reason, and the room where a disk is
+    full.
+
+    folder: that is written in, for errors that do not name their file.
+
+    Raises:
+        UserError: A file could not be read or written.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        found = _operating_system_error(error)
+        if found is None or found.errno not in _OF_FILES:
+            raise
+        raise UserError(_told(found, folder)) from error
+
+
+def _told(error: OSError, folder: Path | None) -> str:
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    where = path or (f"a file in {folder}" if folder else "a file")
+    reason = f"{where}: {os.strerror(error.errno or 0)}"
+    if error.errno not in _NO_ROOM:
+        return f"{reason}; check the path and the permissions of its folder"
+    place = Path(path) if path else folder
+    room = f" ({_room(place)})" if place else ""
+    return f"{reason}{room}; make room and run the same command again"
+
+
+def _operating_system_error(error: Exception) -> OSError | None:
+    if isinstance(error, OSError):
+        return error
+    # Tokenizers 0.23 and safetensors 0.8 raise types of their own, whose text ends like this.
+    match = _RUST.search(str(error))
+    return OSError(int(match[1]), str(error)) if match else None
+
+
+def _room(path: Path) -> str:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    return (
-        f"{path} cannot be written: {error.strerror or error}; "
-        f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free there"
-    )
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB are free there"
 
 
 def write_folder(path: Path, fill: Callable[[Path], object]) -> None:

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
-from ernie_cmtl.atomic_files import PARTIAL, refuse_link, write_problem, write_text
+from ernie_cmtl.atomic_files import (
+    PARTIAL,
+    file_problems_told,
+    refuse_link,
+    write_problem,
+    write_text,
+)
 from ernie_cmtl.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -74,7 +80,8 @@ def sole_writer(
     try:
         refuse_links(folder, parts, foreign)
         write_text(folder / HOLDER, json.dumps(_about_this_process()))
-        yield SoleWriter(folder, lock)
+        with file_problems_told(folder):
+            yield SoleWriter(folder, lock)
     finally:
         try:
             if not lock.compromise:

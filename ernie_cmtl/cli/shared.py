@@ -13,6 +13,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ernie_cmtl.atomic_files import file_problems_told
 from ernie_cmtl.errors import LostWorkerError, UserError
 
 # What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays
@@ -49,14 +50,15 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default
 
 
 def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Turn a mistake of the user's into one message and exit code 2, a lost worker into one and
-    exit code 1.
+    """Turn a mistake of the user's, and what a file system refuses, into one message and exit code
+    2, a lost worker into one and exit code 1.
     """
 
     @wraps(function)
     def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
         try:
-            function(*arguments, **options)
+            with file_problems_told():
+                function(*arguments, **options)
         except UserError as error:
             console.print(
                 f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True

@@ -22,6 +22,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
+from ernie_cmtl.atomic_files import file_problems_told
 from ernie_cmtl.errors import LostWorkerError, UserError
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.training.device import has_fast_bf16
@@ -220,7 +221,8 @@ class Workers:
         """
         problem, found = "", None
         try:
-            found = action()
+            with file_problems_told():
+                found = action()
         except UserError as error:
             problem = str(error)
         said = {rank: text for rank, text in enumerate(self.texts(problem)) if text}
@@ -247,7 +249,8 @@ class Workers:
         problem: UserError | None = None
         if self.is_main:
             try:
-                action()
+                with file_problems_told():
+                    action()
             except UserError as error:
                 problem = error
         failed = int(self.sum(torch.tensor(int(problem is not None), device=self.device)))
