@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -87,7 +88,8 @@ def read_array(path: Path) -> Array:
     try:
         # A plain view of the map: its own class makes every slice several times as slow.
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError, OverflowError) as error:
+    # A header is Python text, of which the parser's errors are types of their own.
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 

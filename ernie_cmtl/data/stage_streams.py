@@ -7,6 +7,7 @@ from functools import cached_property
 from ernie_cmtl.data.packing import StepPlan, plan_step
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.task_instance import TaskInstance
 
@@ -95,7 +96,20 @@ class StageStreams:
         with them.
 
         before: the streams that the ledger counts.
+
+        Raises:
+            UserError: It counts others.
         """
+        tasks = len(before.instances)
+        counts = (len(ledger.tokens), len(ledger.planned), len(ledger.iterations))
+        numbers = (*ledger.samples, *ledger.tokens, *ledger.planned, *ledger.iterations)
+        # Not a number is not 0 or more either.
+        fits = all(number >= 0 for number in (ledger.step, *numbers))
+        if counts != (tasks,) * 3 or len(ledger.samples) != len(before._places) or not fits:
+            raise UserError(
+                f"the checkpoint counts {counts[0]} tasks and {len(ledger.samples)} streams; the "
+                f"run has {tasks} and {len(before._places)}, and no count is below 0"
+            )
         taken = dict(zip(before._places, ledger.samples, strict=True))
         samples = tuple(taken.get(cut, 0) for cut in self._places)
         added = len(self.instances) - len(before.instances)

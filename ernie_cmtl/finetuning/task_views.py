@@ -1,20 +1,27 @@
 """Which task embedding the inputs of a fine-tuning get."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from pydantic import BaseModel, NonNegativeInt
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.sets.recipe import Recipe
+from ernie_cmtl.foreign_files import read_json
+from ernie_cmtl.model.foreign_tensors import read_tensors
 
 ABOUT, ROWS = "pretraining.json", "task_embedding.safetensors"
 """What our exports say of their run; all rows, where one is folded into the weights."""
+
+
+class _About(BaseModel):
+    """What is read of `pretraining.json`."""
+
+    tasks: dict[str, NonNegativeInt]
+    folded_row: NonNegativeInt | None = None
 
 
 def choose_task(made: PreTrainedModel, model: str, recipe: Recipe) -> int | str | None:
@@ -56,32 +63,31 @@ def task_table(model: PreTrainedModel) -> torch.nn.Parameter | None:
 def filled_rows(model: str) -> list[int]:
     """Return the rows of the task embedding that pretraining gave to tasks, as an export of ours
     lists them; else none.
+
+    Raises:
+        UserError: The list is damaged.
     """
     about = Path(model) / ABOUT
-    return sorted(_about(about)["tasks"].values()) if about.is_file() else []
+    return sorted(read_json(about, _About).tasks.values()) if about.is_file() else []
 
 
 def folded_row(model: str) -> int | None:
     """Return the row of the task embedding that an export of ours has folded into its weights; None
     where there is none.
+
+    Raises:
+        UserError: The file that says so is damaged.
     """
     if not (Path(model) / ROWS).is_file() or not (Path(model) / ABOUT).is_file():
         return None
-    row: int | None = _about(Path(model) / ABOUT).get("folded_row")
-    return row
-
-
-def _about(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_json(Path(model) / ABOUT, _About).folded_row
 
 
 def _rows(path: Path, folded: int, hidden_size: int) -> Tensor:
     """Return all rows of the task embedding; [rows, hidden]."""
-    try:
-        rows = load_file(path)["rows"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"{path} holds no rows of a task embedding: {error}") from error
+    rows = read_tensors(path).get("rows")
+    if rows is None:
+        raise UserError(f"{path} holds no rows of a task embedding")
     if rows.ndim != 2 or rows.shape[1] != hidden_size or not 0 <= folded < len(rows):
         raise UserError(
             f"{path} holds rows of the shape {list(rows.shape)}; the model beside it needs "
@@ -100,6 +106,10 @@ def task_vector(table: Tensor, choice: int | str, filled: list[int], deviation: 
     if choice == "fresh":
         return torch.randn_like(table[0]) * deviation
     if choice == "mean":
+        if beyond := [row for row in filled if row >= len(table)]:
+            raise UserError(
+                f"{ABOUT} names row {beyond[0]}; the task embedding has rows 0 to {len(table) - 1}"
+            )
         return table[filled].mean(0) if filled else table.mean(0)
     if int(choice) >= len(table):
         raise UserError(

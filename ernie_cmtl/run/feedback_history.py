@@ -3,11 +3,23 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.evaluation.heldout import HeadScore
+from ernie_cmtl.foreign_files import checked
 from ernie_cmtl.scheduling.feedback import Decision, Measurement, decide, next_decision
 from ernie_cmtl.scheduling.plan import Plan, Revision
 from ernie_cmtl.scheduling.stages import StageTable
+
+
+class _History(BaseModel):
+    """How it stands in a checkpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    history: list[Measurement]
+    revisions: list[Revision]
 
 
 @dataclass
@@ -68,6 +80,10 @@ class Feedback:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds."""
-        self.history = [Measurement(**measured) for measured in state["history"]]
-        self.revisions = [Revision(**revision) for revision in state["revisions"]]
+        """Take over what a checkpoint holds.
+
+        Raises:
+            UserError: It is no history of measurements and revisions.
+        """
+        found = checked(state, _History, "the feedback of a checkpoint")
+        self.history, self.revisions = found.history, found.revisions

@@ -16,7 +16,8 @@ from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.resume import config_of_checkpoint, read_checkpoint
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import load
-from ernie_cmtl.training.checkpoint import checkpoints, load_weights, verify_checkpoint
+from ernie_cmtl.training.checkpoint import checkpoints, verify_checkpoint
+from ernie_cmtl.training.checkpoint_tensors import load_weights
 from ernie_cmtl.training.distributed import Workers
 
 

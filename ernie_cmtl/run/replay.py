@@ -6,9 +6,9 @@ from typing import Any
 
 from ernie_cmtl.data.loader import Shares
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.foreign_files import checked
 from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.run.run import Run
-from ernie_cmtl.training.checkpoint import read_ledger
 
 
 def batch_line(run: Run, shares: Shares, before: Ledger, groups: Sequence[int]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def replay(run: Run, line: Mapping[str, Any]) -> StepData:
     """Make the whole batch of a step again, all of its groups in order; line: `skipped` in the
     run's `metrics.jsonl`.
     """
-    before = read_ledger(line["ledger"])
+    before = checked(line["ledger"], Ledger, "the line of the skipped step")
     shares = tuple(line["shares"])
     (data,) = run.steps_from(before, before.step + 1, 0, 1, lambda _: shares)
     return data

@@ -9,6 +9,7 @@ from typing import Any
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.foreign_files import checked
 from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.multitask import MultiTaskModel
@@ -20,14 +21,8 @@ from ernie_cmtl.run.state import RunState
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.settings import differences
 from ernie_cmtl.task_instance import run_heads
-from ernie_cmtl.training.checkpoint import (
-    checkpoints,
-    load_optimizer,
-    load_state,
-    load_weights,
-    parse_state,
-    read_state,
-)
+from ernie_cmtl.training.checkpoint import checkpoints, load_state, parse_state, read_state
+from ernie_cmtl.training.checkpoint_tensors import load_optimizer, load_weights
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.optimizer import Optimizers
 
@@ -52,12 +47,12 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: deepcopy(settings[name]) for name in IDENTITY}
     found["optimizer"] = {"kind": settings["optimizer"]["kind"]}
     for name in ("loader_workers", "rows_per_group"):
-        del found["data"][name]
+        found["data"].pop(name, None)
     found["stages"] = [
         {name: value for name, value in stage.items() if value and name != "rows_per_group"}
         for stage in found["stages"]
     ]
-    encoder = EncoderConfig.model_validate(found["encoder"])
+    encoder = checked(found["encoder"], EncoderConfig, "the settings of the encoder")
     if encoder.init_from:
         # The checkpoint decides its sizes, and it need not be there any more.
         found["encoder"] = encoder.model_dump(exclude=set(EncoderConfig.SIZES))

@@ -1,10 +1,32 @@
 """What a checkpoint says of its run, beside weights, moments and the ledger."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from pydantic import BaseModel
+
+from ernie_cmtl.foreign_files import checked
 from ernie_cmtl.run.earlier_format import settings_of_today
+
+
+class _Optimizer(BaseModel):
+    kind: Any
+
+
+class _Settings(BaseModel):
+    """What is looked up in them, also where they are not accepted any more."""
+
+    seed: Any
+    mixture: Any
+    tasks: Any
+    stages: list[dict[str, Any]]
+    mode: Any
+    feedback: Any
+    data: dict[str, Any]
+    encoder: dict[str, Any]
+    loss_weighting: Any
+    optimizer: _Optimizer
 
 
 @dataclass(frozen=True)
@@ -34,5 +56,12 @@ class RunState:
 
     @staticmethod
     def of_json(values: Mapping[str, Any]) -> "RunState":
-        """Return what a checkpoint holds, which an earlier version may have written."""
-        return RunState(**{**values, "settings": settings_of_today(values["settings"])})
+        """Return what a checkpoint holds, which an earlier version may have written.
+
+        Raises:
+            UserError: It is not what a checkpoint says of a run.
+        """
+        state = checked(dict(values), RunState, "the state of a checkpoint")
+        settings = settings_of_today(state.settings)
+        checked(settings, _Settings, "the settings in a checkpoint")
+        return replace(state, settings=settings)

@@ -7,30 +7,41 @@ Each folder `step-N` holds the SHA-256 of its files in `SHA256SUMS`, so that dam
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ernie_cmtl.atomic_files import file_hash, remove_folder, sync
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.foreign_files import parse_json
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.training.optimizer import Optimizers
-from ernie_cmtl.training.sharding import gathered, placed
+from ernie_cmtl.training.sharding import gathered
 
-_WEIGHTS, _MOMENTS, _STATE, _SUMS = (
+WEIGHTS, MOMENTS, _STATE, _SUMS = (
     "model.safetensors",
     "optimizer.safetensors",
     "state.json",
     "SHA256SUMS",
 )
-_FILES = (_WEIGHTS, _MOMENTS, _STATE)
+_FILES = (WEIGHTS, MOMENTS, _STATE)
+
+
+class _State(BaseModel):
+    """What `state.json` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ledger: Ledger
+    run: dict[str, Any]
 
 
 class DamagedError(UserError):
@@ -105,8 +116,8 @@ def _write(folder: Path, state: Snapshot) -> Path:
         remove_folder(left)
     partial = _partial(folder, state.ledger.step)
     partial.mkdir(parents=True)
-    save_file(state.weights, partial / _WEIGHTS)
-    save_file(state.moments, partial / _MOMENTS)
+    save_file(state.weights, partial / WEIGHTS)
+    save_file(state.moments, partial / MOMENTS)
     about = {"ledger": asdict(state.ledger), "run": state.run}
     (partial / _STATE).write_text(json.dumps(about, indent=1), encoding="utf-8")
     (partial / _SUMS).write_text(_sums(partial), encoding="utf-8")
@@ -157,7 +168,11 @@ def verify_checkpoint(checkpoint: Path) -> None:
         raise DamagedError(
             f"checkpoint {checkpoint} is damaged: {names} is not what was written ({_SUMS})"
         )
-    if (step := load_state(checkpoint)[0].step) != _step(checkpoint):
+    try:
+        step = load_state(checkpoint)[0].step
+    except UserError as error:
+        raise DamagedError(f"checkpoint {checkpoint} is damaged: {error}") from error
+    if step != _step(checkpoint):
         raise DamagedError(
             f"checkpoint {checkpoint} is not what its name says: it holds step {step}"
         )
@@ -214,66 +229,28 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-Share = Callable[[Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
-"""Takes what reads tensors from a file, and returns them; on several workers, those that the main
-one has read.
-"""
-
-
-def _read_here(read: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    return read()
-
-
-def load_weights(
-    checkpoint: Path, model: nn.Module, fresh: Sequence[str] = (), share: Share = _read_here
-) -> None:
-    """Load the weights of a checkpoint into a model of the same sizes; fresh: beginnings of the
-    names that only the model has.
-    """
-    own = model.state_dict()
-    kept = {name: value for name, value in own.items() if name.startswith(tuple(fresh))}
-    saved = share(lambda: load_file(checkpoint / _WEIGHTS))
-    model.load_state_dict(
-        kept | {name: placed(value, own.get(name, value)) for name, value in saved.items()}
-    )
-
-
 def load_state(checkpoint: Path) -> tuple[Ledger, dict[str, Any]]:
     """Return the ledger of a checkpoint and what it says of its run."""
     return parse_state(read_state(checkpoint))
 
 
 def read_state(checkpoint: Path) -> str:
-    """Return the state of a checkpoint as it is written, in JSON."""
-    return (checkpoint / _STATE).read_text(encoding="utf-8")
+    """Return the state of a checkpoint as it is written, in JSON.
+
+    Raises:
+        UserError: It is not in UTF-8.
+    """
+    try:
+        return (checkpoint / _STATE).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{checkpoint / _STATE} is damaged: {error}") from error
 
 
 def parse_state(text: str) -> tuple[Ledger, dict[str, Any]]:
-    """Return the ledger, and what is said of the run, of a state as it is written."""
-    state = json.loads(text)
-    return read_ledger(state["ledger"]), state["run"]
+    """Return the ledger, and what is said of the run, of a state as it is written.
 
-
-def read_ledger(values: Mapping[str, Any]) -> Ledger:
-    """Return a ledger that was written as JSON."""
-    return Ledger(
-        values["step"], **{name: tuple(value) for name, value in values.items() if name != "step"}
-    )
-
-
-def load_optimizer(
-    checkpoint: Path, model: nn.Module, optimizer: Optimizers, share: Share = _read_here
-) -> None:
-    """Give each parameter its optimizer state back, by name."""
-    by_name: dict[str, dict[str, Tensor]] = {}
-    for key, value in share(lambda: load_file(checkpoint / _MOMENTS)).items():
-        name, _, entry = key.rpartition("|")
-        by_name.setdefault(name, {})[entry] = value
-    for name, parameter in model.named_parameters():
-        for entry, value in by_name.pop(name, {}).items():
-            optimizer.state[parameter][entry] = placed(value, parameter)
-    if by_name:
-        raise UserError(
-            f"checkpoint {checkpoint} holds optimizer state of unknown parameters: "
-            f"{', '.join(sorted(by_name))}"
-        )
+    Raises:
+        UserError: It is no state.
+    """
+    state = parse_json(text, _State, _STATE)
+    return state.ledger, state.run

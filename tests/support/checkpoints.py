@@ -11,11 +11,7 @@ import torch
 from torch import nn
 
 from ernie_cmtl.records import Ledger
-from ernie_cmtl.training.checkpoint import (
-    checkpoints,
-    save_checkpoint,
-    snapshot,
-)
+from ernie_cmtl.training.checkpoint import checkpoints, save_checkpoint, snapshot
 from ernie_cmtl.training.optimizer import OptimizerConfig, Optimizers, build_optimizer
 
 ABOUT: dict[str, Any] = {

@@ -15,13 +15,8 @@ import torch
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.training import checkpoint
-from ernie_cmtl.training.checkpoint import (
-    load_optimizer,
-    load_state,
-    load_weights,
-    set_aside_damaged,
-    verify_checkpoint,
-)
+from ernie_cmtl.training.checkpoint import load_state, set_aside_damaged, verify_checkpoint
+from ernie_cmtl.training.checkpoint_tensors import load_optimizer, load_weights
 from tests.support.checkpoints import files_at_most, moments, names, new_pair, save_pair, train
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS)

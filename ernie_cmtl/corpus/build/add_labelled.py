@@ -15,8 +15,7 @@ from ernie_cmtl.corpus.build.digests import split_hash, text_digest
 from ernie_cmtl.corpus.build.executor import Processes, annotate_texts
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.read.tables import read_rows
-from ernie_cmtl.corpus.store.labelled import LABELS
-from ernie_cmtl.corpus.store.manifest import LabelledColumn, LabelledTable
+from ernie_cmtl.corpus.store.manifest import LABELS, LabelledColumn, LabelledTable
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, Array, IntArray
 

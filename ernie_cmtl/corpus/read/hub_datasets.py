@@ -142,14 +142,17 @@ def dataset_rows(
     while True:
         try:
             table = next(tables, None)
+            if table is None:
+                return
+            columns = choose_columns(columns, optional, table.column_names, source.label)
+            rows = list(batch_rows(table.select(columns), number, repair))
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(
                 f"{source.label} cannot be read beyond row {number - 1}: {_message(error)}"
             ) from error
-        if table is None:
-            return
-        chosen = table.select(choose_columns(columns, optional, table.column_names, source.label))
-        yield from batch_rows(chosen, number, repair)
+        yield from rows
         number += table.num_rows
 
 

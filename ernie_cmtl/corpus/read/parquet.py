@@ -71,7 +71,11 @@ def batch_rows(
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a batch; the first has the number given, and a row that is no valid UTF-8
     is a bad one, or repaired.
+
+    Raises:
+        pyarrow.ArrowInvalid: Its lengths and offsets do not fit together.
     """
+    _check_buffers(batch)
     try:
         yield from enumerate(batch.to_pylist(), start=first)
         return
@@ -83,6 +87,24 @@ def batch_rows(
             yield first + place, _escaped(row) if repair else row.to_pylist()[0]
         except UnicodeDecodeError as error:
             yield BadRow(first + place, "invalid_utf8", f"byte {error.start}")
+
+
+def _check_buffers(batch: "pyarrow.RecordBatch | pyarrow.Table") -> None:
+    """Refuse offsets that lead out of their buffers: the library trusts them, and the process would
+    end.
+    """
+    import pyarrow
+    from pyarrow import types
+
+    for column in batch.columns:
+        for chunk in column.chunks if isinstance(column, pyarrow.ChunkedArray) else [column]:
+            # As bytes: what is no UTF-8 costs its row, not the batch.
+            if types.is_string(chunk.type):
+                chunk.view("binary").validate(full=True)
+            elif types.is_large_string(chunk.type):
+                chunk.view("large_binary").validate(full=True)
+            else:
+                chunk.validate(full=True)
 
 
 def _escaped(row: "pyarrow.RecordBatch | pyarrow.Table") -> dict[str, object]:

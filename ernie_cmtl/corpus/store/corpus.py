@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_cmtl.atomic_files import file_hash, read_array
+from ernie_cmtl.corpus.store.array_checks import check_shard, check_table
 from ernie_cmtl.corpus.store.labelled import open_rows, table_profile
 from ernie_cmtl.corpus.store.manifest import Shard, Split, read_manifest
 from ernie_cmtl.corpus.store.text_split import TextSplit
@@ -64,10 +65,12 @@ class Corpus:
         )
 
     def verify(self) -> None:
-        """Read every file once and compare it with its hash; later calls do nothing.
+        """Read every file once, compare it with its hash, and compare the arrays with the manifest;
+        later calls do nothing.
 
         Raises:
-            UserError: A file is missing or not what it was when the corpus was built.
+            UserError: A file is missing or not what it was when the corpus was built, or an array
+                does not hold what the manifest says.
         """
         if self._verified:
             return
@@ -81,6 +84,11 @@ class Corpus:
                     raise UserError(
                         f"corpus {self.folder} is damaged: {path.relative_to(self.folder)} {what}"
                     )
+        # The hashes of a stranger's corpus are the stranger's.
+        for shard in self.manifest.shards:
+            check_shard(self.folder / "shards" / shard.name, shard, self.manifest)
+        for name, table in self.manifest.labelled.items():
+            check_table(self.folder / "labelled" / name, table, self.manifest.vocabulary_size)
         self._verified = True
 
     def _files(self) -> Iterator[tuple[Path, str]]:

@@ -7,14 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ernie_cmtl.atomic_files import read_array
-from ernie_cmtl.corpus.store.manifest import STRUCTURE, LabelledTable, Split
+from ernie_cmtl.corpus.store.manifest import LABELS, STRUCTURE, LabelledTable, Split
 from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.records import TableProfile
-
-LABELS = "labels-"
-"""Beginning of the name of an array of labels; the number of the column follows, whose name may be
-anything.
-"""
 
 
 def table_profile(table: LabelledTable) -> TableProfile:

@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+)
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Language
@@ -20,12 +28,22 @@ Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, Split] = ("train", "heldout")
 STRUCTURE = ("token_ids", "sentence_offsets", "document_offsets", "digests")
 """Arrays that every shard has; the others are annotation layers."""
+LABELS = "labels-"
+"""Beginning of the name of an array of labels; the number of the column follows, whose name may be
+anything.
+"""
 
 
 def _inside(file: str) -> str:
     if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
         raise ValueError("a file outside of the corpus")
     return file
+
+
+def _both_splits(rows: dict[str, int]) -> dict[str, int]:
+    if missing := [split for split in SPLITS if split not in rows]:
+        raise ValueError(f"no count of {missing[0]}")
+    return rows
 
 
 # A manifest may come from others: what it names lies in its folder.
@@ -38,9 +56,9 @@ class Extent(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    documents: int = 0
-    sentences: int = 0
-    tokens: int = 0
+    documents: NonNegativeInt = 0
+    sentences: NonNegativeInt = 0
+    tokens: NonNegativeInt = 0
 
 
 class Shard(BaseModel):
@@ -52,16 +70,16 @@ class Shard(BaseModel):
 
     name: _Name
     source: str
-    first: int
+    first: NonNegativeInt
     """Running number of the first document that was read for it."""
-    read: int
+    read: NonNegativeInt
     """Documents read for it, used or not."""
-    duplicates: int
-    repaired: int = 0
+    duplicates: NonNegativeInt
+    repaired: NonNegativeInt = 0
     """Used documents in which something was replaced by U+FFFD."""
-    rejections: dict[str, int]
+    rejections: dict[str, NonNegativeInt]
     """Reason -> count."""
-    bytes: int
+    bytes: NonNegativeInt
     """UTF-8 bytes of its documents."""
     unknown_tokens: int | None = None
     """Tokens that stand for text which the vocabulary cannot spell; None: not counted, as in
@@ -86,10 +104,10 @@ class Addition(BaseModel):
 
     inputs: list[tuple[str, str]]
     """(source, file or dataset), in reading order."""
-    documents: list[int]
+    documents: list[NonNegativeInt]
     """Documents read from each input."""
     reader: dict[str, Any]
-    first_shard: int
+    first_shard: NonNegativeInt
 
 
 class LabelledColumn(BaseModel):
@@ -107,7 +125,7 @@ class LabelledTable(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     columns: dict[str, LabelledColumn]
-    rows: dict[str, int]
+    rows: Annotated[dict[str, NonNegativeInt], AfterValidator(_both_splits)]
     """Counts: read = used + rejected + duplicates; `train` and `heldout` sum to used."""
     hashes: dict[_Name, str]
     """Array name -> SHA-256 of its file."""
@@ -129,7 +147,7 @@ class Manifest(BaseModel):
     """Those of the layers that have a row for each document in place of a value for each token."""
     layer_options: dict[_Name, dict[str, Any]]
     """Layer -> the options that it was made with; added text gets the same."""
-    vocabulary_size: int
+    vocabulary_size: PositiveInt
     vocabulary_hash: str
     heldout_below: dict[str, int]
     """Source -> documents with a smaller split hash are held out."""
