@@ -51,13 +51,19 @@ class RunConfig(BaseModel):
     SHORTHANDS: ClassVar[tuple[str, ...]] = ("preset", "unit")
 
     run: Path
-    """Folder that the run writes."""
+    """Folder that the run writes; in the configuration that a run wrote, its own folder, whatever
+    stands here.
+    """
     corpus: Path
-    """Folder that `prepare` wrote."""
+    """Folder that `prepare` wrote; in the configuration that a run wrote, seen from its folder."""
     seed: int = Field(1, ge=0)
     mixture: dict[str, float] | None = None
     """Source of the corpus -> part of the tokens that training draws from it, summing to 1; none:
     the corpus's own mixture.
+    """
+    spans: tuple[str, ...] | None = None
+    """Span layers that tasks mask by which name none (`masking.spans`); none: all that the corpus
+    has when the run begins.
     """
     tasks: dict[str, TaskConfig] = {}
     """Instance name -> type and options; a task of the stage table that is not listed has its
