@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.scheduling.feedback import FeedbackConfig
 from ernie_cmtl.scheduling.plan import Mode
@@ -140,6 +141,16 @@ class RunConfig(BaseModel):
     def longest(self) -> int:
         """Most tokens of a sample that the encoder sees, in training or on held-out text."""
         return max(data.longest for data in (self.data, *self.stage_data))
+
+    def check_tasks(self) -> None:
+        """Refuse more tasks than the encoder has rows for in its task embedding."""
+        tasks = StageTable(self.stages).tasks
+        most = encoder_family(self.encoder.architecture).most_tasks(self.encoder)
+        if most is not None and len(tasks) > most:
+            raise UserError(
+                f"the stages have {len(tasks)} tasks, and the task embedding has rows for {most}: "
+                f"take {', '.join(tasks[most:])} out, or set encoder.task_embedding=off"
+            )
 
     def check_workers(self, workers: int) -> None:
         """Refuse a number of workers that cannot share the groups of every stage evenly."""

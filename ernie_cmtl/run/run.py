@@ -57,6 +57,7 @@ class Run:
     @cached_property
     def instances(self) -> list[TaskInstance]:
         """The task instances in order of introduction."""
+        self.config.check_tasks()
         settings = self.config.tasks
         drawn = (
             tuple(range(len(self.table.tasks)))

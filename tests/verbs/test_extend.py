@@ -22,6 +22,7 @@ from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
 from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.families.ernie import Ernie
 from ernie_cmtl.run.open import read_config
 from ernie_cmtl.run.resume import load_newest, read_checkpoint
 from ernie_cmtl.run.run import Run
@@ -318,6 +319,14 @@ def test_another_corpus_or_other_settings_are_refused(copied: Path, tmp_path: Pa
     ):
         with pytest.raises(UserError, match=message):
             extended_config(copied, Extension("sentence_order", words=[word]))
+
+
+def test_a_task_beyond_the_rows_of_the_task_embedding_is_refused(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ernie, "most_tasks", lambda config: 3)
+    with pytest.raises(UserError, match="4 tasks, and the task embedding has rows for 3: take sen"):
+        extended_config(copied, ORDER)
 
 
 def test_the_table_of_a_longer_run_is_no_table_for_the_shorter_one(
