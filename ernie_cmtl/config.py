@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.scheduling.feedback import FeedbackConfig
 from ernie_cmtl.scheduling.plan import Mode
@@ -51,13 +52,19 @@ class RunConfig(BaseModel):
     SHORTHANDS: ClassVar[tuple[str, ...]] = ("preset", "unit")
 
     run: Path
-    """Folder that the run writes."""
+    """Folder that the run writes; in the configuration that a run wrote, its own folder, whatever
+    stands here.
+    """
     corpus: Path
-    """Folder that `prepare` wrote."""
+    """Folder that `prepare` wrote; in the configuration that a run wrote, seen from its folder."""
     seed: int = Field(1, ge=0)
     mixture: dict[str, float] | None = None
     """Source of the corpus -> part of the tokens that training draws from it, summing to 1; none:
     the corpus's own mixture.
+    """
+    spans: tuple[str, ...] | None = None
+    """Span layers that tasks mask by which name none (`masking.spans`); none: all that the corpus
+    has when the run begins.
     """
     tasks: dict[str, TaskConfig] = {}
     """Instance name -> type and options; a task of the stage table that is not listed has its
@@ -134,6 +141,16 @@ class RunConfig(BaseModel):
     def longest(self) -> int:
         """Most tokens of a sample that the encoder sees, in training or on held-out text."""
         return max(data.longest for data in (self.data, *self.stage_data))
+
+    def check_tasks(self) -> None:
+        """Refuse more tasks than the encoder has rows for in its task embedding."""
+        tasks = StageTable(self.stages).tasks
+        most = encoder_family(self.encoder.architecture).most_tasks(self.encoder)
+        if most is not None and len(tasks) > most:
+            raise UserError(
+                f"the stages have {len(tasks)} tasks, and the task embedding has rows for {most}: "
+                f"take {', '.join(tasks[most:])} out, or set encoder.task_embedding=off"
+            )
 
     def check_workers(self, workers: int) -> None:
         """Refuse a number of workers that cannot share the groups of every stage evenly."""

@@ -59,6 +59,10 @@ class Vocabulary:
     """
     ordinary_ids: IntArray
     """The tokens that may stand for a random token; int64 [size - specials]."""
+    tokens: tuple[str, ...] = ()
+    """Token id -> the token as the tokenizer writes it (`##ing` goes on with a word in WordPiece);
+    empty where an id has none.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from ernie_cmtl.corpus import layers
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.task_checks.features import BASELINES
-from ernie_cmtl.task_registry import describe_task
+from ernie_cmtl.task_registry import TASKS, describe_task
 from ernie_cmtl.training.learning_rate import Schedule
+from ernie_cmtl.verbs.inspect import inspect
 from ernie_cmtl.verbs.pretrain import pretrain
 from ernie_cmtl.verbs.tasks_check import tasks_check
 from tests.support.corpora import build_corpus, sample_texts
@@ -58,6 +59,50 @@ def test_the_span_provider_of_the_document_finds_spans(
     build_corpus(tmp_path, texts, layers={name: {}})
     shards = Corpus(tmp_path / "corpus").split("train").arrays
     assert sum(int((arrays[name] == 1).sum()) for arrays in shards) >= 6
+
+
+def _module_of(folder: Path, holding: str) -> str:
+    """Write a block of the document on extending as a module, and return its name."""
+    source = _block("docs/extending.md", "python", f"class {holding}(")
+    name = re.sub(r"(?<!^)([A-Z])", r"_\1", holding).lower()
+    (folder / f"{name}.py").write_text(source)
+    return name
+
+
+def test_the_layers_of_integers_and_the_task_that_reads_one_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(layers._LAYERS, "_modules", {})
+    monkeypatch.setattr(TASKS, "_modules", dict(TASKS._modules))
+    made = [
+        layers.add_layer_module(_module_of(tmp_path, name))
+        for name in ("NumberLength", "PlaceInDocument")
+    ]
+    texts = [
+        f"{text} The mp3 costs 12 cents, since 1998 it was {7 * number}."
+        for number, text in enumerate(sample_texts("en", 30), start=1)
+    ]
+    build_corpus(tmp_path, texts, layers={key: {} for key in made})
+    corpus = Corpus(tmp_path / "corpus")
+    train = corpus.split("train")
+    start, stop = train.document_tokens[1:3].tolist()
+    document = train.passage(start, stop, tuple(made))
+    assert document.layers["place_in_document"].tolist() == list(range(stop - start))
+    # 12, 1998 and a number of the document; only the last has other digits.
+    found = [value for value in document.layers["number_length"].tolist() if 0 < value < 255]
+    assert found[-3:-1] == [2, 4]
+    name = TASKS.add_module(_module_of(tmp_path, "HiddenNumbers"))
+    (sample, *_) = inspect(tmp_path / "corpus", name, TaskConfig(), 1, 4096, 1)
+    at = {position: int(label) for position, label in sample.targets["digits"]}
+    assert len(at) >= 3
+    # All digits look alike, and the labels are those of the text.
+    assert len({token for token in sample.input if token.removeprefix("##").isdigit()}) == 1
+    text = [token for sentence in sample.sentences for token in sentence.split(" ")]
+    assert all(len(text[place - 1].removeprefix("##")) <= digits for place, digits in at.items())
+    checked = tasks_check(corpus, name, TaskConfig(), 4096, 20, 1)
+    bad = [rule for rule in checked["contract"] if not rule["passed"]]
+    assert not bad, bad
 
 
 def test_the_table_of_span_providers_names_them_all() -> None:

@@ -27,7 +27,7 @@ from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.run.observer import Observer
-from ernie_cmtl.run.open import open_run, saved_config
+from ernie_cmtl.run.open import open_run, read_config, saved_config
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.corpora import make_corpus, quiet, sample_texts, small_config, write_jsonl
@@ -532,7 +532,7 @@ def test_a_hostile_checkpoint_of_a_run_is_refused(
     shutil.copytree(finished, run)
     planted = run / "checkpoints" / "step-2" / file
     planted.write_bytes(pickle.dumps(trap) if content == "pickle" else header(b"{}", 1 << 62))
-    config = load_run_config(run / "config.yaml", [f"run={run}"])
+    config = read_config(run / "config.yaml")
     refuses(trap, lambda: pretrain(config, Observer()))
     if file != "optimizer.safetensors":
         refuses(trap, lambda: open_run(run))

@@ -12,7 +12,7 @@ import compare
 import pytest
 
 from ernie_cmtl.atomic_files import PARTIAL
-from ernie_cmtl.config import RunConfig, load_run_config
+from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.build.pipeline import build
 from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
@@ -20,6 +20,7 @@ from ernie_cmtl.corpus.store.manifest import PARTS as CORPUS_PARTS
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.observer import Observer
+from ernie_cmtl.run.open import read_config
 from ernie_cmtl.sole_writer import HOLDER, LOCK
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.extend import Extension, extended_config
@@ -283,7 +284,7 @@ CHECKPOINTS = [
 
 
 def going_on(copy: Path) -> object:
-    return pretrain(load_run_config(copy / "config.yaml", [f"run={copy}"]), Observer())
+    return pretrain(read_config(copy / "config.yaml"), Observer())
 
 
 def extending(copy: Path) -> object:

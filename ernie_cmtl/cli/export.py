@@ -5,7 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ernie_cmtl.cli.shared import Json, PluginModules, RunFolder, add_plugins, print_result
+from ernie_cmtl.cli.shared import (
+    CorpusFolder,
+    Json,
+    PluginModules,
+    RunFolder,
+    add_plugins,
+    print_result,
+)
 
 EXAMPLE = "Example: ernie-cmtl export runs/quickstart --output model"
 
@@ -27,6 +34,7 @@ def export(
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step; default: the newest.")
     ] = None,
+    corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +42,7 @@ def export(
     from ernie_cmtl.verbs.export import export_run
 
     add_plugins(plugin)
-    result = export_run(run, output, step, format, task)
+    result = export_run(run, output, step, format, task, corpus=corpus)
     print_result(result, as_json, lambda: _line(result))
 
 

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from ernie_cmtl.cli.shared import Json, PluginModules, RunFolder, add_plugins, console, print_result
+from ernie_cmtl.cli.shared import (
+    CorpusFolder,
+    Json,
+    PluginModules,
+    RunFolder,
+    add_plugins,
+    console,
+    print_result,
+)
 
 EXAMPLE = "Example: ernie-cmtl extend runs/quickstart --task sentence_order --budget 40"
 
@@ -37,6 +45,7 @@ def extend(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the table of stages.")
     ] = False,
+    corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +56,8 @@ def extend(
     from ernie_cmtl.verbs.plan import plan as describe_plan
 
     add_plugins(plugin)
-    settings = extended_config(run, Extension(task, type, budget, review, stage_name, words or []))
+    extension = Extension(task, type, budget, review, stage_name, words or [])
+    settings = extended_config(run, extension, corpus)
     plan = describe_plan(settings, workers=1, gpus=1, peak_tflops=None, mfu=None)
     if dry_run:
         print_result({"run": str(run), "plan": plan}, as_json, lambda: plan_table(plan))

@@ -9,7 +9,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from ernie_cmtl.cli.shared import Json, Overrides, PluginModules, add_plugins, console, print_result
+from ernie_cmtl.cli.shared import (
+    CorpusFolder,
+    Json,
+    Overrides,
+    PluginModules,
+    add_plugins,
+    console,
+    print_result,
+)
 
 EXAMPLE = (
     "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data "
@@ -37,6 +45,7 @@ def finetune(
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")
     ] = None,
+    corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +58,7 @@ def finetune(
 
     add_plugins(plugin)
     recipe = load(Recipe, task, [*(overrides or []), *(["init=random"] if random else [])])
-    result = finetune_model(model, recipe, data, step, lambda run: show_model(console, run))
+    result = finetune_model(model, recipe, data, step, lambda run: show_model(console, run), corpus)
     result = {"model": model, "task": str(task)} | result
     print_result(result, as_json, lambda: result_table(f"{model}, {task.stem}", result))
 

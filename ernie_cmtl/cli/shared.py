@@ -43,7 +43,11 @@ TaskOptions = Annotated[
     list[str] | None, typer.Argument(help="Options of the task as key=value.", show_default=False)
 ]
 CorpusFolder = Annotated[
-    Path | None, typer.Option("--corpus", help="Use this corpus in place of the config's.")
+    Path | None,
+    typer.Option(
+        "--corpus",
+        help="Use this corpus in place of the config's, as where a run's corpus has moved.",
+    ),
 ]
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file of a run.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -18,7 +19,7 @@ from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import read_splits
 from ernie_cmtl.finetuning.sets.scores import check_libraries
 from ernie_cmtl.finetuning.task_views import choose_task
-from ernie_cmtl.finetuning.training import predict, train
+from ernie_cmtl.finetuning.training import diverged, predict, train
 
 Report = Callable[[dict[str, Any]], None]
 """What is told of each model that was trained and judged."""
@@ -101,20 +102,24 @@ def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
 
 
 def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
-    """Train one model and return its scores on every split but that of training."""
+    """Train one model and return its scores on every split but that of training.
+
+    Raises:
+        UserError: The training diverged.
+    """
     made = new_model(task.model, task.kind, task.recipe, seed)
     row = choose_task(made, task.model, task.recipe)
     trained = train(
         made, task.tokenizer, task.kind, task.encoded["train"].inputs, task.recipe.train, rate, seed
     )
     collate = task.kind.collator(task.tokenizer)
-    judged = {
-        name: task.kind.scores(
-            found, task.encoded[name], predict(made, collate, task.encoded[name].inputs)
-        )
-        for name, found in task.examples.items()
-        if name != "train"
-    }
+    judged = {}
+    for name in [name for name in task.examples if name != "train"]:
+        outputs = predict(made, collate, task.encoded[name].inputs)
+        if not all(np.isfinite(values).all() for values in outputs):
+            problem = f"what the model gives on {name} is not finite"
+            raise diverged(rate, seed, trained["steps"], problem)
+        judged[name] = task.kind.scores(task.examples[name], task.encoded[name], outputs)
     return {"learning_rate": rate, "seed": seed, "task_row": row} | trained | judged
 
 

@@ -42,8 +42,30 @@ class HeadTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Return the loss of a batch."""
-        return self._loss(model, inputs)
+        """Return the loss of a batch.
+
+        Raises:
+            UserError: It is no finite number: the training has diverged.
+        """
+        loss = self._loss(model, inputs)
+        if not torch.isfinite(loss):
+            step = self.state.global_step + 1
+            # The first step meets the weights as they were loaded.
+            broken = _not_finite(model) if step == 1 else None
+            remedy = broken and f"the model came with weights that are not finite: {broken}"
+            problem = f"the loss is {loss.item()}"
+            raise diverged(self.args.learning_rate, self.args.seed, step, problem, remedy)
+        return loss
+
+
+def diverged(
+    rate: float, seed: int, step: int, problem: str, remedy: str | None = None
+) -> UserError:
+    """Return the error of a training that diverged at a step, counted from 1."""
+    return UserError(
+        f"learning rate {rate:g}, seed {seed}: diverged at step {step}: {problem}; "
+        f"{remedy or 'try a lower learning rate'}"
+    )
 
 
 def train(
@@ -58,7 +80,8 @@ def train(
     """Train a model in place; returns steps, mean training loss and seconds.
 
     Raises:
-        UserError: The loss is not a finite number: the learning rate is too high.
+        UserError: A loss, or a weight after the last step, is no finite number: the learning rate
+            is too high, or the model was broken.
     """
     on_gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory(prefix="ernie-cmtl-") as unused:
@@ -78,6 +101,8 @@ def train(
             remove_unused_columns=False,
             save_strategy="no",
             logging_strategy="no",
+            # It would leave a loss that is not finite out of the mean, without a word.
+            logging_nan_inf_filter=False,
             report_to="none",
             disable_tqdm=True,
         )
@@ -91,16 +116,19 @@ def train(
             train_dataset=datasets.Dataset.from_list(list(inputs)),
         )
         done = trainer.train()
-    if not math.isfinite(done.training_loss):
-        raise UserError(
-            f"learning rate {rate:g}, seed {seed}: the loss is {done.training_loss}; try a lower "
-            "learning rate"
-        )
+    if broken := _not_finite(model):
+        raise diverged(rate, seed, done.global_step, f"{broken} is not finite after it")
     return {
         "steps": done.global_step,
         "loss": done.training_loss,
         "seconds": done.metrics["train_runtime"],
     }
+
+
+def _not_finite(model: nn.Module) -> str | None:
+    """Return the name of the first weight that is not finite, if there is one."""
+    found = (name for name, weight in model.named_parameters() if not weight.isfinite().all())
+    return next(found, None)
 
 
 def _most_steps(inputs: int, config: TrainConfig) -> int:

@@ -11,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.task_embedding import TASK_ROWS
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import Vocabulary
@@ -94,6 +95,13 @@ class EncoderFamily(ABC):
     @abstractmethod
     def weights_of_layer(cls, config: EncoderConfig) -> LayerWeights:
         """Return the weights of a layer's matrices; config: sized."""
+
+    @classmethod
+    def most_tasks(cls, config: EncoderConfig) -> int | None:
+        """Return the most tasks of a run, each with a row of the task embedding; None means any
+        number, as without a task embedding.
+        """
+        return None if config.task_embedding == "off" else TASK_ROWS
 
     # --- parts ---
 

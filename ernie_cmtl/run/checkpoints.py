@@ -89,6 +89,7 @@ class Checkpoints:
         state = RunState(
             settings=self.settings.model_dump(mode="json"),
             pin=self.run.pin,
+            content=self.run.content,
             tasks=list(self.run.table.tasks),
             feedback=feedback,
             workers=self.workers.count,

@@ -11,6 +11,7 @@ from ernie_cmtl.atomic_files import write_problem, write_text
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.run.corpus_place import found_place, written_place
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import dump
 from ernie_cmtl.sole_writer import SoleWriter, refuse_links, sole_writer
@@ -86,6 +87,15 @@ class RunFolder:
         """
         return path == self.config and self.corpus.is_file()
 
+    def found_corpus(self, written: str) -> Path:
+        """Return where the corpus of the run is; written: the path in its configuration."""
+        try:
+            last = json.loads(self.corpus.read_text(encoding="utf-8"))["place"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            # An earlier version did not write it, and it is only a second place to look.
+            last = None
+        return found_place(self.path, written, last if isinstance(last, str) else None)
+
     def refuse_links(self) -> None:
         """Refuse a folder in which a part is a symbolic link.
 
@@ -118,17 +128,26 @@ class RunFolder:
             yield check
 
 
-def resolved(config: RunConfig, model: MultiTaskModel) -> RunConfig:
-    """Return the configuration with a corpus that is found from any working directory and the
-    encoder's real sizes.
+def resolved(run: Run, model: MultiTaskModel) -> RunConfig:
+    """Return the configuration of a run with paths that hold in any working directory, the span
+    layers that its tasks mask by and the encoder's real sizes.
     """
+    config = run.config
     return config.model_copy(
-        update={"corpus": config.corpus.resolve(), "encoder": model.family.config}
+        update={
+            "run": config.run.resolve(),
+            "corpus": config.corpus.resolve(),
+            "spans": run.corpus.profile.spans if config.spans is None else config.spans,
+            "encoder": model.family.config,
+        }
     )
 
 
 def write_settings(run: Run, settings: RunConfig) -> None:
     """Write `config.yaml` and `corpus.json`; settings: resolved.
+
+    The path of the corpus is written as it is seen from the folder, so that a folder in which both
+    lie may be copied or moved.
 
     Raises:
         UserError: The disk does not take them.
@@ -136,8 +155,10 @@ def write_settings(run: Run, settings: RunConfig) -> None:
     folder = RunFolder(run.config.run)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        write_text(folder.config, dump(settings))
-        write_text(folder.corpus, json.dumps(_pinned(run)))
+        place = written_place(folder.path, settings.corpus)
+        written = settings.model_copy(update={"run": run.config.run, "corpus": Path(place)})
+        write_text(folder.config, dump(written))
+        write_text(folder.corpus, json.dumps(_pinned(run) | {"place": str(settings.corpus)}))
     except OSError as error:
         raise UserError(write_problem(folder.config, error)) from error
 
@@ -148,4 +169,5 @@ def _pinned(run: Run) -> dict[str, Any]:
         "pin": run.pin,
         "layers": run.read_layers,
         "mixture": run.mixture,
+        "content": run.content,
     }

@@ -1,5 +1,8 @@
 """Configuration of a task -> the instance that a run trains, checked against corpus and encoder."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from pydantic import ValidationError
 
 from ernie_cmtl.config import TaskConfig
@@ -20,19 +23,35 @@ _WHY_MISSING = {
 """Layer -> why `prepare` does not always write it."""
 
 
-def make_instance(name: str, row: int, config: TaskConfig, corpus: Corpus) -> TaskInstance:
+def make_instance(
+    name: str,
+    row: int,
+    config: TaskConfig,
+    corpus: Corpus,
+    spans: Sequence[str] | None = None,
+) -> TaskInstance:
     """Make a task ready for a corpus.
+
+    spans: layers that it masks by where its options name none; None means all of the corpus.
 
     Raises:
         UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer
             or language.
     """
+    profile = corpus.profile
+    if spans is not None:
+        if missing := [layer for layer in spans if layer not in profile.spans]:
+            raise UserError(
+                f"corpus {corpus.folder} has no span layer {missing[0]!r} (spans); it has "
+                f"{', '.join(profile.spans) or 'none'}"
+            )
+        profile = replace(profile, spans=tuple(spans))
     kind = find_task(config.type or name)
     try:
         options = kind.Options.model_validate(config.options)
     except ValidationError as error:
         raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
-    instance = TaskInstance(name, row, kind(options, corpus.profile), config.loss_weight)
+    instance = TaskInstance(name, row, kind(options, profile), config.loss_weight)
     _check_fit(instance)
     return instance
 

@@ -4,10 +4,12 @@ takes over from it.
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store.content import changed_content
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.foreign_files import checked
 from ernie_cmtl.model.encoder import encoder_family
@@ -29,6 +31,7 @@ from ernie_cmtl.training.optimizer import Optimizers
 IDENTITY = (
     "seed",
     "mixture",
+    "spans",
     "tasks",
     "stages",
     "mode",
@@ -90,9 +93,49 @@ def newest_state(run: Run) -> str:
     return read_state(found[-1]) if found else ""
 
 
-def resume_point(run: Run, written: str) -> tuple[Ledger, RunState | None]:
-    """Return the ledger and the state that a run resumes from; before the first step there is no
-    state.
+def with_spans(run: Run, state: RunState) -> tuple[Run, RunState]:
+    """Return a run and the state of its checkpoint with the span layers that it began with, where
+    they do not name them: layers that the corpus got later are none of its own.
+    """
+    spans = state.settings.get("spans")
+    if spans is None:
+        spans = _earlier_spans(run, state)
+        state = replace(state, settings=state.settings | {"spans": list(spans)})
+    if run.config.spans is None:
+        run = Run(run.config.model_copy(update={"spans": tuple(spans)}))
+    return run, state
+
+
+def _earlier_spans(run: Run, state: RunState) -> tuple[str, ...]:
+    """Return the span layers of a run of an earlier version, which did not write them down: later
+    ones stand at the end, so that its pin shows where they begin.
+    """
+    every, before = run.corpus.profile.spans, config_of_checkpoint(run.config, state)
+    for number in range(len(every), -1, -1):
+        if Run(before.model_copy(update={"spans": every[:number]})).pin == state.pin:
+            return every[:number]
+    return every
+
+
+def corpus_difference(run: Run, state: RunState) -> str:
+    """Say how the corpus differs from the one that a checkpoint was trained on; nothing where it is
+    the same.
+
+    run: of the stages that the checkpoint knows.
+    """
+    there = run.corpus.profile.spans
+    if missing := [layer for layer in run.config.spans or () if layer not in there]:
+        return f"it has no layer {', '.join(missing)}"
+    if state.pin == run.pin:
+        return ""
+    if not state.content:
+        return "an earlier version did not write down what the run read"
+    return changed_content(state.content, run.content) or "what was read has another hash"
+
+
+def resume_point(run: Run, written: str) -> tuple[Run, Ledger, RunState | None]:
+    """Return a run as it began, and the ledger and the state that it resumes from; before the first
+    step there is no state.
 
     written: the state of the newest checkpoint, as it is written.
 
@@ -100,17 +143,13 @@ def resume_point(run: Run, written: str) -> tuple[Ledger, RunState | None]:
         UserError: The checkpoint belongs to another corpus or to other settings; stages and tasks
             may only be added at the end.
     """
-    config = run.config
     if not written:
-        return run.first_ledger(), None
+        return run, run.first_ledger(), None
     ledger, values = parse_state(written)
-    state = RunState.of_json(values)
+    run, state = with_spans(run, RunState.of_json(values))
+    config = run.config
     before = Run(config_of_checkpoint(config, state))
-    if state.pin != before.pin:
-        raise UserError(
-            f"run {config.run} was trained on another corpus than {config.corpus}; choose another "
-            "run folder"
-        )
+    problem = corpus_difference(before, state)
     then, now = (
         identity(settings) for settings in (state.settings, before.config.model_dump(mode="json"))
     )
@@ -120,7 +159,12 @@ def resume_point(run: Run, written: str) -> tuple[Ledger, RunState | None]:
             f"run {config.run} has a checkpoint at step {ledger.step} made with other settings of "
             f"{listed}; restore them or choose another run folder"
         )
-    return run.stage_streams.longer_ledger(ledger, before.stage_streams), state
+    if problem:
+        raise UserError(
+            f"run {config.run} was trained on another corpus than {config.corpus}: {problem}; name "
+            "the place of its own with --corpus DIR, or choose another run folder"
+        )
+    return run, run.stage_streams.longer_ledger(ledger, before.stage_streams), state
 
 
 def changed_settings(

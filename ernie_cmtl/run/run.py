@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.read.sources import check_mixture
+from ernie_cmtl.corpus.store.content import content_of
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.manifest import Split
 from ernie_cmtl.data.loader import Shares, StepSource
@@ -55,6 +57,7 @@ class Run:
     @cached_property
     def instances(self) -> list[TaskInstance]:
         """The task instances in order of introduction."""
+        self.config.check_tasks()
         settings = self.config.tasks
         drawn = (
             tuple(range(len(self.table.tasks)))
@@ -63,7 +66,9 @@ class Run:
         )
         return [
             replace(
-                make_instance(name, row, settings.get(name, TaskConfig()), self.corpus),
+                make_instance(
+                    name, row, settings.get(name, TaskConfig()), self.corpus, self.config.spans
+                ),
                 drawn_rows=drawn,
             )
             for row, name in enumerate(self.table.tasks)
@@ -87,13 +92,23 @@ class Run:
             }
         )
 
+    @property
+    def read_tables(self) -> list[str]:
+        """Tables of labelled rows that some task of the run reads, sorted."""
+        tables = {instance.task.options.table for instance in self.instances}
+        return sorted(table for table in tables if table is not None)
+
     @cached_property
     def pin(self) -> str:
         """The name of what the run reads of its corpus: it changes with the text and with the
         layers of its tasks.
         """
-        tables = {instance.task.options.table for instance in self.instances} - {None}
-        return self.corpus.manifest.pin(self.read_layers, sorted(map(str, tables)))
+        return self.corpus.manifest.pin(self.read_layers, self.read_tables)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the pin covers, part by part."""
+        return content_of(self.corpus.manifest, self.read_layers, self.read_tables)
 
     def streams(self, split: Split) -> list[SampleStream]:
         """Open the samples of every task of a split, of at most `data.longest` tokens; held-out

@@ -33,7 +33,7 @@ class Session:
 
     def __init__(
         self,
-        run: Run,
+        begun: Run,
         workers: Workers,
         observer: Observer,
         check_folder: Callable[[], None],
@@ -48,12 +48,12 @@ class Session:
             UserError: The checkpoint does not fit the run, the workers do not agree, or the disk
                 has no room; all workers raise.
         """
-        self.run, self.workers, self.observer = run, workers, observer
-        self.config, self.table = run.config, run.table
-        self.folder = RunFolder(run.config.run)
+        self.workers, self.observer = workers, observer
+        self.folder = RunFolder(begun.config.run)
         self.damaged = pass_over_damaged(self.folder.checkpoints, workers)
-        written = state_of_main(run, workers)
-        self.ledger, self.state = workers.on_each(lambda: resume_point(run, written))
+        written = state_of_main(begun, workers)
+        run, self.ledger, self.state = workers.on_each(lambda: resume_point(begun, written))
+        self.run, self.config, self.table = run, run.config, run.table
         self.heldout_streams = workers.on_each(lambda: run.streams("heldout"))
         self.feedback = Feedback(run.config, run.table)
         if self.state:
@@ -65,7 +65,7 @@ class Session:
         if self.state:
             self.trainer.loss_weighting.load(self.state.loss_weighting)
             load_newest(run, model, self.trainer.optimizer, self.state, workers)
-        self.checkpoints = Checkpoints(run, resolved(run.config, model), workers, check_folder)
+        self.checkpoints = Checkpoints(run, resolved(run, model), workers, check_folder)
         self.skipped_steps = SkippedSteps(run, workers, self.ledger)
         self.heldout: dict[str, HeadScore] = {}
 

@@ -49,6 +49,8 @@ class RunState:
     """What the rule has come to."""
     gradient_norms: list[float] = field(default_factory=list)
     """The window that spikes are judged by."""
+    content: dict[str, Any] = field(default_factory=dict)
+    """What the pin covers, part by part (`corpus.store.content`); empty in earlier versions."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""

@@ -25,11 +25,11 @@ class Sample:
     example: Example
 
 
-def token_classes(tokens: Sequence[str | None]) -> IntArray:
+def token_classes(tokens: Sequence[str]) -> IntArray:
     """Return the class of each token: sentence end, punctuation, digit, capital, inner piece,
     ideograph, letter; int64 [N].
     """
-    return np.array([_token_class(token or "") for token in tokens], dtype=np.int64)
+    return np.array([_token_class(token) for token in tokens], dtype=np.int64)
 
 
 def _token_class(token: str) -> int:

@@ -54,7 +54,7 @@ def evaluate(
         else {"model": name}
     )
     if pairs or scored:
-        model = masked_lm_of_run(folder, step) if is_run else load_masked_lm(name)
+        model = masked_lm_of_run(folder, step, corpus) if is_run else load_masked_lm(name)
         if pairs:
             result["minimal_pairs"] = judge_pairs(model, pairs, measures.rest_of_word)
         if scored:
@@ -120,9 +120,11 @@ def _with_settings(run: Run, settings: Sequence[str]) -> Run:
     return changed
 
 
-def masked_lm_of_run(folder: Path, step: int | None) -> MaskedLanguageModel:
+def masked_lm_of_run(
+    folder: Path, step: int | None, corpus: Path | None = None
+) -> MaskedLanguageModel:
     """Return a run's model as its export would load, without writing one."""
-    run, model, _ = open_run(folder, step)
+    run, model, _ = open_run(folder, step, corpus)
     row = viewed_task(run, model).row
     stock: Any = model.family.stock_model(model.vocabulary_head, row)
     stock.set_attn_implementation("eager")

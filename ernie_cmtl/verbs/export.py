@@ -21,19 +21,20 @@ def export_run(
     format: str = "hf",
     task: str | None = None,
     verified: bool = True,
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Export a run; returns path, format and what the format measures of its own result.
 
     task: whose row of the task embedding is folded into the weights, where the stock class takes no
     task; None means the first one that masks tokens. verified: load the result and compare it with
-    the run.
+    the run. corpus: in place of the run's own; its tokenizer is exported.
 
     Raises:
         UserError: The run cannot be opened, the format or task is unknown, or the output folder
             holds what no export wrote.
     """
     EXPORT_FORMATS.find(format)
-    run, model, ledger = open_run(folder, step)
+    run, model, ledger = open_run(folder, step, corpus)
     viewed = viewed_task(run, model, task)
     heads = {
         f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)}

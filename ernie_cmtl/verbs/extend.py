@@ -33,16 +33,20 @@ class Extension:
     """Options of the task as key=value, and settings of the run as key.sub=value."""
 
 
-def extended_config(folder: Path, extension: Extension) -> RunConfig:
+def extended_config(folder: Path, extension: Extension, corpus: Path | None = None) -> RunConfig:
     """Return the configuration of a finished run with one more task; where this was begun and
     broken off, that is its own.
+
+    corpus: the place of the run's corpus, where it is not the one that its configuration says.
 
     Raises:
         UserError: It is no run folder or not finished, its checkpoint is damaged, or task, budget,
             settings or corpus do not fit.
     """
     RunFolder(folder).refuse_links()
-    config = saved_config(folder).model_copy(update={"run": folder})
+    config = saved_config(folder)
+    if corpus:
+        config = config.model_copy(update={"corpus": corpus})
     found = checkpoints(RunFolder(folder).checkpoints)
     if found:
         verify_checkpoint(found[-1])

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.finetune import finetune as finetune_pretrained
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.run.folder import RunFolder
@@ -18,33 +19,37 @@ def finetune(
     data: Path,
     step: int | None,
     report: Callable[[dict[str, Any]], None],
+    corpus: Path | None = None,
 ) -> dict[str, Any]:
     """Fine-tune an encoder by a recipe and return its scores.
 
     model: folder of a run or an export, or a name; data: what names of files in the recipe are
-    relative to; step: of a run's checkpoint; report: is told of each model that was trained.
+    relative to; step: of a run's checkpoint; report: is told of each model that was trained;
+    corpus: in place of the run's own.
 
     Raises:
         UserError: The model, a row or a setting is not accepted.
     """
-    with as_pretrained(model, step) as name:
+    with as_pretrained(model, step, corpus) as name:
         return finetune_pretrained(name, recipe, data, report)
 
 
 @contextmanager
-def as_pretrained(model: str, step: int | None = None) -> Iterator[str]:
+def as_pretrained(model: str, step: int | None = None, corpus: Path | None = None) -> Iterator[str]:
     """Yield a folder or name that transformers loads: a run is exported to a temporary folder, all
     else stays as it is.
 
-    step: of a run's checkpoint; None means the newest.
+    step: of a run's checkpoint; None means the newest. corpus: in place of the run's own.
 
     Raises:
-        UserError: The run cannot be opened.
+        UserError: The run cannot be opened, or a model that is no run is given a step or a corpus.
     """
     folder = Path(model)
     if not RunFolder(folder).is_run:
+        if corpus or step is not None:
+            raise UserError(f"{model} is no run folder: it takes no --step or --corpus")
         yield model
         return
     with TemporaryDirectory(prefix="ernie-cmtl-") as temporary:
         output = Path(temporary) / "model"
-        yield export_run(folder, output, step, verified=False)["path"]
+        yield export_run(folder, output, step, verified=False, corpus=corpus)["path"]

@@ -79,7 +79,7 @@ def _inspected(corpus: Corpus, stream: SampleStream, number: int) -> InspectedSa
 
 
 def _tokens(corpus: Corpus, token_ids: list[int]) -> list[str]:
-    return [str(token) for token in corpus.tokenizer.convert_ids_to_tokens(token_ids)]
+    return [corpus.vocabulary.tokens[token] for token in token_ids]
 
 
 def _spans(text: AnnotatedText, tokens: list[str], layers: Sequence[str]) -> dict[str, list[str]]:
@@ -99,7 +99,7 @@ def _targets(
         if targets := example.targets.get(spec.name):
             kind, values = head_kind(spec.kind), targets.labels.tolist()
             if kind.labels == "token":
-                values = corpus.tokenizer.convert_ids_to_tokens(values)
+                values = _tokens(corpus, values)
             elif spec.class_names:
                 values = [spec.class_names[value] for value in values]
             elif kind.is_regression:

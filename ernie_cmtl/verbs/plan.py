@@ -32,10 +32,11 @@ def plan(
     Hours need peak_tflops, of one device, and mfu. Epochs need the corpus.
 
     Raises:
-        UserError: The workers cannot share the groups of rows, or a task or the corpus does not
-            fit.
+        UserError: The workers cannot share the groups of rows, there are too many tasks, or a task
+            or the corpus does not fit.
     """
     config.check_workers(workers)
+    config.check_tasks()
     table = StageTable(config.stages)
     tokens = _tokens(config)
     per_task = {task: sum(stage.get(task, 0) for stage in tokens) for task in table.tasks}

@@ -25,7 +25,5 @@ def tasks_check(
     # Labelled rows have always the same sentences, and what a document tells of others does not
     # hold for a few of them.
     edges = {} if table or instance.task.document_layers else edge_texts(train, instance.layers)
-    size = corpus.vocabulary.size
-    tokens = corpus.tokenizer.convert_ids_to_tokens(list(range(size)))
-    texts = CheckTexts(train, heldout, edges, token_classes(tokens))
+    texts = CheckTexts(train, heldout, edges, token_classes(corpus.vocabulary.tokens))
     return check_task(instance, texts, length, samples, seed)

@@ -3,6 +3,7 @@ same, bit for bit.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -287,6 +288,27 @@ def test_the_card_names_each_task_its_row_and_its_held_out_loss(exported: Path) 
         (line,) = (line for line in card.splitlines() if line.startswith(f"| {row} | {task} |"))
         (head,) = (name for name in losses if name.startswith(f"{task}/"))
         assert f"{head}: {losses[head]:.3f}" in line
+
+
+def test_the_card_says_which_row_a_program_gets_that_names_no_task(exported: Path) -> None:
+    """Pipelines and sentence-transformers pass what the tokenizer gives, without a task."""
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    assert "sentence-transformers, gets row 0,\n`knowledge_masking`. To give it another" in card
+    model = AutoModel.from_pretrained(exported).train(False)
+    inputs = AutoTokenizer.from_pretrained(exported)(SENTENCE, return_tensors="pt")
+
+    def states(**task: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.as_tensor(model(**inputs, **task).last_hidden_state)
+
+    of_row = {
+        row: states(task_type_ids=torch.full_like(inputs["input_ids"], row)) for row in (0, 2)
+    }
+    assert torch.equal(states(), of_row[0])
+    assert not torch.equal(states(), of_row[2])
+    (recipe,) = re.findall(r"```python\n(rows = .*?)```", card, re.DOTALL)
+    exec(recipe, {"model": model, "task": 2})
+    assert torch.equal(states(), of_row[2])
 
 
 def test_nothing_in_the_export_is_a_pickle(exported: Path) -> None:

@@ -87,6 +87,7 @@ def test_the_view_of_masked_tokens_is_the_default(run_folder: Path, tmp_path: Pa
     assert "view of one task, `knowledge_masking` (row 0)" in card
     assert "transformers 5.17 or newer" in card
     assert "task_type_ids" not in card
+    assert "sentence-transformers" not in card
 
 
 @pytest.mark.parametrize("row", range(len(TASKS)))

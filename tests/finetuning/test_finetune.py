@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import Result
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from typer.testing import CliRunner
 
@@ -301,6 +302,70 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def diverging(model: str, folder: Path, *words: str) -> str:
+    """What the verb says of a training that diverges; it must give no score."""
+    (folder / "recipe.yaml").write_text(RECIPE)
+    task = ("--task", folder / "recipe.yaml", "--data", folder)
+    done = call(model, *task, "train.batch_size=2", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    return done.stderr
+
+
+EIGHT = ["label\ttext", *("1\tgood day", "0\tbad night") * 4]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_rate_at_which_training_diverges_gives_no_score(
+    seed: int, model: str, write: WriteRows
+) -> None:
+    said = diverging(
+        model,
+        write("rows.tsv", EIGHT),
+        "train.learning_rates=[1e30]",
+        f"train.seeds=[{seed}]",
+        "train.warmup=0",
+    )
+    assert f"learning rate 1e+30, seed {seed}: diverged at step 2: the loss is nan; try a" in said
+
+
+def test_the_last_step_is_looked_at_too(model: str, write: WriteRows) -> None:
+    words = ("train.learning_rates=[1e30]", "train.warmup=0", "train.max_steps=1")
+    said = diverging(model, write("rows.tsv", EIGHT), *words)
+    assert "diverged at step 1: what the model gives on test is not finite; try a" in said
+    # So large that the update itself is no number.
+    words = ("train.learning_rates=[1e300]", *words[1:])
+    said = diverging(model, write("rows.tsv", EIGHT), *words)
+    assert "diverged at step 1: " in said
+    assert "is not finite after it; try a lower learning rate" in said
+
+
+def test_a_later_seed_that_diverges_gives_no_score_either(
+    model: str, write: WriteRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = KINDS["classification"].loss
+
+    def loss(kind: Any, module: torch.nn.Module, inputs: Any) -> torch.Tensor:
+        found = one(kind, module, inputs)
+        return found * float("nan") if torch.initial_seed() == 2 else found
+
+    monkeypatch.setattr(KINDS["classification"], "loss", loss)
+    said = diverging(model, write("rows.tsv", EIGHT), "train.seeds=[1,2]")
+    assert "learning rate 0.001, seed 2: diverged at step 1: the loss is nan" in said
+
+
+def test_weights_that_are_not_finite_are_named(
+    model: str, tmp_path: Path, write: WriteRows
+) -> None:
+    shutil.copytree(model, tmp_path / "broken")
+    weights = load_file(tmp_path / "broken" / "model.safetensors")
+    name = "ernie.embeddings.word_embeddings.weight"
+    weights[name].fill_(float("nan"))
+    save_file(weights, tmp_path / "broken" / "model.safetensors", {"format": "pt"})
+    said = diverging(str(tmp_path / "broken"), write("rows.tsv", EIGHT))
+    assert "diverged at step 1: the loss is nan; the model came with weights that are" in said
+    assert name in said
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path, write: WriteRows) -> None:

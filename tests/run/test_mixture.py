@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.build.pipeline import build
@@ -16,10 +17,12 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.open import open_run
 from ernie_cmtl.run.run import Run
+from ernie_cmtl.training.checkpoint import _sums, checkpoints
 from ernie_cmtl.verbs.evaluate import evaluate_run
+from ernie_cmtl.verbs.extend import Extension, extended_config
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.corpora import build_corpus, make_corpus, quiet, sample_texts, write_jsonl
-from tests.support.runs import Watcher, tiny_settings
+from tests.support.runs import Watcher, logged_lines, tiny_settings, trace
 
 
 @pytest.fixture(scope="module")
@@ -118,23 +121,72 @@ def test_a_layer_that_no_task_reads_does_not_stop_a_run(english: Corpus, tmp_pat
     assert pretrain(config, Watcher())["steps"] == 4
 
 
-@pytest.mark.parametrize("what", ["text", "layer"])
-def test_a_run_does_not_go_on_when_what_it_reads_has_changed(
-    english: Corpus, tmp_path: Path, what: str
-) -> None:
+def add_names(corpus: Corpus, folder: Path) -> None:
+    names = folder / "names.txt"
+    names.write_text("the statement\nof the\nreturns\n")
+    add(corpus, [], layers={"gazetteer": {"files": [str(names)]}})
+
+
+def test_a_run_does_not_go_on_when_its_text_has_changed(english: Corpus, tmp_path: Path) -> None:
     corpus = copy_of(english, tmp_path / "corpus")
     config = settings_of(corpus, tmp_path / "run")
     pretrain(config, Watcher(interrupt_at=2))
-    if what == "text":
-        add(corpus, [str(write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 45)[40:]))])
-    else:
-        names = tmp_path / "names.txt"
-        names.write_text("the statement\n")
-        add(corpus, [], layers={"gazetteer": {"files": [str(names)]}})
-    with pytest.raises(UserError, match="another corpus"):
+    add(corpus, [str(write_jsonl(tmp_path / "more.jsonl", sample_texts("en", 45)[40:]))])
+    shards = len(english.manifest.shards)
+    what = rf"other text \({shards} shards, now {shards + 1}\)"
+    with pytest.raises(UserError, match=f"another corpus than .*: {what}; .*--corpus"):
         pretrain(config, Watcher())
-    with pytest.raises(UserError, match="is not the one that run"):
+    with pytest.raises(UserError, match=f"is not the one that run .*: {what}; .*--corpus"):
         open_run(tmp_path / "run")
+    # Named as another corpus of the same vocabulary, it is taken as it is.
+    assert evaluate_run(tmp_path / "run", None, corpus.folder)["step"] == 3
+
+
+def forget_what_was_read(run: Path) -> None:
+    """Leave a run as an earlier version wrote it: without its span layers and its content."""
+    (checkpoint,) = checkpoints(run / "checkpoints")
+    written = json.loads((checkpoint / "state.json").read_text())
+    del written["run"]["settings"]["spans"], written["run"]["content"]
+    (checkpoint / "state.json").write_text(json.dumps(written))
+    (checkpoint / "SHA256SUMS").write_text(_sums(checkpoint))
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    del settings["spans"]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_span_layers_that_came_later_are_none_of_the_run(
+    english: Corpus, tmp_path: Path, earlier: bool
+) -> None:
+    corpus = copy_of(english, tmp_path / "corpus")
+    whole = settings_of(corpus, tmp_path / "whole")
+    pretrain(whole, Watcher())
+    config = settings_of(corpus, tmp_path / "run")
+    pretrain(config, Watcher(interrupt_at=2))
+    before = evaluate_run(tmp_path / "run", None)["heldout"]
+    if earlier:
+        forget_what_was_read(tmp_path / "run")
+    add_names(corpus, tmp_path)
+    # A new run masks by it, and a run cannot be made to.
+    named = config.model_copy(update={"spans": Corpus(corpus.folder).profile.spans})
+    with pytest.raises(UserError, match=r"other settings of spans\.\d \(None, now gazetteer\)"):
+        pretrain(named, Watcher())
+    assert evaluate_run(tmp_path / "run", None)["heldout"] == before
+    watcher = Watcher()
+    assert pretrain(config, watcher)["finished"]
+    assert watcher.began_at == 3
+    assert trace(tmp_path / "run") == trace(tmp_path / "whole")
+    extended = extended_config(tmp_path / "run", Extension("sentence_order", budget=1))
+    assert pretrain(extended, Watcher())["steps"] == 4 + 1 + 1
+    assert not logged_lines(tmp_path / "run", "settings")
+
+
+def test_a_run_names_the_span_layers_of_all_its_tasks(english: Corpus, tmp_path: Path) -> None:
+    config = settings_of(english, tmp_path / "run", spans=["collocations"])
+    assert Run(config).read_layers == ["collocations", "word_starts"]
+    unknown = settings_of(english, tmp_path / "run", spans=["colocations"])
+    with pytest.raises(UserError, match=r"no span layer 'colocations'.* has capitalized_names"):
+        assert Run(unknown).instances
 
 
 def test_a_run_is_judged_on_another_corpus_of_its_vocabulary(

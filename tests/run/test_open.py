@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernie_cmtl.config import RunConfig, load_run_config
+from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.run.open import open_run
+from ernie_cmtl.run.open import open_run, read_config
 from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.models import save_bert
@@ -45,11 +45,11 @@ def test_a_run_goes_on_with_the_configuration_of_its_folder(
     pretrain(RunConfig.model_validate(settings), Watcher(interrupt_at=1))
     watcher = Watcher()
     # The folder's configuration says every size of the encoder, whatever was left out before.
-    config = load_run_config(tmp_path / "run" / "config.yaml")
+    config = read_config(tmp_path / "run" / "config.yaml")
     assert config.encoder.intermediate_size
     assert pretrain(config, watcher)["finished"]
     assert watcher.began_at == 2
-    other = load_run_config(tmp_path / "run" / "config.yaml", ["encoder.dropout=0.3"])
+    other = read_config(tmp_path / "run" / "config.yaml", ["encoder.dropout=0.3"])
     with pytest.raises(UserError, match="other settings of encoder"):
         pretrain(other, Watcher())
 

@@ -25,13 +25,16 @@ from ernie_cmtl.records import MASKED_TOKEN, Batch, BatchTargets, Ledger, StepDa
 from ernie_cmtl.run.open import open_run
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.stages import Stage, StageTable
+from ernie_cmtl.settings import dump
 from ernie_cmtl.task import MASKED_TOKEN_HEAD
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.trainer import Trainer
 from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.export import export_run
+from ernie_cmtl.verbs.plan import plan as describe_plan
 from ernie_cmtl.verbs.pretrain import pretrain
+from tests.support.command_line import mistake, squeezed
 from tests.support.instances import make_instances
 from tests.support.models import (
     largest_difference,
@@ -41,7 +44,7 @@ from tests.support.models import (
     start_from,
     vocabulary_scores,
 )
-from tests.support.runs import Watcher, make_run, tiny_settings
+from tests.support.runs import Watcher, make_run, tiny_settings, with_training
 
 ENCODER: dict[str, Any] = {
     "layers": 2,
@@ -302,3 +305,39 @@ def test_the_default_is_the_embedding_of_each_task(english: Corpus) -> None:
             model.masked_token_scores(packed(english, sentences(english), task)) for task in (0, 1)
         )
     assert float((one - other).abs().max()) > 0.1
+
+
+def many_tasks(corpus: Corpus, folder: Path, count: int, use: str = "on") -> RunConfig:
+    """A run of many small tasks of one kind, judged after each step."""
+    names = [f"words_{number}" for number in range(count)]
+    tasks = {name: {"type": "capitalization"} for name in names}
+    stages = [{"name": "all", "budgets": dict.fromkeys(names, 1)}]
+    config = config_with(corpus, folder, use, tasks=tasks, stages=stages)
+    return with_training(config, heldout={"every": 1, "samples": 2})
+
+
+@pytest.mark.parametrize(("count", "use"), [(32, "on"), (33, "off")])
+def test_as_many_tasks_train_as_the_embedding_has_rows(
+    english: Corpus, tmp_path: Path, count: int, use: str
+) -> None:
+    config = many_tasks(english, tmp_path, count, use)
+    assert len(pretrain(config, Watcher(interrupt_at=1))["heldout"]) == count
+
+
+@pytest.mark.parametrize("verb", ["plan", "pretrain", "bench"])
+def test_more_tasks_than_rows_are_refused_before_anything_runs(
+    english: Corpus, tmp_path: Path, verb: str
+) -> None:
+    config = many_tasks(english, tmp_path, 33, "shuffled")
+    (tmp_path / "run.yaml").write_text(dump(config))
+    said = squeezed(
+        "33 tasks, and the task embedding has rows for 32: take words_32 out, or set en"
+    )
+    assert said in mistake(verb, tmp_path / "run.yaml")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_plan_without_a_corpus_refuses_them_too(english: Corpus, tmp_path: Path) -> None:
+    config = many_tasks(english, tmp_path, 34).model_copy(update={"corpus": tmp_path / "none"})
+    with pytest.raises(UserError, match="take words_32, words_33 out"):
+        describe_plan(config, 1, 1, None, None)

@@ -22,6 +22,8 @@ from ernie_cmtl.corpus.build.prepare_config import PrepareConfig
 from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.families.ernie import Ernie
+from ernie_cmtl.run.open import read_config
 from ernie_cmtl.run.resume import load_newest, read_checkpoint
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.checkpoint import checkpoints, load_state
@@ -224,7 +226,7 @@ def test_a_broken_off_extension_goes_on_with_the_configuration_of_its_folder(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         extend(copied, ORDER, Watcher(crash_at=14))
-    pretrain(load_run_config(copied / "config.yaml", [f"run={copied}"]), Watcher())
+    pretrain(read_config(copied / "config.yaml"), Watcher())
     assert_same(state_of(copied), state_of(extended))
 
 
@@ -319,6 +321,14 @@ def test_another_corpus_or_other_settings_are_refused(copied: Path, tmp_path: Pa
             extended_config(copied, Extension("sentence_order", words=[word]))
 
 
+def test_a_task_beyond_the_rows_of_the_task_embedding_is_refused(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ernie, "most_tasks", lambda config: 3)
+    with pytest.raises(UserError, match="4 tasks, and the task embedding has rows for 3: take sen"):
+        extended_config(copied, ORDER)
+
+
 def test_the_table_of_a_longer_run_is_no_table_for_the_shorter_one(
     extended: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -326,7 +336,7 @@ def test_the_table_of_a_longer_run_is_no_table_for_the_shorter_one(
     with pytest.raises(
         UserError, match=r"step 24 made with other settings of tasks\.sentence_order .*, stages\.2 "
     ):
-        pretrain(load_run_config(finished / "config.yaml", [f"run={tmp_path / 'run'}"]), Watcher())
+        pretrain(read_config(finished / "config.yaml", [f"run={tmp_path / 'run'}"]), Watcher())
 
 
 def test_the_verb_shows_the_table_and_trains(

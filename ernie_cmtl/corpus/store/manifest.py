@@ -243,8 +243,8 @@ def read_manifest(folder: Path) -> Manifest:
             else ""
         )
         raise UserError(
-            f"no corpus at {folder}: {MANIFEST} is missing; make one with the verb "
-            f"prepare{unfinished}"
+            f"no corpus at {folder}: {MANIFEST} is missing; make one with the verb prepare, or "
+            f"name the place that it was moved to with --corpus DIR{unfinished}"
         )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

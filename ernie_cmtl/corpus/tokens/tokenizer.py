@@ -180,11 +180,13 @@ class TokenizerFacts:
 
 def vocabulary_of(tokenizer: "PreTrainedTokenizerBase") -> Vocabulary:
     """Return what tasks need to know of a tokenizer."""
-    size = max(tokenizer.get_vocab().values()) + 1
+    table = tokenizer.get_vocab()
+    size = max(table.values()) + 1
     special = np.zeros(size, dtype=bool)
     special[tokenizer.all_special_ids] = True
     known = np.zeros(size, dtype=bool)
-    known[list(tokenizer.get_vocab().values())] = True
+    known[list(table.values())] = True
+    names = {number: token for token, number in table.items()}
     ordinary = np.flatnonzero(known & ~special)
     return Vocabulary(
         size,
@@ -194,4 +196,5 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerBase") -> Vocabulary:
         tokenizer.mask_token_id,
         special,
         ordinary,
+        tuple(names.get(number, "") for number in range(size)),
     )

@@ -30,11 +30,20 @@ tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretraine
 inputs = tokenizer("...", return_tensors="pt")
 {call}
 ```
-{folded}
+{about_row}
 `pretraining.json` names the heads kept in `pretraining_heads.safetensors`."""
 _CALL = "outputs = model(**inputs)"
 _CALL_WITH_TASK = """task = 0  # row of the task embedding: see the table
 outputs = model(**inputs, task_type_ids=torch.full_like(inputs["input_ids"], task))"""
+_ROW_0 = """
+A program that passes no `task_type_ids`, such as a pipeline or sentence-transformers, gets row 0,
+`{task}`. To give it another row, copy that row into row 0 once, before you save or use the model:
+
+```python
+rows = model.base_model.embeddings.task_type_embeddings.weight.data
+rows[0] = rows[task]
+```
+"""
 _FOLDED = """
 The weights hold the view of one task, `{task}` (row {row}): its row of the task embedding is
 part of the segment embeddings, and the model takes no task ids. `{file}` holds all rows.
@@ -97,17 +106,17 @@ class HuggingFace(ExportFormat):
         return {f"max_abs_{name}_difference": value for name, value in differences.items()}
 
     def usage(self, trained: TrainedModel) -> str:
-        """Say how to load it, and how to name a task, or which one is in it."""
+        """Say how to load it, how to name a task, and which one it holds where none is named."""
         family = trained.model.family
         names = {row: task for task, row in trained.about["tasks"].items()}
-        folded = _FOLDED.format(
-            task=names.get(trained.task_row, "-"), row=trained.task_row, file=TASK_EMBEDDING
-        )
+        row = trained.task_row if family.folds_task else 0
+        said = _FOLDED if family.folds_task else _ROW_0
+        about_row = said.format(task=names.get(row, "-"), row=row, file=TASK_EMBEDDING)
         has_rows = bool(family.task_rows)
         return _USAGE.format(
             version=transformers.__version__,
             call=_CALL_WITH_TASK if has_rows and not family.folds_task else _CALL,
-            folded=folded if has_rows and family.folds_task else "",
+            about_row=about_row if has_rows else "",
         )
 
 
