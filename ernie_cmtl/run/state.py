@@ -19,6 +19,7 @@ class _Settings(BaseModel):
 
     seed: Any
     mixture: Any
+    spans: Any
     tasks: Any
     stages: list[dict[str, Any]]
     mode: Any
