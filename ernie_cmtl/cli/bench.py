@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
-from rich.table import Table
 
 from ernie_cmtl.cli.shared import (
     ConfigFile,
@@ -16,6 +15,7 @@ from ernie_cmtl.cli.shared import (
     print_result,
     with_corpus,
 )
+from ernie_cmtl.cli.tables import Table
 
 EXAMPLE = "Example: ernie-cmtl bench configs/quickstart.yaml --steps 20"
 
