@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "printable": set(),
     "errors": {"redaction"},
     "atomic_files": {"errors", "records"},
-    "sole_writer": {"errors", "atomic_files"},
+    "sole_writer": {"errors", "atomic_files", "printable"},
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},

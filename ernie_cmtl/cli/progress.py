@@ -1,12 +1,13 @@
 """Progress as people know it: how much of how much, how fast, the time so far and the time left."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.table import Column
 from rich.text import Text
 
-from ernie_cmtl.cli.terminal import Terminal
+from ernie_cmtl.cli.terminal import Terminal, styled
 
 
 def progress_bar(terminal: Terminal) -> Progress:
@@ -15,21 +16,26 @@ def progress_bar(terminal: Terminal) -> Progress:
     Tasks have the fields `count`, what is done of what, and `rate`.
     """
     return Progress(
-        TextColumn("{task.description}", markup=False),
+        _Words(lambda task: task.description),
         BarColumn(bar_width=None),
-        *(TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("count", "rate")),
-        _Times(table_column=Column()),
+        _Words(lambda task: str(task.fields["count"])),
+        _Words(lambda task: str(task.fields["rate"])),
+        _Words(lambda task: times(task.elapsed, task.time_remaining)),
         console=terminal,
         disable=not terminal.is_terminal,
     )
 
 
-class _Times(ProgressColumn):
-    """How long it took so far, and how long it will take."""
+class _Words(ProgressColumn):
+    """Words beside a bar, broken between them where there is no room."""
+
+    def __init__(self, words: Callable[[Task], str]) -> None:
+        super().__init__(table_column=Column())
+        self._words = words
 
     def render(self, task: Task) -> Text:
-        """Return both with their names."""
-        return Text(times(task.elapsed, task.time_remaining))
+        """Return what is said of a task."""
+        return styled(self._words(task))
 
 
 def times(elapsed: float | None, left: float | None) -> str:

@@ -60,6 +60,14 @@ def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, No
         except UserError as error:
             console.say(f"error: {error}", "red")
             raise typer.Exit(2) from None
+        except UnicodeEncodeError as error:
+            # Libraries and YAML take names of bytes that are not UTF-8 in no other way.
+            console.say(
+                f"error: {error.object} holds bytes that are not UTF-8, which cannot be used in "
+                "this place; rename the file or folder",
+                "red",
+            )
+            raise typer.Exit(2) from None
         except LostWorkerError as error:
             console.say(str(error), "red")
             raise typer.Exit(1) from None

@@ -26,7 +26,14 @@ from ernie_cmtl.corpus.build.steps import Build
 from ernie_cmtl.corpus.build.summary import summary
 from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.corpus.store.manifest import MANIFEST, PARTS, REJECTS, LabelledTable, Manifest
+from ernie_cmtl.corpus.store.manifest import (
+    MANIFEST,
+    PARTS,
+    REJECTS,
+    LabelledTable,
+    Manifest,
+    as_json,
+)
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts, load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.sole_writer import sole_writer
@@ -116,5 +123,5 @@ def _finish(build: Build, manifest: Manifest) -> None:
     with new_file(build.folder / REJECTS) as stream:
         for log in logs:
             stream.write(log.read_bytes())
-    write_text(build.folder / MANIFEST, manifest.model_dump_json(indent=1))
+    write_text(build.folder / MANIFEST, as_json(manifest))
     remove_folder(build.request.state)
