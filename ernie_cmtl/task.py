@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.records import (
     MASKED_TOKEN,
     AnnotatedText,
@@ -267,8 +267,8 @@ def labelled_classes(
         there = ", ".join(labelled.texts) or "none"
         raise UserError(f"table {table!r} has texts {there}; this task takes {texts}")
     if column not in labelled.classes:
-        there = ", ".join(labelled.classes) or "none"
+        there = choices(column, labelled.classes, "there are:")
         raise UserError(
-            f"table {table!r} has no class column {column!r} ({option}=COLUMN); there are: {there}"
+            f"table {table!r} has no class column {column!r} ({option}=COLUMN); {there}"
         )
     return labelled.classes[column]
