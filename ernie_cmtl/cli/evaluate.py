@@ -12,7 +12,7 @@ from ernie_cmtl.cli.shared import CorpusFolder, Json, PluginModules, add_plugins
 from ernie_cmtl.cli.tables import Table
 from ernie_cmtl.cli.terminal import styled
 
-EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart --minimal-pairs blimp/ --sts sts.tsv"
+EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart/run training.heldout.samples=64"
 
 
 def evaluate(

@@ -7,7 +7,7 @@ import typer
 
 from ernie_cmtl.cli.shared import Json, PluginModules, RunFolder, add_plugins, print_result
 
-EXAMPLE = "Example: ernie-cmtl export runs/quickstart --output model"
+EXAMPLE = "Example: ernie-cmtl export runs/quickstart/run --output runs/mine/export"
 
 
 def export(

@@ -8,7 +8,7 @@ import typer
 from ernie_cmtl.cli.shared import Json, PluginModules, RunFolder, add_plugins, print_result
 from ernie_cmtl.cli.terminal import console
 
-EXAMPLE = "Example: ernie-cmtl extend runs/quickstart --task sentence_order --budget 40"
+EXAMPLE = "Example: ernie-cmtl extend runs/quickstart/run --task sentence_order --budget 40"
 
 
 def extend(

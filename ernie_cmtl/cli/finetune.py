@@ -12,7 +12,7 @@ from ernie_cmtl.cli.terminal import Terminal, console
 
 EXAMPLE = (
     "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data "
-    "sets train.max_steps=100"
+    "sets train.max_steps=100. In sets/ lie the files that the recipe names."
 )
 _SPLITS = ("dev", "test")
 

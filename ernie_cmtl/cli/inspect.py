@@ -14,7 +14,9 @@ from ernie_cmtl.cli.terminal import styled
 if TYPE_CHECKING:
     from ernie_cmtl.verbs.inspect import InspectedSample
 
-EXAMPLE = "Example: ernie-cmtl inspect sentence_reordering --corpus corpus segments=4"
+EXAMPLE = (
+    "Example: ernie-cmtl inspect sentence_reordering --corpus runs/quickstart/corpus segments=4"
+)
 _COLOURS = ("magenta", "cyan", "yellow", "green", "blue")
 """Of the layers that mark spans, in the corpus's order."""
 

@@ -16,8 +16,8 @@ from ernie_cmtl.cli.terminal import Terminal, console, styled
 from ernie_cmtl.corpus.build.progress import Progress as BuildProgress
 
 EXAMPLE = (
-    "Example: ernie-cmtl prepare --input wiki=articles.parquet books=novels/ --output corpus "
-    "--language en"
+    "Example: ernie-cmtl prepare --input runs/quickstart/text --output runs/mine/corpus "
+    "--language en. Several sources: --input wiki=articles.parquet books=novels/"
 )
 _SECONDS_BETWEEN_LINES = 30.0
 """In a pipe, of a stage that takes long."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 FAILED = 1
 EXAMPLE = (
-    "Example: ernie-cmtl tasks check sentence_reordering --corpus corpus --length 128 segments=4. "
-    "Exit code 0: passed; 1: failed."
+    "Example: ernie-cmtl tasks check sentence_reordering --corpus runs/quickstart/corpus "
+    "--length 128 segments=4. Exit code 0: passed; 1: failed."
 )
 
 
