@@ -144,6 +144,14 @@ class MaskingOptions(BaseModel):
         final = self.rate if self.final_rate is None else self.final_rate
         return self.rate + (final - self.rate) * min(1.0, sample / self.samples)
 
+    def mean_rate(self, first: float, end: float) -> float:
+        """Return the mean of the rates from a sample to another one, by their numbers."""
+        if end <= first:
+            return self.rate_at(int(first))
+        turn = min(max(self.samples, first), end)
+        moving = (self.rate_at(int(first)) + self.rate_at(int(turn))) / 2
+        return (moving * (turn - first) + self.rate_at(int(end)) * (end - turn)) / (end - first)
+
 
 class TaskOptions(BaseModel):
     """Options that every task has; a task adds its own by subclassing."""

@@ -23,6 +23,11 @@ EXAMPLE = (
     "--mfu 0.35"
 )
 
+_WITHOUT_HOURS = (
+    "give --peak-tflops and --mfu; ernie-cmtl bench with the same words measures both on this "
+    "machine (peak_tflops, mfu)"
+)
+
 
 def plan(
     config: ConfigFile,
@@ -107,8 +112,7 @@ def _costs(plan: dict[str, Any]) -> Table:
         else f"{plan['flops']:.4g}"
     )
     table.add_row("operations", f"{flops} (vocabulary {plan['vocabulary_size']:,})")
-    hours = "needs --peak-tflops and --mfu" if plan["hours"] is None else f"{plan['hours']:,}"
-    table.add_row("hours", hours)
+    table.add_row("hours", _WITHOUT_HOURS if plan["hours"] is None else f"{plan['hours']:,}")
     return table
 
 
