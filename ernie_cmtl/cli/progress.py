@@ -17,11 +17,12 @@ def progress_bar(terminal: Terminal) -> Progress:
     """
     return Progress(
         _Words(lambda task: task.description),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
         _Words(lambda task: str(task.fields["count"])),
         _Words(lambda task: str(task.fields["rate"])),
         _Words(lambda task: times(task.elapsed, task.time_remaining)),
         console=terminal,
+        expand=True,
         disable=not terminal.is_terminal,
     )
 

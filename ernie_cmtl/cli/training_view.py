@@ -51,7 +51,10 @@ class RunView(Observer):
         self._progress.update(self._bar, description=stage, rate=rate)
         scores = "  ".join(f"{name} {_score(score)}" for name, score in line["tasks"].items())
         passed = time.monotonic() - self._began
-        left = passed * (self._steps - step) / max(1, step - self._first)
+        # Of the last steps; before there are two of them, of all.
+        left = self._progress.tasks[self._bar].time_remaining
+        if left is None:
+            left = passed * (self._steps - step) / max(1, step - self._first)
         self._terminal.say(
             f"step {step} of {self._steps}  {times(passed, left)}  {rate}  total {line['loss']:.4f}"
             f"  {scores}"

@@ -176,14 +176,14 @@ _MOVED_BY = {
 
 def bottleneck(result: dict[str, Any]) -> str:
     """Name the largest part of a step, and the setting that moves it."""
-    seconds = {name: value for name, value in result["step_seconds"].items() if name != "total"}
+    seconds = result["step_seconds"]
     if "forward" not in seconds:
         return "data alone was made: compare real_tokens_per_second with that of training"
     compute = "forward and backward"
     parts = {name: seconds[name] for name in _MOVED_BY}
     parts[compute] = seconds["forward"] + seconds["backward"]
     largest = max(parts, key=parts.__getitem__)
-    share = f"{largest}: {parts[largest] / max(sum(parts.values()), 1e-9):.0%} of a step"
+    share = f"{largest}: {parts[largest] / seconds['total']:.0%} of a step"
     return f"{share}; {_MOVED_BY[largest] if largest != compute else _computing(result)}"
 
 

@@ -38,7 +38,9 @@ def written(shown: Terminal) -> str:
 
 
 @pytest.mark.parametrize(
-    "shown", [HOSTILE, styled(HOSTILE, "red"), Text(HOSTILE.replace("\r", "").replace("\x07", ""))]
+    "shown",
+    [HOSTILE, styled(HOSTILE, "red"), Text(HOSTILE.replace("\r", "").replace("\x07", ""))],
+    ids=["str", "styled", "text"],
 )
 def test_text_stands_as_it_is_with_escapes_for_what_terminals_obey(shown: str | Text) -> None:
     console = terminal()
@@ -59,7 +61,7 @@ def test_every_part_of_a_table_is_text() -> None:
 
 
 def test_bars_and_messages_and_warnings_are_text(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     console = terminal(force_terminal=True, color_system=None, legacy_windows=False)
     with progress_bar(console) as progress:
@@ -68,6 +70,8 @@ def test_bars_and_messages_and_warnings_are_text(
     said = terminal()
     monkeypatch.setattr("ernie_cmtl.cli.terminal.console", said)
     show_warnings()
+    # What pytest keeps of the log it cannot pass on with such names.
+    monkeypatch.setattr(logging.getLogger("ernie_cmtl"), "propagate", False)
     logging.getLogger("ernie_cmtl.data.streams").warning("lacks %s", HOSTILE)
     said.say(HOSTILE)
     assert written(said).splitlines() == [f"lacks {SHOWN}", SHOWN]

@@ -47,7 +47,7 @@ def test_each_line_shows_every_head_and_each_stage_says_what_its_total_is(lines:
 
 
 def test_the_bar_moves_with_each_step_and_says_what_it_counts() -> None:
-    terminal = Terminal(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    terminal = Terminal(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
     with progress_bar(terminal) as progress:
         view = RunView(terminal, progress)
         view.started(440, 20, 1, "fp32")

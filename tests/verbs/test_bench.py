@@ -171,8 +171,8 @@ RESULT: dict[str, Any] = {
         ({}, "close"),
         ({"mfu": 0.1}, "rows_per_group"),
         # What is not the largest part holds nothing back, however long it is waited for.
-        ({"step_seconds": SECONDS | {"data": 0.3}}, "forward and backward: 70% of a step; at 40%"),
-        ({"step_seconds": SECONDS | {"data": 1.0}}, "data: 50% of a step; raise"),
+        ({"step_seconds": SECONDS | {"data": 0.3}}, "forward and backward: 90% of a step; at 40%"),
+        ({"step_seconds": SECONDS | {"data": 1.0, "total": 2.0}}, "data: 50% of a step; raise"),
         ({"step_seconds": SECONDS | {"data": 1.0}}, "data.loader_workers"),
         ({"packing_efficiency": 0.8}, "row_length"),
         ({"step_seconds": SECONDS | {"communication": 1.0}}, "reduce_precision"),
