@@ -74,9 +74,12 @@ def write_array(path: Path, array: Array) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, all or nothing."""
+    """Write a text, all or nothing.
+
+    File names may hold bytes that are not UTF-8; JSON reads back what stands for them here.
+    """
     with new_file(path) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode(errors="backslashreplace"))
 
 
 def read_array(path: Path) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ernie_cmtl.data.step_shape import DataConfig
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.scheduling.feedback import FeedbackConfig
@@ -114,8 +114,9 @@ class RunConfig(BaseModel):
         scheduled = {task for stage in self.stages for task in stage.budgets}
         if idle := sorted(set(self.tasks) - scheduled):
             raise ValueError(
-                f"tasks without a budget in any stage: {', '.join(idle)}; scheduled are "
-                f"{', '.join(sorted(scheduled))}"
+                f"tasks without a budget in any stage: {', '.join(idle)}; "
+                f"{choices(idle[0], sorted(scheduled), 'budgets are given to')}; correct the name "
+                "here or in the stages, or take the task out (tasks={} takes all out)"
             )
         for stage in self.stages:
             try:

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 
 Plugin = TypeVar("Plugin")
 
@@ -53,7 +53,8 @@ class Plugins(Generic[Plugin]):
         if not sources:
             where = f"one of your own is named by {self.option} MODULE, at every call that needs it"
             raise UserError(
-                f"no {self.kind} named {name!r}; registered are {', '.join(self.names())}; {where}"
+                f"no {self.kind} named {name!r}; "
+                f"{choices(name, self.names(), 'registered are')}; {where}"
             )
         if len(sources) > 1:
             raise UserError(

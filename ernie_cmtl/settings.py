@@ -3,7 +3,6 @@ the accepted ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.redaction import redactor
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -68,8 +67,7 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
     if malformed := [item for item in overrides if "=" not in item or item.startswith("-")]:
         raise UserError(f"override {malformed[0]!r} is not of the form key.sub=value")
     try:
-        merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
-        settings = OmegaConf.to_container(merged, resolve=True)
+        settings = OmegaConf.to_container(_overridden(base, overrides), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, TypeError) as error:
         raise UserError(
             f"{where} with {' '.join(overrides)}: {' '.join(str(error).split())}"
@@ -83,6 +81,18 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
         return model.model_validate(settings)
     except ValidationError as error:
         raise UserError(explain(error, model, where)) from error
+
+
+def _overridden(base: Any, overrides: Sequence[str]) -> Any:
+    """Return settings with overrides on top; `key={}` empties a mapping, all else is merged."""
+    merged = OmegaConf.merge(base)
+    for item in overrides:
+        key, _, value = item.partition("=")
+        if value.strip() == "{}":
+            OmegaConf.update(merged, key, {}, merge=False, force_add=True)
+        else:
+            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([item]))
+    return merged
 
 
 def _secrets(name: str, value: Any, hide: Callable[[str], str]) -> Iterator[str]:
@@ -123,9 +133,7 @@ def _in_its_place(model: type[BaseModel], location: Sequence[int | str]) -> str:
     if renamed := getattr(inner, "RENAMED", {}).get(name):
         return f"it is now {'.'.join((*place, renamed))!r}"
     accepted = sorted({*inner.model_fields, *getattr(inner, "SHORTHANDS", ())})
-    close = get_close_matches(name, accepted, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}accepted: {', '.join(accepted)}"
+    return choices(name, accepted)
 
 
 def _model_at(model: type[BaseModel], place: Sequence[str]) -> type[BaseModel]:

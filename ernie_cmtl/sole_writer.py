@@ -22,6 +22,7 @@ from ernie_cmtl.atomic_files import (
     write_text,
 )
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.printable import printable
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +67,14 @@ def sole_writer(
     fill.
 
     Raises:
-        UserError: Another process writes there (the message names it), it cannot be written, or a
-            part of it is a link.
+        UserError: Another process writes there (the message names it), it cannot be written, a part
+            of it is a link, or its name is not UTF-8.
     """
+    if str(folder) != printable(str(folder)):
+        raise UserError(
+            f"the name of the folder {folder} holds control characters or bytes that are not "
+            "UTF-8, which other programs do not open; take another name"
+        )
     for path in (folder, folder / LOCK, folder / HOLDER):
         refuse_link(path)
     made = not folder.exists()

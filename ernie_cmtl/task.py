@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.records import (
     MASKED_TOKEN,
     AnnotatedText,
@@ -144,6 +144,14 @@ class MaskingOptions(BaseModel):
         final = self.rate if self.final_rate is None else self.final_rate
         return self.rate + (final - self.rate) * min(1.0, sample / self.samples)
 
+    def mean_rate(self, first: float, end: float) -> float:
+        """Return the mean of the rates from a sample to another one, by their numbers."""
+        if end <= first:
+            return self.rate_at(int(first))
+        turn = min(max(self.samples, first), end)
+        moving = (self.rate_at(int(first)) + self.rate_at(int(turn))) / 2
+        return (moving * (turn - first) + self.rate_at(int(end)) * (end - turn)) / (end - first)
+
 
 class TaskOptions(BaseModel):
     """Options that every task has; a task adds its own by subclassing."""
@@ -267,8 +275,8 @@ def labelled_classes(
         there = ", ".join(labelled.texts) or "none"
         raise UserError(f"table {table!r} has texts {there}; this task takes {texts}")
     if column not in labelled.classes:
-        there = ", ".join(labelled.classes) or "none"
+        there = choices(column, labelled.classes, "there are:")
         raise UserError(
-            f"table {table!r} has no class column {column!r} ({option}=COLUMN); there are: {there}"
+            f"table {table!r} has no class column {column!r} ({option}=COLUMN); {there}"
         )
     return labelled.classes[column]

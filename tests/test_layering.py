@@ -14,7 +14,8 @@ from tests.support.imports import FILES, PACKAGES, ROOT, imported, imports_of
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 
 GROUND = {
-    *("errors", "atomic_files", "foreign_files", "randomness", "records", "redaction"),
+    *("errors", "atomic_files", "foreign_files", "printable", "randomness", "records"),
+    "redaction",
     "sole_writer",
 }
 CONTRACT = GROUND | {"task", "task_instance"}
@@ -43,10 +44,11 @@ VERB = RUN | {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "redaction": set(),
+    "printable": set(),
     "errors": {"redaction"},
     "atomic_files": {"errors", "records"},
     "foreign_files": {"errors", "records"},
-    "sole_writer": {"errors", "atomic_files"},
+    "sole_writer": {"errors", "atomic_files", "printable"},
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from ernie_cmtl.config import RunConfig, load_run_config
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.settings import differences, dump, validate
+from ernie_cmtl.task_registry import find_task
+from tests.support.imports import FILES
 
 MINIMAL: dict[str, Any] = {
     "run": "runs/a",
@@ -216,7 +218,7 @@ def test_stages_of_the_same_name_are_refused(tmp_path: Path) -> None:
 def test_a_task_without_a_budget_is_refused_with_those_that_have_one(tmp_path: Path) -> None:
     message = message_of(write(tmp_path, tasks={"capitalization": {}, "sentence_reordering": {}}))
     assert "without a budget in any stage: sentence_reordering;" in message
-    assert message.endswith("scheduled are capitalization")
+    assert "budgets are given to capitalization; correct" in message
 
 
 @pytest.mark.parametrize("name", ["has space", "a.b", "1st", ""])
@@ -396,3 +398,46 @@ def test_differences_name_each_key_with_both_values() -> None:
         "new": (None, {"e": 5}),
     }
     assert differences({"a": {"b": 1}}, {"a": [1]}) == {"a": ({"b": 1}, [1])}
+
+
+def test_an_empty_mapping_empties_and_later_overrides_fill_it_again(tmp_path: Path) -> None:
+    path = write(tmp_path, tasks={"capitalization": {"loss_weight": 2.0}})
+    assert load_run_config(path).tasks["capitalization"].loss_weight == 2
+    assert load_run_config(path, ["tasks={}"]).tasks == {}
+    again = load_run_config(path, ["tasks={}", "tasks.capitalization.loss_weight=3"])
+    assert again.tasks["capitalization"].loss_weight == 3
+    assert load_run_config(path, ["tasks={}", "seed=5"]).seed == 5
+    assert load_run_config(path, ["data.rows=8", "data={}"]).data == RunConfig(**MINIMAL).data
+    message = message_of(path, "stages=absent", "tasks={}")
+    assert "stages" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "meant"),
+    [
+        (
+            {
+                "stages": [{"name": "a", "budgets": {"capitalisation": 5}}],
+                "tasks": {"capitalization": {}},
+            },
+            "capitalization",
+            "capitalisation",
+        ),
+        ({"tasks": {"capitalisation": {}}}, "capitalisation", "capitalization"),
+    ],
+)
+def test_a_misspelt_task_is_told_with_the_name_that_looks_like_it(
+    tmp_path: Path, changes: dict[str, Any], name: str, meant: str
+) -> None:
+    message = message_of(write(tmp_path, **changes))
+    assert f"tasks without a budget in any stage: {name}; did you mean '{meant}'?" in message
+    assert f"budgets are given to {meant}" in message
+
+
+def test_names_that_look_alike_are_found_in_one_place() -> None:
+    assert choices("ovn", ["oven", "stove"]) == "did you mean 'oven'? accepted: oven, stove"
+    assert choices("x", [], "it has") == "it has none"
+    with pytest.raises(UserError, match="did you mean 'sentence_reordering'"):
+        find_task("sentence_reordring")
+    users = [name for name, path in FILES.items() if "get_close_matches" in path.read_text("utf-8")]
+    assert users == ["ernie_cmtl.errors"]

@@ -1,10 +1,10 @@
 """The verb bench on the command line."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
-from rich.table import Table
+from rich.console import Group, RenderableType
 
 from ernie_cmtl.cli.shared import (
     ConfigFile,
@@ -16,6 +16,8 @@ from ernie_cmtl.cli.shared import (
     print_result,
     with_corpus,
 )
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import styled
 
 EXAMPLE = "Example: ernie-cmtl bench configs/quickstart.yaml --steps 20"
 
@@ -44,10 +46,20 @@ def bench(
         data_only,
     )
 
-    def show() -> RenderableType:
-        table = Table("measure", "value")
-        for name, value in result.items():
-            table.add_row(name, f"{value:,}" if isinstance(value, int | float) else str(value))
-        return table
+    print_result(result, as_json, lambda: bench_table(result))
 
-    print_result(result, as_json, show)
+
+def bench_table(result: Mapping[str, Any]) -> RenderableType:
+    """Return the measures as a table, the parts of a step with their shares, and below it what
+    holds a run back most.
+    """
+    table = Table("measure", "value", "share of a step")
+    for name, value in result.items():
+        if name == "step_seconds":
+            for part, seconds in value.items():
+                share = f"{seconds / value['total']:.0%}" if value["total"] else "-"
+                table.add_row(f"step_seconds {part}", f"{seconds:,}", share)
+        elif name != "bottleneck":
+            is_number = isinstance(value, int | float)
+            table.add_row(name, "-" if value is None else f"{value:,}" if is_number else str(value))
+    return Group(table, styled(f"bottleneck: {result['bottleneck']}", "bold"))

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
 
-from ernie_cmtl.cli.score_tables import interval_text, retention_tables, score_table
+from ernie_cmtl.cli.score_tables import retention_tables, score_table, with_interval
 from ernie_cmtl.cli.shared import CorpusFolder, Json, PluginModules, add_plugins, print_result
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import styled
 
-EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart --minimal-pairs blimp/ --sts sts.tsv"
+EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart/run training.heldout.samples=64"
 
 
 def evaluate(
@@ -73,13 +73,15 @@ def _pairs_table(found: Mapping[str, Any]) -> Table:
     table = Table(
         "group",
         "accuracy (95 %)",
+        "chance",
         "pairs",
         title=f"minimal pairs, {found['pairs_per_second']:,.0f} a second",
     )
     for name, score in (*found["groups"].items(), ("all", found)):
         table.add_row(
-            escape(name),
-            f"{score['accuracy']:.2%} {interval_text(score['interval'])}",
+            name,
+            with_interval(f"{score['accuracy']:.2%}", score["interval"]),
+            f"{score['chance']:.0%}",
             f"{score['pairs']:,}",
         )
     return table
@@ -97,7 +99,7 @@ def _similarity_table(found: Mapping[str, Any]) -> Table:
         low, high = score["interval"] or (float("nan"), float("nan"))
         table.add_row(
             name,
-            f"{score['pearson']:.4f} [dim]({low:.3f} to {high:.3f})[/]",
+            styled(f"{score['pearson']:.4f} ").append(f"({low:.3f} to {high:.3f})", "dim"),
             f"{score['spearman']:.4f}",
         )
     return table

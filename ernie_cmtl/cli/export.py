@@ -14,7 +14,7 @@ from ernie_cmtl.cli.shared import (
     print_result,
 )
 
-EXAMPLE = "Example: ernie-cmtl export runs/quickstart --output model"
+EXAMPLE = "Example: ernie-cmtl export runs/quickstart/run --output runs/mine/export"
 
 
 def export(

@@ -11,11 +11,11 @@ from ernie_cmtl.cli.shared import (
     PluginModules,
     RunFolder,
     add_plugins,
-    console,
     print_result,
 )
+from ernie_cmtl.cli.terminal import console
 
-EXAMPLE = "Example: ernie-cmtl extend runs/quickstart --task sentence_order --budget 40"
+EXAMPLE = "Example: ernie-cmtl extend runs/quickstart/run --task sentence_order --budget 40"
 
 
 def extend(
@@ -64,5 +64,5 @@ def extend(
         return
     # Of many workers one speaks.
     if os.environ.get("RANK", "0") == "0":
-        console.print(plan_table(plan))
+        console.show(plan_table(plan))
     train(settings, as_json, {"plan": plan})

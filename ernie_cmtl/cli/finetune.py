@@ -5,9 +5,6 @@ from statistics import mean
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Column, Table
 
 from ernie_cmtl.cli.shared import (
     CorpusFolder,
@@ -15,13 +12,14 @@ from ernie_cmtl.cli.shared import (
     Overrides,
     PluginModules,
     add_plugins,
-    console,
     print_result,
 )
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import Terminal, console
 
 EXAMPLE = (
     "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data "
-    "sets train.max_steps=100"
+    "sets train.max_steps=100. In sets/ lie the files that the recipe names."
 )
 _SPLITS = ("dev", "test")
 
@@ -63,14 +61,15 @@ def finetune(
     print_result(result, as_json, lambda: result_table(f"{model}, {task.stem}", result))
 
 
-def show_model(console: Console, run: dict[str, Any]) -> None:
+def show_model(console: Terminal, run: dict[str, Any]) -> None:
     """Say how one model did."""
     scores = "  ".join(f"{split} {_listed(run[split])}" for split in _SPLITS if split in run)
     where = (
         f"learning rate {run['learning_rate']:g}, seed {run['seed']}: {run['steps']} steps, "
         f"{run['seconds']:.0f} s"
     )
-    console.print(f"{where}, loss {run['loss']:.4f}  {scores}", highlight=False, soft_wrap=True)
+    one = "".join(f"  one class in {split}" for split in run["one_class"])
+    console.say(f"{where}, loss {run['loss']:.4f}  {scores}{one}")
 
 
 def _listed(scores: dict[str, float]) -> str:
@@ -81,24 +80,35 @@ def result_table(title: str, result: dict[str, Any]) -> Table:
     """Return mean and spread of every score for each learning rate; the chosen one is marked."""
     rates = list(dict.fromkeys(run["learning_rate"] for run in result["runs"]))
     of = {rate: [run for run in result["runs"] if run["learning_rate"] == rate] for rate in rates}
-    columns = [
-        Column("split"),
-        Column("score"),
-        *(Column(_marked(rate, result), justify="right") for rate in rates),
-    ]
     seeds = len(of[rates[0]])
     row = "none" if result["task_row"] is None else result["task_row"]
     table = Table(
-        *columns,
+        "split",
+        "score",
+        "majority",
+        *(_marked(rate, result) for rate in rates),
         title=f"{title}: {result['init']}, task row {row}, {seeds} seed(s)",
-        box=SIMPLE_HEAD,
+        caption=_one_class(result["runs"]),
     )
     for split in _SPLITS:
         for name in result["runs"][0].get(split, {}):
             values = [[run[split][name] for run in of[rate]] for rate in rates]
             chosen = (split, name) == (result["split"], result["metric"])
-            table.add_row(split, name, *map(_with_spread, values), style="bold" if chosen else None)
+            majority = result["majority"].get(split, {}).get(name)
+            same = "-" if majority is None else f"{majority:.4f}"
+            style = "bold" if chosen else ""
+            table.add_row(split, name, same, *map(_with_spread, values), style=style)
     return table
+
+
+def _one_class(runs: list[dict[str, Any]]) -> str:
+    """Say how many models give one and the same answer to all, if any do."""
+    counts = {split: sum(split in run["one_class"] for run in runs) for split in _SPLITS}
+    return "; ".join(
+        f"{count} of {len(runs)} models answer one class in {split}"
+        for split, count in counts.items()
+        if count
+    )
 
 
 def _marked(rate: float, result: dict[str, Any]) -> str:

@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.rule import Rule
 from rich.text import Text
 
 from ernie_cmtl.cli.shared import Json, PluginModules, TaskOptions, add_plugins, print_result
+from ernie_cmtl.cli.terminal import styled
 
 if TYPE_CHECKING:
     from ernie_cmtl.verbs.inspect import InspectedSample
 
-EXAMPLE = "Example: ernie-cmtl inspect sentence_reordering --corpus corpus segments=4"
+EXAMPLE = (
+    "Example: ernie-cmtl inspect sentence_reordering --corpus runs/quickstart/corpus segments=4"
+)
 _COLOURS = ("magenta", "cyan", "yellow", "green", "blue")
 """Of the layers that mark spans, in the corpus's order."""
 
@@ -48,26 +50,24 @@ def sample_view(sample: "InspectedSample") -> RenderableType:
     lines: list[RenderableType] = [
         Rule(f"sample {sample.number}: tokens {sample.place[0]}-{sample.place[1]}")
     ]
-    lines += [Text(sentence, style="dim") for sentence in sample.sentences]
+    lines += [styled(sentence, "dim") for sentence in sample.sentences]
     lines.append(_units(sample))
     for number, (name, found) in enumerate(sample.spans.items()):
-        lines.append(
-            Text(f"  {name}: ", style=f"bold {_colour(number)}").append(
-                " | ".join(found) or "-", style="none"
-            )
-        )
+        marked = styled(" | ".join(found) or "-")
+        lines.append(Text.assemble(styled(f"  {name}: ", f"bold {_colour(number)}"), marked))
     if not sample.input:
-        return Group(*lines, "[yellow]nothing to predict here[/]")
+        return Group(*lines, Text("nothing to predict here", "yellow"))
     labelled = {position for rows in sample.targets.values() for position, _ in rows}
     line = Text("input: ", style="bold")
     for position, token in enumerate(sample.input):
-        line.append(token + " ", style="bold green" if position in labelled else "white")
+        line.append(styled(token + " ", "bold green" if position in labelled else "white"))
     lines.append(line)
     for head, rows in sample.targets.items():
-        cells = (
-            f"{escape(sample.input[p])}[dim]@{p}[/]=[cyan]{escape(label)}[/]" for p, label in rows
-        )
-        lines.append(f"[bold]{head}[/] " + "  ".join(cells))
+        line = styled(f"{head} ", "bold")
+        for place, label in rows:
+            line.append(styled(sample.input[place])).append(f"@{place}", "dim")
+            line.append("=").append(styled(label, "cyan")).append("  ")
+        lines.append(line)
     return Group(*lines)
 
 
@@ -80,7 +80,7 @@ def _units(sample: "InspectedSample") -> Text:
     for kind, token in zip(sample.unit_kinds, sample.tokens, strict=True):
         if kind:
             style = f"underline {_colour(kind - WORD - 1)}" if kind > WORD else "dim"
-        line.append(token + " ", style=style)
+        line.append(styled(token + " ", style))
     return line
 
 

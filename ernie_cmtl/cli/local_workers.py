@@ -14,7 +14,8 @@ import typer
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ernie_cmtl.cli.shared import add_plugins, console
+from ernie_cmtl.cli.shared import add_plugins
+from ernie_cmtl.cli.terminal import console, show_warnings
 from ernie_cmtl.cli.training_view import train
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import LostWorkerError, UserError
@@ -80,13 +81,14 @@ def _work(settings: RunConfig, as_json: bool, plugins: list[str] | None) -> int 
     """Be one worker; returns the exit code, or the message of a mistake, which one process prints
     for all.
     """
+    show_warnings()
     add_plugins(plugins)
     try:
         train(settings, as_json)
     except UserError as error:
         return str(error)
     except LostWorkerError as error:
-        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        console.say(str(error), "red")
         # The launcher has to see that it failed, and to end the others.
         sys.exit(1)
     except typer.Exit as stop:

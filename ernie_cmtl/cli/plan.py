@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from ernie_cmtl.cli.shared import (
     ConfigFile,
@@ -16,10 +15,17 @@ from ernie_cmtl.cli.shared import (
     print_result,
     with_corpus,
 )
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import styled
 
 EXAMPLE = (
     "Example: ernie-cmtl plan configs/paper/continual_multitask.yaml --gpus 8 --peak-tflops 989 "
     "--mfu 0.35"
+)
+
+_WITHOUT_HOURS = (
+    "give --peak-tflops and --mfu; ernie-cmtl bench with the same words measures both on this "
+    "machine (peak_tflops, mfu)"
 )
 
 
@@ -56,30 +62,32 @@ def plan_table(plan: dict[str, Any]) -> RenderableType:
     it what the run costs.
     """
     return Group(
-        _budgets(plan), _costs(plan), *(f"[yellow]{warning}[/]" for warning in plan["warnings"])
+        _budgets(plan), _costs(plan), *(styled(warning, "yellow") for warning in plan["warnings"])
     )
 
 
 def _budgets(plan: dict[str, Any]) -> Table:
     stages = plan["stages"]
-    table = Table(title=f"{plan['run']}: iterations, {plan['mode']}", show_footer=True)
-    table.add_column("task", footer="steps", no_wrap=True)
-    for number, stage in enumerate(stages, 1):
-        table.add_column(f"S{number}", footer=f"{stage['steps']:,}", justify="right", no_wrap=True)
-    table.add_column("total", footer=f"{plan['total']:,}", justify="right", no_wrap=True)
-    if plan["epochs"]:
-        table.add_column("epochs", justify="right", no_wrap=True)
+    table = Table(
+        "task",
+        *(f"S{number}" for number in range(1, len(stages) + 1)),
+        "total",
+        *(["epochs"] if plan["epochs"] else []),
+        title=f"{plan['run']}: iterations, {plan['mode']}",
+    )
     for task, total in plan["totals"].items():
         cells = [
             f"{stage['budgets'][task]:,}" if task in stage["budgets"] else "-" for stage in stages
         ]
         epochs = [f"{plan['epochs'][task]:,}"] if plan["epochs"] else []
         table.add_row(task, *cells, f"{total:,}", *epochs)
+    steps = (f"{stage['steps']:,}" for stage in stages)
+    table.add_row("steps", *steps, f"{plan['total']:,}", style="bold")
     return table
 
 
 def _costs(plan: dict[str, Any]) -> Table:
-    table = Table("", "", show_header=False)
+    table = Table("", "")
     for number, stage in enumerate(plan["stages"], 1):
         samples = (
             f", samples of up to {stage['maximum_length']}"
@@ -104,8 +112,7 @@ def _costs(plan: dict[str, Any]) -> Table:
         else f"{plan['flops']:.4g}"
     )
     table.add_row("operations", f"{flops} (vocabulary {plan['vocabulary_size']:,})")
-    hours = "needs --peak-tflops and --mfu" if plan["hours"] is None else f"{plan['hours']:,}"
-    table.add_row("hours", hours)
+    table.add_row("hours", _WITHOUT_HOURS if plan["hours"] is None else f"{plan['hours']:,}")
     return table
 
 

@@ -1,22 +1,26 @@
 """The verb prepare on the command line."""
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.progress import Progress, TaskID
-from rich.table import Table
-from rich.text import Text
 
-from ernie_cmtl.cli.shared import Json, console, print_result, progress_bar
+from ernie_cmtl.cli.progress import clock, progress_bar, times
+from ernie_cmtl.cli.shared import Json, print_result
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import Terminal, console, styled
 from ernie_cmtl.corpus.build.progress import Progress as BuildProgress
 
 EXAMPLE = (
-    "Example: ernie-cmtl prepare --input wiki=articles.parquet books=novels/ --output corpus "
-    "--language en"
+    "Example: ernie-cmtl prepare --input runs/quickstart/text --output runs/mine/corpus "
+    "--language en. Several sources: --input wiki=articles.parquet books=novels/"
 )
+_SECONDS_BETWEEN_LINES = 30.0
+"""In a pipe, of a stage that takes long."""
 LEAST_SHARE = 0.001
 """Scripts of fewer letters of a source are left out."""
 
@@ -84,39 +88,70 @@ def prepare(
         output, corpus, language, words, layers or [], labelled or [], flags
     )
     with progress_bar(console) as progress:
-        result = build(arguments, processes or os.cpu_count() or 1, BuildBar(progress), restart)
+        bar = BuildBar(console, progress)
+        result = build(arguments, processes or os.cpu_count() or 1, bar, restart)
+        bar.finish()
     print_result(result, as_json, lambda: corpus_table(result))
 
 
 class BuildBar:
-    """Progress of prepare: one bar a stage, with documents/s and MB/s."""
+    """Progress of prepare: a bar for each stage; in a pipe, lines."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._stage, self._bar = "", TaskID(0)
+    def __init__(self, terminal: Terminal, progress: Progress) -> None:
+        self._terminal, self._progress = terminal, progress
+        self._news: BuildProgress | None = None
+        self._bar = TaskID(0)
+        self._began = self._said = 0.0
 
     def __call__(self, news: BuildProgress) -> None:
         """Show how far a stage is."""
-        if news.stage != self._stage:
-            self._finish()
-            self._stage = news.stage
-            self._bar = self._progress.add_task(news.stage, total=news.total or None, rate="")
-        seconds = self._progress.tasks[self._bar].elapsed or 0
-        if news.done and seconds:
-            rate = (
-                f"{news.documents / seconds:,.0f} documents/s  {news.done / seconds / 1e6:.1f} MB/s"
+        if not self._news or news.stage != self._news.stage:
+            self.finish()
+            self._began = self._said = time.monotonic()
+            self._bar = self._progress.add_task(
+                news.stage, total=news.total or None, count="", rate=""
             )
-            self._progress.update(self._bar, completed=news.done, total=news.total, rate=rate)
+        self._news = news
+        if news.done:
+            count, rate = _count(news), _rate(news, time.monotonic() - self._began)
+            self._progress.update(
+                self._bar, completed=news.done, total=news.total, count=count, rate=rate
+            )
+            if time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
+                self._say(news)
 
-    def _finish(self) -> None:
-        if self._stage:
+    def finish(self) -> None:
+        """End a stage."""
+        if self._news:
             self._progress.update(self._bar, total=1, completed=1)
             self._progress.stop_task(self._bar)
+            self._say(None)
+
+    def _say(self, running: BuildProgress | None) -> None:
+        """Say a line where there is no bar; running: how far the stage is, None at its end."""
+        news, seconds = running or self._news, time.monotonic() - self._began
+        self._said = time.monotonic()
+        if self._terminal.is_terminal or not news:
+            return
+        left = seconds * (news.total / news.done - 1) if running and news.total else 0.0
+        passed = times(seconds, left) if running else clock(seconds)
+        counted = f"{_count(news)}, {_rate(news, seconds)}, " if news.done else ""
+        self._terminal.say(f"{news.stage}: {counted}{passed}")
+
+
+def _count(news: BuildProgress) -> str:
+    return f"{news.done / 1e6:,.1f} of {max(news.total, news.done) / 1e6:,.1f} MB"
+
+
+def _rate(news: BuildProgress, seconds: float) -> str:
+    seconds = max(seconds, 1e-3)
+    documents = f"{news.documents / seconds:,.0f} documents/s  " if news.documents else ""
+    return f"{documents}{news.done / seconds / 1e6:.1f} MB/s"
 
 
 def corpus_table(result: dict[str, Any]) -> RenderableType:
     """Return what was built as a table, with the warnings below it."""
-    table = Table("", "", title=f"corpus {result['corpus']}", show_header=False)
+    table = Table("", "", title=f"corpus {result['corpus']}")
     documents = result["documents"]
     table.add_row("documents", ", ".join(f"{name} {count:,}" for name, count in documents.items()))
     if result["rejections"]:
@@ -148,4 +183,4 @@ def corpus_table(result: dict[str, Any]) -> RenderableType:
         ", ".join(f"{name} {value:.1f}" for name, value in result["seconds_by_stage"].items()),
     )
     table.add_row("fingerprint", result["fingerprint"])
-    return Group(table, *(Text(warning, style="yellow") for warning in result["warnings"]))
+    return Group(table, *(styled(warning, "yellow") for warning in result["warnings"]))

@@ -14,7 +14,10 @@ from ernie_cmtl.cli.shared import (
     with_corpus,
 )
 
-EXAMPLE = "Example: ernie-cmtl pretrain configs/quickstart.yaml optimizer.learning_rate=3e-4"
+EXAMPLE = (
+    "Example: ernie-cmtl pretrain configs/quickstart.yaml run=runs/mine/run "
+    "optimizer.learning_rate=1e-3"
+)
 
 
 def pretrain(

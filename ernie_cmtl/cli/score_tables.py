@@ -3,11 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
+from rich.text import Text
+
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import styled
 
 if TYPE_CHECKING:
-    from ernie_cmtl.evaluation.heldout import HeadScore
+    from ernie_cmtl.evaluation.heldout import HeadScore, Score
+
+
+_ONE_CLASS = "one class"
+"""What stands beside the accuracy of a model that gives one answer for all labels."""
 
 
 def retention_tables(retention: Mapping[str, Any]) -> list[Table]:
@@ -17,34 +23,29 @@ def retention_tables(retention: Mapping[str, Any]) -> list[Table]:
     matrix, measures = retention["matrix"], retention["heads"]
     if len(matrix) < 2:
         return []
+    begun = matrix[0]["step"] == 0
     stages = (
-        [f"S{number}" for number in range(1, len(matrix))]
-        if matrix[0]["step"] == 0
+        ["start", *(f"S{number}" for number in range(1, len(matrix)))]
+        if begun
         else [row["stage"] for row in matrix]
     )
-    columns = (
-        Column("task, head", no_wrap=True),
-        *(["start"] if matrix[0]["step"] == 0 else []),
-        *stages,
-    )
-    caption = "accuracy; where there is none: loss, and measures of the normalised loss"
     table = Table(
-        *columns,
-        "forget-\nting",
-        "transfer\nback",
+        "task, head",
+        "majority",
+        *stages,
+        "forgetting",
+        "transfer back",
         title="retention",
-        caption=caption,
-        box=SIMPLE_HEAD,
+        caption="accuracy; where there is none: loss, and measures of the normalised loss",
     )
-    # Narrow enough for four stages in eighty columns.
-    table.padding, table.show_edge, table.pad_edge = (0, 1, 0, 0), False, False
     shown = ""
-    for name in matrix[-1]["tasks"]:
+    for name, newest in matrix[-1]["tasks"].items():
         task, _, head = name.partition("/")
         if task != shown:
-            table.add_row(f"[bold]{task}[/]")
+            table.add_row(styled(task, "bold"))
             shown = task
-        table.add_row(f"  {head}", *_retention_cells(name, matrix, measures))
+        majority = share_text(newest.get("majority"))
+        table.add_row(f"  {head}", majority, *_retention_cells(name, matrix, measures))
     return [table]
 
 
@@ -61,29 +62,37 @@ def _retention_cells(
     return ["-" if cell is None else form.format(cell) for cell in cells]
 
 
-def interval_text(interval: Sequence[float] | None) -> str:
-    """Return a 95 % interval of a share, for people."""
-    return f"[dim]({interval[0]:.1%} to {interval[1]:.1%})[/]" if interval else ""
+def share_text(share: float | None) -> str:
+    """Return a share for people; - where there is none."""
+    return "-" if share is None else f"{share:.1%}"
+
+
+def with_interval(value: str, interval: Sequence[float] | None) -> Text:
+    """Return a share with its 95 % interval."""
+    shown = styled(value)
+    return shown.append(f" ({interval[0]:.1%} to {interval[1]:.1%})", "dim") if interval else shown
 
 
 def score_table(title: str, scores: "Mapping[str, HeadScore]") -> Table:
-    """Return held-out scores as a table."""
-    table = Table("task / head", "loss", "accuracy", "labels", title=title)
+    """Return held-out scores as a table; majority: what the same answer for all would reach."""
+    table = Table("task / head", "loss", "accuracy", "majority", "labels", title=title)
     for name, score in scores.items():
-        accuracy = (
-            "-"
-            if score["accuracy"] is None
-            else f"{score['accuracy']:.2%} {interval_text(score.get('interval'))}"
-        )
-        table.add_row(name, f"{score['loss']:.4f}", accuracy, f"{score['labels']:,}")
+        table.add_row(name, *_score_cells(score))
         for group, inner in score.get("given", {}).items():
             if inner["classes"] > 1:
-                chance = f"[dim](chance {1 / inner['classes']:.2%})[/]"
-                row = (
-                    f"  given {group}",
-                    f"{inner['loss']:.4f}",
-                    f"{inner['accuracy']:.2%} {chance}",
-                    f"{inner['labels']:,}",
-                )
-                table.add_row(*row)
+                loss, accuracy, majority, labels = _score_cells(inner)
+                chance = styled(f" (chance {1 / inner['classes']:.1%})", "dim")
+                table.add_row(f"  given {group}", loss, accuracy + chance, majority, labels)
     return table
+
+
+def _score_cells(score: "Score | HeadScore") -> tuple[str, Text, str, str]:
+    """Return loss, accuracy, majority and labels."""
+    accuracy = score["accuracy"]
+    shown = (
+        styled("-") if accuracy is None else with_interval(f"{accuracy:.2%}", score.get("interval"))
+    )
+    if score.get("one_class"):
+        shown.append(f" {_ONE_CLASS}", "yellow")
+    majority = share_text(score.get("majority"))
+    return f"{score['loss']:.4f}", shown, majority, f"{score['labels']:,}"

@@ -1,26 +1,25 @@
 """What the verbs share on the command line: common arguments, one message for a mistake, one
-result, one progress bar.
+result.
 """
 
-import json
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import RenderableType
 
 from ernie_cmtl.atomic_files import file_problems_told
+from ernie_cmtl.cli.terminal import Terminal, console, show_warnings
 from ernie_cmtl.errors import LostWorkerError, UserError
+from ernie_cmtl.printable import json_line
 
 # What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays
 # without torch.
 
-console = Console(stderr=True)
-"""Progress and messages; what a verb was asked for goes to standard output."""
 Parameters = ParamSpec("Parameters")
 
 Json = Annotated[
@@ -60,16 +59,23 @@ def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, No
 
     @wraps(function)
     def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        show_warnings()
         try:
             with file_problems_told():
                 function(*arguments, **options)
         except UserError as error:
-            console.print(
-                f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+            console.say(f"error: {error}", "red")
+            raise typer.Exit(2) from None
+        except UnicodeEncodeError as error:
+            # Libraries and YAML take names of bytes that are not UTF-8 in no other way.
+            console.say(
+                f"error: {error.object} holds bytes that are not UTF-8, which cannot be used in "
+                "this place; rename the file or folder",
+                "red",
             )
             raise typer.Exit(2) from None
         except LostWorkerError as error:
-            console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+            console.say(str(error), "red")
             raise typer.Exit(1) from None
 
     return checked
@@ -80,9 +86,9 @@ def print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print(json_line(result, ascii_only=not (sys.stdout.encoding or "").startswith("utf")))
     else:
-        Console().print(shown())
+        Terminal().show(shown())
 
 
 def add_plugins(modules: list[str] | None) -> None:
@@ -96,14 +102,3 @@ def add_plugins(modules: list[str] | None) -> None:
 def with_corpus(overrides: list[str] | None, corpus: Path | None) -> list[str]:
     """Return overrides of a run's settings, with the corpus that an option names."""
     return [*(overrides or []), *([f"corpus={corpus}"] if corpus else [])]
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return a progress bar that says what it counts."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, TimeRemainingColumn(), console=console)

@@ -2,10 +2,10 @@
 
 import typer
 from rich.console import RenderableType
-from rich.markup import escape
-from rich.table import Table
 
 from ernie_cmtl.cli.shared import Json, PluginModules, add_plugins, print_result
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import styled
 
 EXAMPLE = "Example: ernie-cmtl tasks --json. For one of them: ernie-cmtl tasks check --help"
 
@@ -23,7 +23,7 @@ def tasks(context: typer.Context, plugin: PluginModules = None, as_json: Json = 
         table = Table("task", "family", "layers", "heads", "languages", "citation")
         for row in rows:
             if "error" in row:
-                table.add_row(row["name"], f"[red]{escape(row['error'])}[/]")
+                table.add_row(row["name"], styled(row["error"], "red"))
                 continue
             heads = ", ".join(f"{head['name']} ({head['kind']})" for head in row["heads"])
             table.add_row(

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
+from ernie_cmtl.cli.score_tables import share_text
 from ernie_cmtl.cli.shared import Json, PluginModules, TaskOptions, add_plugins, print_result
+from ernie_cmtl.cli.tables import Table
+from ernie_cmtl.cli.terminal import styled
 
 if TYPE_CHECKING:
     from ernie_cmtl.task_checks.check import TaskCheck
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 FAILED = 1
 EXAMPLE = (
-    "Example: ernie-cmtl tasks check sentence_reordering --corpus corpus --length 128 segments=4. "
-    "Exit code 0: passed; 1: failed."
+    "Example: ernie-cmtl tasks check sentence_reordering --corpus runs/quickstart/corpus "
+    "--length 128 segments=4. Exit code 0: passed; 1: failed."
 )
 
 
@@ -52,13 +54,18 @@ def check_view(result: "TaskCheck") -> RenderableType:
     """Return the tables of a check, what failed in red, and one line of judgement."""
     contract = Table("rule", "", "found", title=f"{result['task']}: contract")
     for rule in result["contract"]:
-        words = (rule["name"], "kept" if rule["passed"] else "broken", escape(rule["detail"]))
-        contract.add_row(*words, style=None if rule["passed"] else "red")
+        words = (rule["name"], "kept" if rule["passed"] else "broken", rule["detail"])
+        contract.add_row(*words, style="" if rule["passed"] else "red")
     made = ", ".join(f"{count:,} {split}" for split, count in result["samples"].items())
     speed = f"samples: {made}; {result['tokens_per_second']:,.0f} tokens/s on one core"
     reasons = "; ".join(failures(result))
-    verdict = f"[red bold]failed[/]: {escape(reasons)}" if reasons else "[green bold]passed[/]"
-    return Group(contract, _balance(result), _leaks(result), speed, verdict)
+    verdict = (
+        styled("failed", "red bold").append(styled(f": {reasons}"))
+        if reasons
+        else Text("passed", "green bold")
+    )
+    remarks = (styled(remark, "yellow") for remark in result["remarks"])
+    return Group(contract, _balance(result), _leaks(result), *remarks, speed, verdict)
 
 
 def failures(result: "TaskCheck") -> Iterator[str]:
@@ -81,7 +88,7 @@ def _value(leak: "Leak") -> str:
 def _leaks(result: "TaskCheck") -> Table:
     table = Table("head", "baseline", "held out", "chance", "labels", "", title="baselines")
     for leak in result["leaks"]:
-        style, word = None, ""
+        style, word = "", ""
         if leak["leaks"]:
             style, word = (
                 ("red", "leaks")
@@ -89,14 +96,15 @@ def _leaks(result: "TaskCheck") -> Table:
                 else ("yellow", f"by nature: {leak['allowed']}")
             )
         numbers = (_value(leak), f"{leak['chance']:.1%}", f"{leak['samples']:,}")
-        table.add_row(leak["head"], leak["baseline"], *numbers, escape(word), style=style)
+        table.add_row(leak["head"], leak["baseline"], *numbers, word, style=style)
     return table
 
 
 def _balance(result: "TaskCheck") -> Table:
-    table = Table("head", "labels", "spread", title="labels")
+    table = Table("head", "labels", "majority", "spread", title="labels")
     for head, found in result["balance"].items():
-        table.add_row(head, f"{found['labels']:,}", escape(spread(found)))
+        majority = share_text(found.get("majority"))
+        table.add_row(head, f"{found['labels']:,}", majority, spread(found))
     return table
 
 

@@ -32,6 +32,10 @@ class Score(TypedDict):
     labels: int
     interval: NotRequired[Interval]
     """Of a held-out accuracy, 95 %; labels of one sequence count together."""
+    majority: NotRequired[float]
+    """Accuracy without reading: of the most frequent of the labels that are judged, or, where the
+    label is one of several candidates, of chance.
+    """
 
 
 class GroupScore(Score):
@@ -46,6 +50,8 @@ class HeadScore(Score):
 
     given: NotRequired[dict[str, GroupScore]]
     """Group that the input shows (`HeadSpec.shown_groups`) -> score within it."""
+    one_class: NotRequired[bool]
+    """Does the model give one and the same answer for all labels."""
 
 
 def scores_by_head(
@@ -106,6 +112,11 @@ def _stream_scores(
         name: torch.zeros(1 + len(set(spec.shown_groups)), _COLUMNS, dtype=torch.float64)
         for name, spec in heads.items()
     }
+    answers = {
+        name: torch.zeros(2, _classes(model, spec), dtype=torch.float64)
+        for name, spec in heads.items()
+        if not head_kind(spec.kind).is_regression
+    }
     for number, batch in fixed_batches(stream, samples, config, pad_id):
         if number % workers.count == workers.rank:
             moved = TensorBatch.of(batch, workers.device)
@@ -113,15 +124,18 @@ def _stream_scores(
                 if batch.targets[name].tasks[0] >= 0:
                     with workers.autocast():
                         scores = model.head_scores(moved, name)
-                    sums[name] += _sums(
-                        spec, scores, moved.targets[name].labels, _sequences(batch, name)
-                    )
+                    labels = moved.targets[name].labels
+                    sums[name] += _sums(spec, scores, labels, _sequences(batch, name))
+                    if name in answers:
+                        answers[name] += _class_counts(scores, labels)
     found: dict[str, HeadScore] = {}
     for name, spec in heads.items():
         total = workers.sum(sums[name].to(workers.device)).cpu()
         if score := _heldout_score(total[0], spec):
             if spec.shown_groups:
                 score["given"] = _given(spec, total[1:])
+            if name in answers:
+                _add_majority(score, spec, workers.sum(answers[name].to(workers.device)).cpu())
             found[f"{stream.instance.name}/{spec.name}"] = score
     return found
 
@@ -131,6 +145,29 @@ def _heldout_score(sums: Tensor, spec: HeadSpec) -> HeadScore | None:
     if score and score["accuracy"] is not None:
         score["interval"] = clustered(*sums[HITS:].tolist())
     return score
+
+
+def _classes(model: MultiTaskModel, spec: HeadSpec) -> int:
+    kind = head_kind(spec.kind)
+    return model.family.vocabulary_size if kind.labels == "token" else spec.classes
+
+
+def _class_counts(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return how often each class is the label and how often it is the answer; [2, classes]."""
+    classes = scores.shape[-1]
+    counts = [torch.bincount(found, minlength=classes) for found in (labels, scores.argmax(-1))]
+    return torch.stack(counts).double().cpu()
+
+
+def _add_majority(score: HeadScore, spec: HeadSpec, counts: Tensor) -> None:
+    """Add what the same answer for all labels would reach; counts: those of `_class_counts`."""
+    labels, answers = counts
+    candidates = head_kind(spec.kind).candidates(spec)
+    score["majority"] = 1 / candidates if candidates else float(labels.max() / labels.sum())
+    score["one_class"] = score["labels"] > 1 and int((answers > 0).sum()) == 1
+    for group, inner in score.get("given", {}).items():
+        members = labels[[name == group for name in spec.shown_groups]]
+        inner["majority"] = float(members.max() / members.sum())
 
 
 def _sequences(batch: Batch, head: str) -> Tensor:

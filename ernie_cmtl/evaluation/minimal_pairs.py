@@ -19,6 +19,8 @@ GROUP = ("group", "UID", "linguistics_term")
 """Keys of a line, the first of them that is there; the long ones are BLiMP's."""
 _AT_ONCE = 2000
 """Pairs whose masked sentences stand in memory at once."""
+_CHANCE = 0.5
+"""Of two sentences one is good."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def judge_pairs(
     """Return the share of pairs whose good sentence has the higher pseudo-log-likelihood, over all
     and in each group.
 
-    Keys: `accuracy`, `interval` (Wilson, 95 %), `pairs`, `groups` (name -> the same three),
-    `pairs_per_second`.
+    Keys: `accuracy`, `interval` (Wilson, 95 %), `chance`, `pairs`, `groups` (name -> the same
+    four), `pairs_per_second`.
 
     Raises:
         UserError: The model has no head for masked tokens, or a sentence is too long for it.
@@ -110,4 +112,5 @@ def judge_pairs(
 
 def _accuracy(hits: Sequence[bool]) -> dict[str, Any]:
     share = sum(hits) / len(hits)
-    return {"accuracy": share, "interval": wilson(share, len(hits)), "pairs": len(hits)}
+    interval = wilson(share, len(hits))
+    return {"accuracy": share, "interval": interval, "chance": _CHANCE, "pairs": len(hits)}

@@ -30,7 +30,7 @@ from typing import Any
 START = "start"
 """Name of the place in the table that stands before the first step."""
 _COLUMNS = ("stage", "step", "task", "head", "metric", "value")
-_METRICS = ("loss", "accuracy", "labels")
+_METRICS = ("loss", "accuracy", "majority", "labels")
 _DIFFERENCES = ("backward_transfer", "forward_transfer", "forgetting", "stability_gap")
 _SIGNS = {"accuracy": 1, "normalised_loss": -1}
 """Score -> 1 where more is better, -1 where less is."""
@@ -64,7 +64,7 @@ class Measurement:
     step: int
     """Steps completed."""
     scores: Mapping[str, Mapping[str, Any]]
-    """`<task>/<head>` -> loss, accuracy (None: it has none) and labels."""
+    """`<task>/<head>` -> loss, accuracy (None: it has none), majority and labels."""
 
 
 def tidy_table(measurements: Iterable[Measurement], stages: Stages) -> str:
@@ -87,7 +87,7 @@ def retention(measurements: Sequence[Measurement], stages: Stages) -> dict[str, 
     """Return the matrix, the measures of each head and their summary.
 
     `matrix`: a row for the start and for each stage's end, with `stage`, `step` and `tasks`
-    (`<task>/<head>` -> loss, accuracy). `heads`: score (accuracy, normalised_loss) ->
+    (`<task>/<head>` -> loss, accuracy, majority). `heads`: score (accuracy, normalised_loss) ->
     `<task>/<head>` -> measure; `final` is R[T, i]. `summary`: score -> measure, the mean over the
     tasks that have it, a task's heads averaged first; `average` is that of `final`.
     """
@@ -122,7 +122,7 @@ def retention(measurements: Sequence[Measurement], stages: Stages) -> dict[str, 
 
 def _without_groups(measured: Measurement) -> dict[str, dict[str, Any]]:
     return {
-        head: {name: score.get(name) for name in ("loss", "accuracy")}
+        head: {name: score.get(name) for name in ("loss", "accuracy", "majority")}
         for head, score in measured.scores.items()
     }
 

@@ -6,6 +6,8 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 from transformers.utils import logging
 
+from ernie_cmtl.printable import printable
+
 SENTENCES = {"en": "The {} of the function is a string.", "zh": "今天的天{}很好，人们去公园散步。"}
 
 
@@ -39,10 +41,8 @@ def main() -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     sentence = arguments.sentence or SENTENCES[arguments.language]
     best = fill_mask(arguments.model, sentence)
-    print(
-        f"{sentence.format('____')}  ->  "
-        + ", ".join(f"{token} {probability:.1%}" for token, probability in best)
-    )
+    guesses = ", ".join(f"{token} {probability:.1%}" for token, probability in best)
+    print(printable(f"{sentence.format('____')}  ->  {guesses}"))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ def finetune(model: str, recipe: Recipe, folder: Path, report: Report) -> dict[s
         "labels": list(task.kind.labels),
         "maximum_length": task.length,
         "examples": {name: len(found) for name, found in task.examples.items()},
+        "majority": {
+            name: task.kind.majority_scores(found)
+            for name, found in task.examples.items()
+            if name != "train"
+        },
         "runs": runs,
     }
 
@@ -113,14 +118,19 @@ def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
         made, task.tokenizer, task.kind, task.encoded["train"].inputs, task.recipe.train, rate, seed
     )
     collate = task.kind.collator(task.tokenizer)
-    judged = {}
-    for name in [name for name in task.examples if name != "train"]:
-        outputs = predict(made, collate, task.encoded[name].inputs)
-        if not all(np.isfinite(values).all() for values in outputs):
-            problem = f"what the model gives on {name} is not finite"
-            raise diverged(rate, seed, trained["steps"], problem)
-        judged[name] = task.kind.scores(task.examples[name], task.encoded[name], outputs)
-    return {"learning_rate": rate, "seed": seed, "task_row": row} | trained | judged
+    judged, one_class = {}, []
+    for name, found in task.examples.items():
+        if name != "train":
+            encoded = task.encoded[name]
+            predicted = predict(made, collate, encoded.inputs)
+            if not all(np.isfinite(values).all() for values in predicted):
+                problem = f"what the model gives on {name} is not finite"
+                raise diverged(rate, seed, trained["steps"], problem)
+            judged[name] = task.kind.scores(found, encoded, predicted)
+            if task.kind.answers_one_class(encoded, predicted):
+                one_class.append(name)
+    about = {"learning_rate": rate, "seed": seed, "task_row": row}
+    return about | trained | judged | {"one_class": one_class}
 
 
 def best_rate(runs: Sequence[dict[str, Any]], metric: str) -> float:

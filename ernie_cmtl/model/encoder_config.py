@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from transformers.activations import ACT2FN
 
+from ernie_cmtl.errors import choices
+
 Positions = Literal["learned", "rotary"]
 TaskEmbeddingUse = Literal["on", "off", "shuffled"]
 
@@ -63,9 +65,8 @@ class EncoderConfig(BaseModel):
     @classmethod
     def _known(cls, activation: str) -> str:
         if activation not in ACT2FN:
-            raise ValueError(
-                f"unknown activation {activation!r}; accepted: {', '.join(sorted(ACT2FN))}"
-            )
+            known = choices(activation, sorted(ACT2FN))
+            raise ValueError(f"unknown activation {activation!r}; {known}")
         return activation
 
     @model_validator(mode="after")

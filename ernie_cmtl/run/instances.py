@@ -12,6 +12,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.settings import explain
+from ernie_cmtl.task import TaskOptions
 from ernie_cmtl.task_instance import TaskInstance
 from ernie_cmtl.task_registry import find_task
 
@@ -47,13 +48,23 @@ def make_instance(
             )
         profile = replace(profile, spans=tuple(spans))
     kind = find_task(config.type or name)
-    try:
-        options = kind.Options.model_validate(config.options)
-    except ValidationError as error:
-        raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
-    instance = TaskInstance(name, row, kind(options, profile), config.loss_weight)
+    task = kind(task_options(name, config), profile)
+    instance = TaskInstance(name, row, task, config.loss_weight)
     _check_fit(instance)
     return instance
+
+
+def task_options(name: str, config: TaskConfig) -> TaskOptions:
+    """Return the options of a task as a run reads them, without a corpus.
+
+    Raises:
+        UserError: The task does not exist, or an option is not accepted.
+    """
+    kind = find_task(config.type or name)
+    try:
+        return kind.Options.model_validate(config.options)
+    except ValidationError as error:
+        raise UserError(explain(error, kind.Options, f"tasks.{name}")) from error
 
 
 def _check_fit(instance: TaskInstance) -> None:

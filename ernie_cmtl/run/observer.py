@@ -57,6 +57,9 @@ class Observer:
         (old, new).
         """
 
+    def stepped(self, step: int) -> None:
+        """So many steps are done; nothing has been read back from the device."""
+
     def skipped(self, line: dict[str, Any]) -> None:
         """A step was skipped, its loss or gradient not being finite or too large; line: as in the
         log.
@@ -74,5 +77,5 @@ class Observer:
     def decided(self, stage: str, decision: Decision) -> None:
         """Budgets moved by feedback."""
 
-    def stopped(self, step: int) -> None:
-        """The run was asked to stop, or its time was up, and has saved this step."""
+    def stopped(self, step: int, reason: str) -> None:
+        """The run has saved this step and stops before its end, for a reason."""

@@ -21,7 +21,7 @@ from ernie_cmtl.run.observer import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, reallocation, resume_point
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.skipped_steps import SkippedSteps, finite, new_spikes, skipped_by_task
-from ernie_cmtl.run.stopping import stop_on_signal
+from ernie_cmtl.run.stopping import stop_on_signal, stop_reason
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import tracker_options
@@ -86,8 +86,9 @@ class Session:
                 last, tokens = self._take_steps(log)
                 self.checkpoints.settle()
             self.workers.check_same_weights(self.trainer.model, self.trainer.optimizer)
-            if last and last.stops and self.workers.is_main:
-                self.observer.stopped(self.ledger.step)
+            reason = stop_reason(last, self.config.training.max_hours)
+            if reason and self.workers.is_main:
+                self.observer.stopped(self.ledger.step, reason)
             seconds = time.perf_counter() - start
             all_tokens = int(self.workers.sum(torch.tensor(tokens, device=self.workers.device)))
         unfinished = self.ledger.step < self.table.steps
@@ -97,6 +98,7 @@ class Session:
             "worker": self.workers.rank,
             "finished": not unfinished,
             "interrupted": bool(last and last.interrupted) and unfinished,
+            "stopped": reason if unfinished else None,
         }
 
     def close(self) -> None:
@@ -125,6 +127,8 @@ class Session:
         for result in self._steps():
             done, stage = self.ledger.step, table.stages[table.stage_of(result.step)].name
             window.add(result)
+            if self.workers.is_main:
+                self.observer.stepped(done)
             tokens += result.real_tokens
 
             if done % training.log_every == 0 or done == table.steps or result.stops:
@@ -252,9 +256,7 @@ class Session:
         statistics = workers.sum(window.statistics).cpu()
         loss = float(workers.sum(window.loss)) / max(1, trained)
         seconds = time.perf_counter() - window.started
-        counts = torch.tensor(
-            [window.real_tokens, window.slots], dtype=torch.int64, device=workers.device
-        )
+        counts = torch.tensor([window.real_tokens, window.slots], device=workers.device)
         real_tokens, slots = (int(value) for value in workers.sum(counts))
         if log and trained:
             line = {

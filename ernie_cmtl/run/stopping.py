@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ernie_cmtl.training.trainer import Trainer
+from ernie_cmtl.training.trainer import StepResult, Trainer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -29,3 +29,12 @@ def stop_on_signal(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_reason(last: StepResult | None, max_hours: float | None) -> str | None:
+    """Say why the last step that was taken is the last one, if it was asked to be."""
+    if last is None or not last.stops:
+        return None
+    if last.interrupted:
+        return "asked to by Ctrl-C or a signal"
+    return f"training.max_hours, {max_hours:g}, are over"

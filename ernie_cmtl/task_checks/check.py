@@ -20,6 +20,8 @@ from ernie_cmtl.task_instance import TaskInstance
 
 _READINGS = 8
 """A text that is too small for the samples is read at most so many times."""
+_MOST_OF_LABELS = 0.75
+"""A class with a larger share is worth a remark."""
 _FORM = {"examples", "heads", "labels", "positions", "specials"}
 """Rules without which an example cannot be taken apart."""
 
@@ -34,6 +36,8 @@ class TaskCheck(TypedDict):
     balance: dict[str, dict[str, Any]]
     """Head -> how its labels are spread."""
     leaks: list[Leak]
+    remarks: list[str]
+    """What is no fault, but has to be known where an accuracy is read."""
     contract: list[Finding]
     tokens_per_second: float
     """Real tokens made on one core."""
@@ -105,9 +109,21 @@ def check_task(
         "samples": {"train": len(train.samples), "heldout": len(heldout.samples)},
         "balance": balance,
         "leaks": leaks,
+        "remarks": list(_remarks(balance)),
         "contract": rules,
         "tokens_per_second": train.tokens / max(train.nanoseconds / 1e9, 1e-9),
     }
+
+
+def _remarks(balance: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    for head, found in balance.items():
+        shares = found.get("classes", {})
+        most = max(shares, key=shares.__getitem__, default="")
+        if shares and shares[most] > _MOST_OF_LABELS:
+            yield (
+                f"{head}: {shares[most]:.1%} of the labels are {most}; an encoder that always "
+                "answers this reaches the same accuracy"
+            )
 
 
 def _view(made: _Made, text: TaskCorpus, texts: CheckTexts, instance: TaskInstance) -> TextView:

@@ -129,7 +129,7 @@ def label_balance(spec: HeadSpec, view: TextView) -> dict[str, Any]:
     """Return how many labels a head has and how they are spread.
 
     For classes the share of each, for regression mean, deviation and quantiles, for the vocabulary
-    the number of distinct tokens.
+    the number of distinct tokens; for classes and tokens also the share of the most frequent.
     """
     labels, _ = labels_of(view, spec)
     found: dict[str, Any] = {"labels": len(labels)}
@@ -139,6 +139,7 @@ def label_balance(spec: HeadSpec, view: TextView) -> dict[str, Any]:
     if kind.labels == "token":
         return found | {
             "distinct": len(np.unique(labels)),
+            "majority": float(np.bincount(labels).max()) / len(labels),
             "labels_per_sample": len(labels) / len(view.samples),
         }
     if kind.is_regression:
@@ -152,7 +153,8 @@ def label_balance(spec: HeadSpec, view: TextView) -> dict[str, Any]:
             "quantiles": quantiles,
         }
     share = np.bincount(labels, minlength=spec.classes) / len(labels)
-    return found | {"classes": dict(zip(_class_names(spec), share.tolist(), strict=True))}
+    classes = dict(zip(_class_names(spec), share.tolist(), strict=True))
+    return found | {"majority": float(share.max()), "classes": classes}
 
 
 def _class_names(spec: HeadSpec) -> Sequence[str]:

@@ -68,13 +68,13 @@ class MetricsLog:
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested
-        keys joined.
+        keys joined, the total loss as that of its stage.
         """
         line = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
         self._unwritten += (json.dumps(line) + "\n").encode()
         self.attempt(self._path, self._append)
         try:
-            self._track(dict(_numbers(kind, values)), step)
+            self._track(dict(_numbers(kind, _by_stage(values))), step)
         except UserError as error:
             self._say(
                 f"{error}; the run goes on without it, and {self._path} has all of its numbers"
@@ -134,6 +134,16 @@ class MetricsLog:
     ) -> None:
         self._try_again()
         self._stream.close()
+
+
+def _by_stage(values: dict[str, Any]) -> dict[str, Any]:
+    """Name the total loss by its stage: other tasks make other totals, which one curve would
+    compare.
+    """
+    if "stage" not in values or "loss" not in values:
+        return values
+    rest = {name: value for name, value in values.items() if name != "loss"}
+    return rest | {"total_loss_of_stage": {values["stage"]: values["loss"]}}
 
 
 def _numbers(prefix: str, values: dict[str, Any]) -> list[tuple[str, float]]:

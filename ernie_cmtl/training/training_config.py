@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ernie_cmtl.errors import choices
 from ernie_cmtl.training.distributed import Precision, ReducePrecision
 from ernie_cmtl.training.sharding import Sharding
 from ernie_cmtl.training.trackers import known_trackers
@@ -113,7 +114,5 @@ class TrainingConfig(BaseModel):
     def _known(cls, trackers: list[str]) -> list[str]:
         for name in trackers:
             if name not in known_trackers():
-                raise ValueError(
-                    f"unknown tracker {name!r}; accepted: {', '.join(known_trackers())}"
-                )
+                raise ValueError(f"unknown tracker {name!r}; {choices(name, known_trackers())}")
         return trackers

@@ -165,32 +165,39 @@ def _phases(trainer: Trainer, total: _Total, workers: Workers) -> dict[str, floa
     return {phase: round(value, 5) for phase, value in found.items()}
 
 
+_MOVED_BY = {
+    "data": "raise data.loader_workers",
+    "communication": "raise data.rows, so that gradients are added up less often, or set "
+    "training.reduce_precision=bf16",
+    "optimizer": "steps are short beside the update of the weights: raise data.rows",
+}
+"""Part of a step -> the setting that makes it smaller."""
+
+
 def bottleneck(result: dict[str, Any]) -> str:
-    """Name what holds a run back most, and the setting that moves it."""
+    """Name the largest part of a step, and the setting that moves it."""
     seconds = result["step_seconds"]
     if "forward" not in seconds:
         return "data alone was made: compare real_tokens_per_second with that of training"
-    if result["data_wait_share"] > 0.03:
-        return (
-            f"data: {result['data_wait_share']:.0%} of the time is spent waiting for it; raise "
-            "data.loader_workers"
-        )
-    if seconds["communication"] > 0.2 * seconds["total"]:
-        return (
-            "communication: gradients take long to add up; raise data.rows, or "
-            "training.reduce_precision=bf16"
-        )
-    if seconds["optimizer"] > 0.2 * seconds["total"]:
-        return "optimizer: steps are short beside the update of the weights; raise data.rows"
+    compute = "forward and backward"
+    parts = {name: seconds[name] for name in _MOVED_BY}
+    parts[compute] = seconds["forward"] + seconds["backward"]
+    largest = max(parts, key=parts.__getitem__)
+    share = f"{largest}: {parts[largest] / seconds['total']:.0%} of a step"
+    return f"{share}; {_MOVED_BY[largest] if largest != compute else _computing(result)}"
+
+
+def _computing(result: dict[str, Any]) -> str:
+    """Say what makes forward and backward faster."""
     if result["packing_efficiency"] < 0.93:
         empty = f"{1 - result['packing_efficiency']:.0%} of the places are empty"
         return (
-            f"packing: {empty}; raise data.row_length, with data.maximum_length as long as rows "
-            "are now, or data.rows"
+            f"{empty}: raise data.row_length, with data.maximum_length as long as rows are now, or "
+            "data.rows"
         )
     if result["mfu"] < 0.3:
         return (
-            f"compute at {result['mfu']:.0%} of the peak: raise data.rows_per_group; a larger "
-            "encoder fills the device better"
+            f"at {result['mfu']:.0%} of the peak: raise data.rows_per_group; a larger encoder "
+            "fills the device better"
         )
-    return f"compute at {result['mfu']:.0%} of the peak: close to what the device gives"
+    return f"at {result['mfu']:.0%} of the peak, close to what the device gives"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.export.writer import EXPORT_FORMATS, TrainedModel, write_export
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN
@@ -73,5 +73,7 @@ def viewed_task(run: Run, model: MultiTaskModel, task: str | None = None) -> Tas
         )
     found = {instance.name: instance for instance in run.instances}
     if task not in found:
-        raise UserError(f"run {run.config.run} has no task {task!r}; it has {', '.join(found)}")
+        raise UserError(
+            f"run {run.config.run} has no task {task!r}; {choices(task, found, 'it has')}"
+        )
     return found[task]

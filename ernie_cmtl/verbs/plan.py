@@ -8,11 +8,9 @@ from ernie_cmtl.corpus.store.manifest import MANIFEST
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.flops import encoder_flops, vocabulary_flops
-from ernie_cmtl.records import MASKED_TOKEN
+from ernie_cmtl.run.instances import task_options
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.stages import StageTable
-from ernie_cmtl.task import MaskingOptions
-from ernie_cmtl.task_registry import describe_task
 
 _VOCABULARY = 30_522
 """What is counted with where there is no corpus yet."""
@@ -100,11 +98,12 @@ def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int 
     except UserError:
         return None
     layer, total = family.weights_of_layer(encoder), 0.0
-    for shape, stage in zip(config.stage_data, tokens, strict=True):
+    label = vocabulary_flops(encoder.hidden_size, vocabulary)
+    by_stage = zip(config.stage_data, tokens, _masking_rates(config, tokens), strict=True)
+    for shape, stage, rates in by_stage:
         for task, count in stage.items():
-            masked = _masking_rate(task, config.tasks.get(task, TaskConfig()))
             total += encoder_flops(encoder, layer, count, count * shape.longest)
-            total += count * masked * vocabulary_flops(encoder.hidden_size, vocabulary)
+            total += count * rates[task] * label
     return round(total)
 
 
@@ -116,14 +115,22 @@ def _hours(
     return round(flops / (gpus * peak_tflops * 1e12 * mfu) / 3600, 3)
 
 
-def _masking_rate(name: str, config: TaskConfig) -> float:
-    """Return which part of a task's tokens is masked."""
-    heads = describe_task(config.type or name)["heads"]
-    if not config.options.get("masked_tokens") and not any(
-        head["name"] == MASKED_TOKEN for head in heads
-    ):
-        return 0.0
-    return MaskingOptions.model_validate(config.options.get("masking") or {}).rate
+def _masking_rates(config: RunConfig, tokens: _Tokens) -> list[dict[str, float]]:
+    """Return which part of each task's tokens is masked, in each stage; samples count as long as
+    they may be.
+    """
+    found, done = [], dict.fromkeys(StageTable(config.stages).tasks, 0.0)
+    options = {name: task_options(name, config.tasks.get(name, TaskConfig())) for name in done}
+    for shape, stage in zip(config.stage_data, tokens, strict=True):
+        rates = {}
+        for task, count in stage.items():
+            end = done[task] + count / shape.longest
+            masking = options[task].masking
+            masks = options[task].masked_tokens
+            rates[task] = masking.mean_rate(done[task], end) if masks else 0.0
+            done[task] = end
+        found.append(rates)
+    return found
 
 
 def _epochs(run: Run, tokens: _Tokens) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The verb bench on the command line."""
 
-from tests.support.command_line import Line, result_of
+from tests.support.command_line import Line, call, result_of
 
 
 def test_bench_reports_the_documented_measures(line: Line) -> None:
@@ -30,3 +30,20 @@ def test_bench_reports_the_documented_measures(line: Line) -> None:
         ]
         > 0
     )
+
+
+def test_people_see_a_table_with_the_share_of_each_part_and_no_python(line: Line) -> None:
+    shown = call("bench", line.config, "--steps", "2", "--warmup", "1").stdout
+    rows = {row.rpartition("  ")[0].strip(): row.split() for row in shown.splitlines()}
+    assert not set("{}'") & set(shown)
+    parts = [words for words in rows.values() if words[0] == "step_seconds"]
+    assert [words[1] for words in parts] == [
+        "data",
+        "forward",
+        "backward",
+        "optimizer",
+        "communication",
+        "total",
+    ]
+    assert parts[-1][3] == "100%"
+    assert shown.splitlines()[-1].startswith("bottleneck: ")

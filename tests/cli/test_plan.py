@@ -223,3 +223,32 @@ def test_a_task_twice_in_a_stage_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="capitalization"):
         load_run_config(path)
+
+
+def test_masking_is_read_as_the_task_reads_it(tmp_path: Path) -> None:
+    """Operations of the vocabulary's head follow the mean of the rates of a task's samples."""
+
+    def flops(**masking: float) -> int:
+        stages = [{"name": name, "budgets": {"words": 50}} for name in ("a", "b")]
+        data = {"row_length": 64, "rows": 8, "rows_per_group": 8}
+        tasks = {"words": {"type": "knowledge_masking", "masking": masking}}
+        return int(result_of(config_of(tmp_path, stages=stages, data=data, tasks=tasks))["flops"])
+
+    low, high = flops(rate=0.1), flops(rate=0.3)
+    # 800 samples of 64 tokens.
+    assert flops(rate=0.1, final_rate=0.3, samples=800) == pytest.approx((low + high) / 2, rel=1e-6)
+    half = flops(rate=0.1, final_rate=0.3, samples=400)
+    assert half == pytest.approx(low * 0.25 + high * 0.75, rel=1e-6)
+    assert flops(rate=0.1, final_rate=0.3, samples=10**9) == pytest.approx(low, rel=1e-4)
+
+
+def test_a_mistake_in_masking_is_one_message(tmp_path: Path) -> None:
+    tasks = {"knowledge_masking": {"masking": {"rate": 2}}}
+    done = call(config_of(tmp_path, preset=PRESET, tasks=tasks))
+    assert done.exit_code == 2
+    assert "tasks.knowledge_masking: masking.rate" in " ".join(done.stderr.split())
+
+
+def test_a_plan_without_hours_says_how_to_get_them() -> None:
+    shown = " ".join(call(PAPER / "multitask.yaml").stdout.split())
+    assert "hours give --peak-tflops and --mfu; ernie-cmtl bench" in shown

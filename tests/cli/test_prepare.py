@@ -8,7 +8,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from ernie_cmtl.corpus import layers
+from ernie_cmtl.corpus.build.summary import small_vocabulary
 from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig
 from tests.support.command_line import DOCUMENTS, Line, result_of
 from tests.support.corpora import sample_texts, write_jsonl
 
@@ -28,6 +30,7 @@ def test_prepare_reports_what_it_read_and_built(line: Line) -> None:
     assert re.fullmatch("[0-9a-f]{64}", found["fingerprint"])
     assert found["fingerprint"] == Corpus(line.corpus).manifest.fingerprint
     assert found["vocabulary_size"] == len(tokenizer) <= 1200
+    assert not found["warnings"]
 
 
 def test_prepare_adds_to_a_corpus_and_the_next_run_sees_it(
@@ -100,3 +103,20 @@ def test_a_layer_of_ones_own_is_one_file(
     assert result_of(*words, "--layer-module", "quoted_words")["layers"][-1] == "quoted_words"
     split = Corpus(tmp_path / "corpus").split("train")
     assert sum(int((array["quoted_words"] == 1).sum()) for array in split.arrays) > 20
+
+
+def test_a_vocabulary_that_is_smaller_than_asked_for_is_said_once_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    texts = sample_texts("en", 20)
+    first, more = write_jsonl(tmp_path / "a.jsonl", texts[:8]), tmp_path / "b.jsonl"
+    write_jsonl(more, texts[8:])
+    new = ("--output", tmp_path / "corpus", "--language", "en", "--processes", "1")
+    found = result_of("prepare", "--input", first, *new)
+    size = f"{found['vocabulary_size']:,}"
+    (warning,) = found["warnings"]
+    assert warning.startswith(f"the vocabulary has {size} entries, not 30,522")
+    assert "at least 2 times (tokenizer.minimum_frequency)" in warning
+    added = result_of("prepare", "--corpus", tmp_path / "corpus", "--input", f"more={more}")
+    assert not added["warnings"]
+    assert not small_vocabulary(1200, TokenizerConfig(name_or_path="given"))

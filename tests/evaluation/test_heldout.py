@@ -13,11 +13,13 @@ from torch.nn import functional
 from transformers import ErnieConfig, ErnieModel
 
 from ernie_cmtl.config import RunConfig
+from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
 from ernie_cmtl.evaluation.intervals import clustered
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Example
 from ernie_cmtl.run.run import Run
+from tests.support.runs import make_run
 
 SAMPLES = 12
 HEADS = ["knowledge_masking/masked_token", "capitalization/capital", "sentence_reordering/order"]
@@ -191,6 +193,36 @@ def test_scores_given_the_number_of_segments_choose_among_the_orders_of_so_many(
     assert {
         name: {key: group[key] for key in expected[name]} for name, group in found.items()
     } == expected  # type: ignore[literal-required]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_beside_an_accuracy_stands_that_of_the_most_frequent_of_the_judged_labels(
+    run: Run, model: MultiTaskModel, head: str
+) -> None:
+    labels = torch.cat([wanted for _, wanted in single_scores(run, model, head, SAMPLES)])
+    found = score(run, model)[head]
+    assert found["majority"] == pytest.approx(float(labels.bincount().max()) / len(labels))
+    for name, group in found.get("given", {}).items():
+        first, end = {"1 segments": (0, 1), "2 segments": (1, 3), "3 segments": (3, 9)}[name]
+        members = labels[(first <= labels) & (labels < end)]
+        assert group["majority"] == pytest.approx(float(members.bincount().max()) / len(members))
+
+
+def test_of_several_candidates_chance_stands_beside_the_accuracy(english: Corpus) -> None:
+    run = make_run(english, [{"quick_thoughts": 2}])
+    (spec,) = run.instances[0].specs
+    found = score(run, run.new_model())[f"quick_thoughts/{spec.name}"]
+    assert found["majority"] == 1 / spec.classes
+
+
+def test_a_model_that_answers_one_class_is_told_by_it(run: Run, model: MultiTaskModel) -> None:
+    assert not score(run, model)["capitalization/capital"]["one_class"]
+    with torch.no_grad():
+        for name, parameter in model.heads["capitalization/capital"].named_parameters():
+            parameter.copy_(torch.tensor([9.0, 0.0]) if name.endswith("bias") else 0 * parameter)
+    found = score(run, model)["capitalization/capital"]
+    assert found["one_class"]
+    assert found["accuracy"] in (found["majority"], pytest.approx(1 - found["majority"]))
 
 
 def test_scores_are_the_same_each_time_whatever_is_drawn_in_between(

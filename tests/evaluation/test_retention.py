@@ -137,7 +137,7 @@ def test_the_matrix_has_a_row_for_the_start_and_each_end_and_none_for_what_is_be
         ("two", 20),
         ("three", 30),
     ]
-    assert matrix[2]["tasks"]["b/x"] == {"loss": 1.0, "accuracy": 0.9}
+    assert matrix[2]["tasks"]["b/x"] == {"loss": 1.0, "accuracy": 0.9, "majority": None}
 
 
 def test_a_run_that_is_under_way_is_measured_by_the_stages_that_it_has_finished() -> None:

@@ -2,12 +2,14 @@
 gives the same.
 """
 
+import io
 import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import Result
@@ -16,9 +18,12 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from typer.testing import CliRunner
 
 from ernie_cmtl.cli.app import app
+from ernie_cmtl.cli.finetune import result_table
+from ernie_cmtl.cli.terminal import Terminal
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.finetune import best_rate, finetune, spread
 from ernie_cmtl.finetuning.kinds import KINDS
+from ernie_cmtl.finetuning.kinds.kind import Encoded
 from ernie_cmtl.finetuning.models import load_tokenizer, new_model
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
@@ -374,3 +379,32 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path, write: WriteRows) ->
     done = call(tmp_path / "nothing", "--task", folder / "recipe.yaml", "--data", folder)
     assert done.exit_code == 2
     assert str(tmp_path / "nothing") in done.stderr
+
+
+def test_scores_come_with_those_of_the_most_frequent_class(model: str, write: WriteRows) -> None:
+    rows = [{"text": f"the good {p}", "label": str(p == "sun")} for p in PLACES]
+    train = {"learning_rates": [1e-9], "max_steps": 1}
+    folder = write("rows.jsonl", rows)
+    result = carried_out(model, folder, recipe_of("classification", train=train))
+    assert result["majority"] == {"test": {"accuracy": 0.8, "f1": 0.0, "matthews": 0.0}}
+    one_class = result["runs"][0]["test"]["matthews"] == 0
+    assert result["runs"][0]["one_class"] == (["test"] if one_class else [])
+    shown = Terminal(file=io.StringIO(), width=80)
+    result["runs"][0]["one_class"] = ["test"]
+    shown.show(result_table("toy", result))
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[2].split()[:3] == ["test", "accuracy", "0.8000"]
+    assert lines[-1] == "1 of 1 models answer one class in test"
+
+
+@pytest.mark.parametrize(("second", "one"), [([2.0, 1.0], True), ([1.0, 2.0], False)])
+def test_a_model_that_gives_one_class_is_noticed(second: list[float], one: bool) -> None:
+    rows = [LabelledRow(f"row {n}", "a", None, label, None) for n, label in enumerate("xy")]
+    kind = KINDS["classification"](recipe_of("classification"), rows)
+    predicted = [np.array([2.0, 1.0]), np.array(second)]
+    assert kind.answers_one_class(Encoded([]), predicted) is one
+    words = [LabelledRow("row", "a b", None, "x y", None)]
+    tokens = KINDS["tokens"](recipe_of("tokens"), words)
+    where = [(np.array([0, 1]), np.array([0, 1]))]
+    assert tokens.answers_one_class(Encoded([], where), [np.stack(predicted)]) is one
+    assert tokens.majority_scores(tokens.examples(words))["accuracy"] == 0.5

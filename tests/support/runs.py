@@ -69,7 +69,7 @@ class Watcher(Observer):
         if line["step"] == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
 
-    def stopped(self, step: int) -> None:
+    def stopped(self, step: int, reason: str) -> None:
         self.stopped_at = step
 
 

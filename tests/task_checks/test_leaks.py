@@ -150,6 +150,7 @@ def test_the_spread_of_labels_fits_their_kind(english):
     )
     assert list(found["classes"]) == ["no", "yes", "never"]
     assert list(found["classes"].values()) == pytest.approx([0.75, 0.25, 0.0], abs=0.05)
+    assert found["majority"] == max(found["classes"].values())
     numbers = view(
         english, 1, lambda rng, _: Targets(one, rng.normal(2, 3, size=1).astype(np.float32))
     )
@@ -161,5 +162,6 @@ def test_the_spread_of_labels_fits_their_kind(english):
     assert label_balance(HeadSpec("head", "vocabulary"), masked) == {
         "labels": 3 * ROWS,
         "distinct": 2,
+        "majority": pytest.approx(2 / 3),
         "labels_per_sample": 3,
     }

@@ -126,7 +126,7 @@ def test_trackers_get_the_nested_numbers_under_joined_names(tmp_path: Path) -> N
     ) as log:
         log.write("train", 3, values)
     numbers = {
-        "train/loss": 0.5,
+        "train/total_loss_of_stage/words": 0.5,
         "train/tasks/a/loss": 2.0,
         "train/tasks/a/labels": 3.0,
         "train/tasks/b/loss": 4.0,

@@ -69,6 +69,20 @@ def logged_losses(run: Path) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for row in rows if row["kind"] == "train"]
 
 
+TOTALS = ("train/total_loss_of_stage/first", "train/total_loss_of_stage/second")
+"""A curve for each stage."""
+
+
+def tracked_losses(recorder: Recorder) -> list[tuple[int, float]]:
+    assert not any("train/loss" in row for _, row in recorder.rows)
+    return [(step, row[name]) for step, row in recorder.rows for name in TOTALS if name in row]
+
+
+def shown_losses(run: Path) -> list[tuple[int, float]]:
+    shown = board(run)
+    return [(event.step, event.value) for name in TOTALS for event in shown.Scalars(name)]
+
+
 def board(run: Path) -> EventAccumulator:
     return EventAccumulator(str(run / "tensorboard" / run.name)).Reload()
 
@@ -78,16 +92,21 @@ def test_several_trackers_see_one_run(tiny_config: RunConfig) -> None:
     expected = logged_losses(tiny_config.run)
     assert len(expected) == 12
     (recorder,) = Recorder.opened
-    assert [
-        (step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row
-    ] == expected
+    assert tracked_losses(recorder) == expected
+    heads = {"knowledge_masking/masked_token", "capitalization/capital"}
+    assert heads <= {
+        name.removeprefix("train/tasks/").removesuffix("/loss")
+        for _, row in recorder.rows
+        for name in row
+    }
     assert {
         step
         for step, row in recorder.rows
         if "heldout/tasks/capitalization/capital/accuracy" in row
     } == {0, 5, 12}
-    shown = [(event.step, event.value) for event in board(tiny_config.run).Scalars("train/loss")]
-    assert shown == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in expected]
+    assert shown_losses(tiny_config.run) == [
+        (step, pytest.approx(loss, rel=1e-6)) for step, loss in expected
+    ]
     assert recorder.finished
     assert recorder.run_name == tiny_config.run.name
     assert recorder.settings["stages.1.budgets.capitalization"] == 2
@@ -101,7 +120,7 @@ def test_a_resumed_run_keeps_one_history(tiny_config: RunConfig) -> None:
     # TensorBoard reads its files in order of the second they were opened in.
     time.sleep(1.01)
     pretrain(config, Watcher())
-    shown = [event.step for event in board(config.run).Scalars("train/loss")]
+    shown = [step for step, _ in shown_losses(config.run)]
     assert shown == [step for step, _ in logged_losses(config.run)] == list(range(1, 13))
     first, second = Recorder.opened
     assert first.finished
@@ -179,9 +198,7 @@ def test_a_tracker_that_fails_is_let_go_of_and_others_go_on(
     assert result["finished"]
     failing, recorder = Recorder.opened
     assert max(step for step, _ in failing.rows) == 2
-    assert [
-        (step, row["train/loss"]) for step, row in recorder.rows if "train/loss" in row
-    ] == logged_losses(tiny_config.run)
+    assert tracked_losses(recorder) == logged_losses(tiny_config.run)
     assert recorder.finished
     (problem,) = told
     assert problem.startswith("tracker recorder failed: no route; the run goes on without it")

@@ -170,10 +170,13 @@ RESULT: dict[str, Any] = {
     [
         ({}, "close"),
         ({"mfu": 0.1}, "rows_per_group"),
-        ({"data_wait_share": 0.2}, "loader_workers"),
+        # What is not the largest part holds nothing back, however long it is waited for.
+        ({"step_seconds": SECONDS | {"data": 0.3}}, "forward and backward: 90% of a step; at 40%"),
+        ({"step_seconds": SECONDS | {"data": 1.0, "total": 2.0}}, "data: 50% of a step; raise"),
+        ({"step_seconds": SECONDS | {"data": 1.0}}, "data.loader_workers"),
         ({"packing_efficiency": 0.8}, "row_length"),
-        ({"step_seconds": SECONDS | {"communication": 0.3}}, "communication"),
-        ({"step_seconds": SECONDS | {"optimizer": 0.3}}, "data.rows"),
+        ({"step_seconds": SECONDS | {"communication": 1.0}}, "reduce_precision"),
+        ({"step_seconds": SECONDS | {"optimizer": 1.0}}, "data.rows"),
         ({"step_seconds": {"data": 1.0, "total": 1.0}}, "data alone"),
     ],
 )

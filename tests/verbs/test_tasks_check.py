@@ -53,6 +53,7 @@ def leaking(result: TaskCheck) -> set[str]:
 def test_a_sound_task_passes(outside, english):
     result = check_source(outside, english, SOUND)
     assert (broken(result), leaking(result), result["passed"]) == ({}, set(), True)
+    assert result["remarks"] == []
     # The held-out text is small: it may be read eight times and no more.
     assert result["samples"]["train"] == SAMPLES
     assert SAMPLES // 4 < result["samples"]["heldout"] <= SAMPLES // 2
@@ -245,3 +246,13 @@ def test_tasks_of_the_package_keep_their_contract(name, language, request):
     result = tasks_check(corpus, name, TaskConfig(), 128, 100, 1)
     assert broken(result) == {}
     assert result["balance"]
+
+
+def test_a_class_with_most_of_the_labels_is_remarked_upon(outside, english):
+    rare = variant((LABEL, "label = int(rng.random() < 0.15)"))
+    found = check_source(outside, english, rare)
+    majority = found["balance"]["swapped"]["majority"]
+    assert majority == pytest.approx(0.85, abs=0.05)
+    assert [f"{majority:.1%} of the labels are kept" in remark for remark in found["remarks"]] == [
+        True
+    ]

@@ -23,10 +23,17 @@ from ernie_cmtl.corpus.build.progress import Reporter
 from ernie_cmtl.corpus.build.request import Request, begin, check_unchanged, give_up
 from ernie_cmtl.corpus.build.scan_inputs import scan_inputs
 from ernie_cmtl.corpus.build.steps import Build
-from ernie_cmtl.corpus.build.summary import summary
+from ernie_cmtl.corpus.build.summary import small_vocabulary, summary
 from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.corpus.store.manifest import MANIFEST, PARTS, REJECTS, LabelledTable, Manifest
+from ernie_cmtl.corpus.store.manifest import (
+    MANIFEST,
+    PARTS,
+    REJECTS,
+    LabelledTable,
+    Manifest,
+    as_json,
+)
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts, load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.sole_writer import sole_writer
@@ -54,7 +61,11 @@ def build(
         manifest = _built(build, processes)
         writer.check()
         _finish(build, manifest)
-    return summary(manifest, build.folder, build.seconds, request.config.warn_unknown_rate)
+    found = summary(manifest, build.folder, build.seconds, request.config.warn_unknown_rate)
+    # Once: what is added later finds the vocabulary as it is.
+    if not request.base:
+        found["warnings"] += small_vocabulary(manifest.vocabulary_size, request.config.tokenizer)
+    return found
 
 
 def _built(build: Build, processes: int) -> Manifest:
@@ -116,5 +127,5 @@ def _finish(build: Build, manifest: Manifest) -> None:
     with new_file(build.folder / REJECTS) as stream:
         for log in logs:
             stream.write(log.read_bytes())
-    write_text(build.folder / MANIFEST, manifest.model_dump_json(indent=1))
+    write_text(build.folder / MANIFEST, as_json(manifest))
     remove_folder(build.request.state)

@@ -26,7 +26,7 @@ from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.read.sources import SourceInput, check_mixture, find_sources
 from ernie_cmtl.corpus.store.manifest import MANIFEST, Manifest, read_manifest
 from ernie_cmtl.corpus.tokens.titles import TITLES
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.records import Language
 from ernie_cmtl.sole_writer import contents
 
@@ -163,8 +163,8 @@ def _check_policies(reader: ReaderConfig, inputs: Sequence[SourceInput]) -> None
     sources = sorted({item.source for item in inputs})
     if unknown := [name for name in reader.source_errors if name not in sources]:
         raise UserError(
-            f"reader.source_errors names {', '.join(unknown)}; sources that are read are "
-            f"{', '.join(sources) or 'none'}"
+            f"reader.source_errors names {', '.join(unknown)}; "
+            f"{choices(unknown[0], sources, 'sources that are read are')}"
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.corpus.store.manifest import LabelledTable, Manifest
+from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig
 from ernie_cmtl.records import Language
 
 _SCRIPT: Mapping[Language, str] = {"en": "Latin", "zh": "Han"}
@@ -36,6 +37,17 @@ def summary(
         "fingerprint": manifest.fingerprint,
         "corpus": str(folder),
     }
+
+
+def small_vocabulary(size: int, config: TokenizerConfig) -> list[str]:
+    """Say of a trained vocabulary that it is smaller than asked for, and why."""
+    if config.name_or_path is not None or size >= config.vocabulary_size:
+        return []
+    return [
+        f"the vocabulary has {size:,} entries, not {config.vocabulary_size:,} "
+        "(tokenizer.vocabulary_size): no other piece stands in the text at least "
+        f"{config.minimum_frequency} times (tokenizer.minimum_frequency); more text gives more"
+    ]
 
 
 def _source(manifest: Manifest, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from ernie_cmtl.corpus.layers import LayerOptions, SpanProvider
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.records import IntArray, Language
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _entries(path: Path, column: str | None) -> Iterator[str]:
     header = lines[0].split("\t") if lines else []
     if column is not None and column not in header:
         raise UserError(
-            f"gazetteer file {path} has no column {column!r}; it has {', '.join(header)}"
+            f"gazetteer file {path} has no column {column!r}; {choices(column, header, 'it has')}"
         )
     number = header.index(column) if column is not None else 0
     yield from (

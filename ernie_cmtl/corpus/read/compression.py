@@ -49,9 +49,14 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DamagedFileError("damaged_gzip", error) from error
     except FileNotFoundError as error:
-        raise UserError(f"no file {path}; if it was there, it was removed meanwhile") from error
+        raise missing_file(path) from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def missing_file(path: Path) -> UserError:
+    """Return what to say of a file that was listed and is not there."""
+    return UserError(f"no file {path}: it was removed after the command had started, or never was")
 
 
 def _open(path: Path) -> IO[bytes]:

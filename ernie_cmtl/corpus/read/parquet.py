@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernie_cmtl.corpus.read.compression import DamagedFileError
+from ernie_cmtl.corpus.read.compression import DamagedFileError, missing_file
 from ernie_cmtl.corpus.read.rows import BadRow, Row, choose_columns
 from ernie_cmtl.errors import UserError
 
@@ -57,7 +57,7 @@ def parquet_rows(
             "damaged_parquet", f"row {number} and what follows: {error}"
         ) from error
     except FileNotFoundError as error:
-        raise UserError(f"no file {path}; if it was there, it was removed meanwhile") from error
+        raise missing_file(path) from error
     except OSError as error:
         if error.errno:
             raise UserError(f"cannot read {path}: {error.strerror}") from error

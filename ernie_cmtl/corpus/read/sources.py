@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ernie_cmtl.corpus.read.documents import read_documents
 from ernie_cmtl.corpus.read.inputs import Input, find_inputs
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.records import Document, Rejection
 
 DEFAULT_SOURCE = "text"
@@ -63,8 +63,8 @@ def check_mixture(mixture: Mapping[str, float] | None, sources: Sequence[str]) -
     there = ", ".join(sources)
     if unknown := [name for name in mixture if name not in sources]:
         raise UserError(
-            f"mixture names {', '.join(unknown)}, which is no source of the corpus; sources are "
-            f"{there}"
+            f"mixture names {', '.join(unknown)}, which is no source of the corpus; "
+            f"{choices(unknown[0], sources, 'sources are')}"
         )
     if missing := [name for name in sources if name not in mixture]:
         raise UserError(

@@ -13,7 +13,7 @@ from ernie_cmtl.corpus.store.array_checks import check_shard, check_table
 from ernie_cmtl.corpus.store.labelled import open_rows, table_profile
 from ernie_cmtl.corpus.store.manifest import Shard, Split, read_manifest
 from ernie_cmtl.corpus.store.text_split import TextSplit
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.records import Array, CorpusProfile, IntArray, Language, Vocabulary
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ class Corpus:
         self.verify()
         tables = self.manifest.labelled
         if table not in tables:
-            there = ", ".join(tables) or "none"
-            raise UserError(f"corpus {self.folder} has no table {table!r}; there are: {there}")
+            there = choices(table, tables, "there are:")
+            raise UserError(f"corpus {self.folder} has no table {table!r}; {there}")
         return open_rows(self.folder / "labelled" / table, tables[table], split)
 
     def _shard(self, shard: Shard, split: Split) -> tuple[dict[str, Array], IntArray, IntArray]:

@@ -229,6 +229,11 @@ class Manifest(BaseModel):
         )
 
 
+def as_json(record: BaseModel) -> str:
+    """Return a record of a corpus as JSON, which keeps file names whose bytes are not UTF-8."""
+    return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a corpus.
 

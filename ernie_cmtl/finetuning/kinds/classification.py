@@ -9,7 +9,7 @@ from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind, class_names, class_n
 from ernie_cmtl.finetuning.kinds.pairs import Pair, encode_texts, texts_of
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
-from ernie_cmtl.finetuning.sets.scores import class_scores
+from ernie_cmtl.finetuning.sets.scores import class_scores, most_frequent
 from ernie_cmtl.records import Array
 
 
@@ -51,5 +51,22 @@ class Classification(Kind):
         self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]
     ) -> dict[str, float]:
         """Compare the likeliest class with the label."""
-        guesses = np.stack(predicted).argmax(axis=1).tolist()
-        return class_scores([int(example.label) for example in examples], guesses, len(self.labels))
+        return class_scores(_labels(examples), _guesses(predicted), len(self.labels))
+
+    def majority_scores(self, examples: Sequence[Pair]) -> dict[str, float]:
+        """Judge the most frequent class as the answer to all."""
+        gold = _labels(examples)
+        return class_scores(gold, [most_frequent(gold)] * len(gold), len(self.labels))
+
+    def answers_one_class(self, encoded: Encoded, predicted: Sequence[Array]) -> bool:
+        """Compare the likeliest classes."""
+        return len(set(_guesses(predicted))) == 1
+
+
+def _labels(examples: Sequence[Pair]) -> list[int]:
+    return [int(example.label) for example in examples]
+
+
+def _guesses(predicted: Sequence[Array]) -> list[int]:
+    found: list[int] = np.stack(predicted).argmax(axis=1).tolist()
+    return found

@@ -97,6 +97,16 @@ class Kind(ABC):
         of tokens.
         """
 
+    def majority_scores(self, examples: Sequence[Any]) -> dict[str, float]:
+        """Return the scores of one and the same answer for all: that of the most frequent class;
+        none where the labels are no classes.
+        """
+        return {}
+
+    def answers_one_class(self, encoded: Encoded, predicted: Sequence[Array]) -> bool:
+        """Tell whether all predictions are one and the same class."""
+        return False
+
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collate:
         """Return what makes a padded batch out of inputs."""
         return DataCollatorWithPadding(tokenizer)

@@ -22,7 +22,7 @@ from ernie_cmtl.finetuning.kinds.kind import (
 )
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
-from ernie_cmtl.finetuning.sets.scores import label_scores
+from ernie_cmtl.finetuning.sets.scores import label_scores, most_frequent
 from ernie_cmtl.records import Array, IntArray
 
 OUTSIDE = "O"
@@ -101,6 +101,17 @@ class Tokens(Kind):
         return label_scores(
             [self._names(e.labels) for e in examples], [self._names(g) for g in guesses]
         )
+
+    def majority_scores(self, examples: Sequence[Words]) -> dict[str, float]:
+        """Judge the most frequent label as that of every word."""
+        most = most_frequent([label for example in examples for label in example.labels])
+        gold = [self._names(example.labels) for example in examples]
+        return label_scores(gold, [[self.labels[most]] * len(names) for names in gold])
+
+    def answers_one_class(self, encoded: Encoded, predicted: Sequence[Array]) -> bool:
+        """Compare the likeliest labels of all words."""
+        read = zip(encoded.where, predicted, strict=True)
+        return len({int(one) for (_, at), values in read for one in values.argmax(1)[at]}) == 1
 
     def _names(self, numbers: Sequence[int] | IntArray) -> list[str]:
         return [self.labels[number] for number in numbers]

@@ -51,6 +51,11 @@ def class_scores(gold: Sequence[int], predicted: Sequence[int], classes: int) ->
     }
 
 
+def most_frequent(gold: Sequence[int]) -> int:
+    """Return the label that is right most often, the smallest of several."""
+    return int(np.bincount(np.asarray(gold)).argmax())
+
+
 def correlations(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
     """Return Pearson and Spearman correlation, 0 where one side is constant, and the mean squared
     error.
