@@ -13,7 +13,15 @@ from tests.support.imports import FILES, PACKAGES, ROOT, imported, imports_of
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 
-GROUND = {"errors", "atomic_files", "randomness", "records", "redaction", "sole_writer"}
+GROUND = {
+    "errors",
+    "atomic_files",
+    "parent_process",
+    "randomness",
+    "records",
+    "redaction",
+    "sole_writer",
+}
 CONTRACT = GROUND | {"task", "task_instance"}
 HEADS = CONTRACT | {"head_kinds"}
 TRAINED = HEADS | {"data", "model", "scheduling"}
@@ -43,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"redaction"},
     "atomic_files": {"errors", "records"},
     "sole_writer": {"errors", "atomic_files"},
+    "parent_process": set(),
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},

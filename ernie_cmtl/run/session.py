@@ -21,7 +21,6 @@ from ernie_cmtl.run.observer import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, reallocation, resume_point
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.skipped_steps import SkippedSteps, finite, new_spikes, skipped_by_task
-from ernie_cmtl.run.stopping import stop_on_signal
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import tracker_options
@@ -76,20 +75,19 @@ class Session:
         self.workers.on_main(lambda: write_settings(self.run, self.checkpoints.settings))
         self.checkpoints.check_space(self.trainer.model, self.ledger.step)
         start, first = time.perf_counter(), self.ledger.step
-        with stop_on_signal(self.trainer):
-            if self.workers.is_main:
-                self.observer.started(
-                    self.table.steps, first, self.workers.count, self.workers.precision
-                )
-            with self._open_log(first) as log:
-                self._begin(log, first)
-                last, tokens = self._take_steps(log)
-                self.checkpoints.settle()
-            self.workers.check_same_weights(self.trainer.model, self.trainer.optimizer)
-            if last and last.stops and self.workers.is_main:
-                self.observer.stopped(self.ledger.step)
-            seconds = time.perf_counter() - start
-            all_tokens = int(self.workers.sum(torch.tensor(tokens, device=self.workers.device)))
+        if self.workers.is_main:
+            self.observer.started(
+                self.table.steps, first, self.workers.count, self.workers.precision
+            )
+        with self._open_log(first) as log:
+            self._begin(log, first)
+            last, tokens = self._take_steps(log)
+            self.checkpoints.settle()
+        self.workers.check_same_weights(self.trainer.model, self.trainer.optimizer)
+        if last and last.stops and self.workers.is_main:
+            self.observer.stopped(self.ledger.step)
+        seconds = time.perf_counter() - start
+        all_tokens = int(self.workers.sum(torch.tensor(tokens, device=self.workers.device)))
         unfinished = self.ledger.step < self.table.steps
         return self._report() | {
             "seconds": round(seconds, 3),
