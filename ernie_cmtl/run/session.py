@@ -133,8 +133,8 @@ class Session:
                 self._evaluate(log, stage)
                 window.restart_clock()
 
-            if self.checkpoints.due(done) or result.stops:
-                self.checkpoints.save(self.trainer, self.ledger, self.feedback.state())
+            if self.checkpoints.due(result):
+                self.checkpoints.save(self.trainer, result, self.feedback.state())
 
             if result.stops:
                 break
@@ -268,6 +268,7 @@ class Session:
             }
             log.write("train", result.ledger.step, line)
             self.observer.logged(stage, {"step": result.ledger.step, **line})
+        self.skipped_steps.check()
 
     def _log_skipped(self, log: MetricsLog | None, window: Window, stage: str) -> int:
         """Write down the steps of a window that were skipped, and return how many they are."""
@@ -276,7 +277,6 @@ class Session:
             for line in lines:
                 log.write("skipped", line["step"], {"stage": stage, **line})
                 self.observer.skipped(line)
-        self.skipped_steps.check()
         return len(lines)
 
     def _report(self) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def stop(
             words, environment, folder / "said.out", _main_with_copies if quick else main
         )
     wait_until(lambda: last_step(config.run) >= 1, [process])
-    # In order of their ranks; the third child is the tracker of shared memory.
+    # In order of their ranks.
     *_, worker = sorted(
         (
             child
@@ -217,7 +217,7 @@ def test_the_option_workers_stops_before_all_workers_have_met(
 ) -> None:
     command, environment = pretrain_command(long_run(english, tmp_path / "run"), tmp_path)
     launcher = Worker([*command[1:], "--workers", "2"], environment, tmp_path / "said.out")
-    wait_until(lambda: len(psutil.Process(launcher.pid).children()) == 3, [launcher])
+    wait_until(lambda: len(psutil.Process(launcher.pid).children()) >= 2, [launcher])
     os.kill(launcher.pid, signal.SIGUSR1)
     assert launcher.wait(30) == STOPPED
     assert "goes on from the newest checkpoint" in (tmp_path / "said.err").read_text()
