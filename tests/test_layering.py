@@ -14,7 +14,8 @@ from tests.support.imports import FILES, PACKAGES, ROOT, imported, imports_of
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50
 
 GROUND = {
-    *("errors", "atomic_files", "foreign_files", "printable", "randomness", "records"),
+    *("errors", "atomic_files", "foreign_files", "parent_process", "printable", "randomness"),
+    "records",
     "redaction",
     "sole_writer",
 }
@@ -49,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "atomic_files": {"errors", "records"},
     "foreign_files": {"errors", "records"},
     "sole_writer": {"errors", "atomic_files", "printable"},
+    "parent_process": set(),
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},

@@ -20,6 +20,7 @@ from ernie_cmtl.cli import (
     tasks_check,
 )
 from ernie_cmtl.cli.shared import one_message
+from ernie_cmtl.parent_process import stop_with_parent
 
 app = typer.Typer(
     add_completion=False,
@@ -40,4 +41,5 @@ for module in (prepare, inspect, plan, pretrain, extend, evaluate, finetune, exp
 
 def main() -> None:
     """Run the verb of the command line."""
+    stop_with_parent()
     app()

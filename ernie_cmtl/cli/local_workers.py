@@ -3,7 +3,9 @@ launcher.
 """
 
 import logging
+import multiprocessing
 import os
+import signal
 import sys
 from pathlib import Path
 from signal import Signals
@@ -16,9 +18,11 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ernie_cmtl.cli.shared import add_plugins
 from ernie_cmtl.cli.terminal import console, show_warnings
-from ernie_cmtl.cli.training_view import train
+from ernie_cmtl.cli.training_view import STOPPED, train
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import LostWorkerError, UserError
+from ernie_cmtl.parent_process import terminate, was_launched, when_parent_ends
+from ernie_cmtl.run.stopping import SIGNALS
 
 
 def count_workers(workers: str) -> int:
@@ -29,7 +33,7 @@ def count_workers(workers: str) -> int:
     """
     if workers != "auto" and not (workers.isascii() and workers.isdigit() and int(workers) > 0):
         raise UserError(f"--workers {workers!r} is neither a number from 1 on nor auto")
-    if "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ:
+    if was_launched():
         raise UserError(
             "--workers starts workers of its own; this process is one that a launcher started"
         )
@@ -56,14 +60,24 @@ def train_with_workers(
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        # The others are passed on here: torch would raise in the launcher, and kill a worker whose
+        # save takes longer than half a minute.
+        signals_to_handle="SIGHUP,SIGQUIT",
     )
     # Of a worker that was killed it prints where the launcher waited for it.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
+    passed_on = _SignalsPassedOn()
     try:
-        answers = elastic_launch(config, _work)(settings, as_json, plugins).values()
+        with passed_on:
+            answers = elastic_launch(config, _work)(settings, as_json, plugins).values()
     except ChildFailedError as error:
         if any(Path(failure.error_file).is_file() for failure in error.failures.values()):
             raise
+        ended_by = {-failure.exitcode for failure in error.failures.values()}
+        # A worker ends by one of those signals only before all of them have met.
+        if ended_by & {*SIGNALS} or passed_on.at_once:
+            console.say("ended at once; the same command goes on from the newest checkpoint")
+            raise typer.Exit(STOPPED) from None
         ended = ", ".join(
             f"worker {rank} ({_end(failure.exitcode)})"
             for rank, failure in sorted(error.failures.items())
@@ -77,11 +91,45 @@ def train_with_workers(
         raise typer.Exit(code)
 
 
+class _SignalsPassedOn:
+    """Passes Ctrl-C, SIGTERM and SIGUSR1 on to the workers, as often as they come; a second Ctrl-C
+    kills them.
+    """
+
+    def __init__(self) -> None:
+        self.at_once = False
+        """Ctrl-C came twice."""
+        self._keys_pressed = 0
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._pass_on) for number in SIGNALS}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self, number: int, _: object) -> None:
+        self._keys_pressed += number == signal.SIGINT
+        self.at_once = self._keys_pressed > 1
+        workers = multiprocessing.active_children()
+        if not workers:
+            sys.exit(STOPPED)
+        for worker in workers:
+            if self.at_once:
+                worker.kill()
+            else:
+                # Not as Ctrl-C, which a terminal has sent them already.
+                worker.terminate()
+
+
 def _work(settings: RunConfig, as_json: bool, plugins: list[str] | None) -> int | str:
     """Be one worker; returns the exit code, or the message of a mistake, which one process prints
     for all.
     """
     show_warnings()
+    launcher = multiprocessing.parent_process()
+    if launcher and launcher.pid:
+        when_parent_ends(launcher.pid, terminate)
     add_plugins(plugins)
     try:
         train(settings, as_json)

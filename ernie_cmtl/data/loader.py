@@ -1,8 +1,6 @@
 """Steps for one worker: the whole step is planned, only the worker's own groups are made."""
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +11,7 @@ from ernie_cmtl.data.packing import Row, RowSpace, StepPlan
 from ernie_cmtl.data.stage_streams import StageData
 from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.data.streams import SampleStream
+from ernie_cmtl.parent_process import when_parent_ends
 from ernie_cmtl.records import Batch, Ledger, StepData
 from ernie_cmtl.task_instance import TaskInstance, run_heads
 
@@ -117,13 +116,7 @@ def _live_as_long_as_the_trainer(_: int) -> None:
     # Signals go to groups of processes, and the step under way still needs its data.
     os.setpgrp()
     # The library's own watch does not end a process whose data nobody takes any more.
-    threading.Thread(target=_end_without, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_without(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    when_parent_ends(os.getppid(), lambda: os._exit(1))
 
 
 def fixed_batches(

@@ -12,12 +12,13 @@ from typing import Any
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.multitask import MultiTaskModel
-from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.state import RunState
+from ernie_cmtl.run.way_back import way_back
 from ernie_cmtl.training.background import Background
 from ernie_cmtl.training.checkpoint import (
+    NotFiniteError,
     Snapshot,
     check_space,
     checkpoints,
@@ -28,14 +29,17 @@ from ernie_cmtl.training.checkpoint import (
 )
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.learning_rate import pinned_steps
-from ernie_cmtl.training.trainer import Trainer
+from ernie_cmtl.training.trainer import StepResult, Trainer
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoints:
-    """Saves a run; the main worker writes, the others wait."""
+    """Saves a run; the main worker writes, the others wait.
+
+    While steps are skipped, nothing is removed, and a checkpoint waits that can wait.
+    """
 
     run: Run
     settings: RunConfig
@@ -44,6 +48,8 @@ class Checkpoints:
     check_folder: Callable[[], None] = lambda: None
     """Raises where another process has taken the run folder over."""
     background: Background = field(default_factory=Background)
+    waits: bool = False
+    """One is due since a step that was skipped."""
 
     @property
     def folder(self) -> Path:
@@ -70,22 +76,25 @@ class Checkpoints:
         number = keep + 1 + ahead - len(checkpoints(self.folder))
         self.workers.on_main(lambda: check_space(self.run.config.run, model, number))
 
-    def due(self, done: int) -> bool:
-        """Tell whether a run is saved after so many steps."""
-        return (
-            done % self.run.config.training.checkpoints.every == 0
-            or done in self.pinned
-            or done == self.run.table.steps
-        )
+    def due(self, result: StepResult) -> bool:
+        """Tell whether a run is saved after a step."""
+        done = result.ledger.step
+        if result.stops or done in self.pinned or done == self.run.table.steps:
+            return True
+        self.waits = self.waits or done % self.run.config.training.checkpoints.every == 0
+        return self.waits and not result.skipped
 
-    def save(self, trainer: Trainer, ledger: Ledger, feedback: dict[str, Any]) -> None:
-        """Save a run as it is; asynchronously, once the save before has ended, where the settings
-        say so.
+    def save(self, trainer: Trainer, result: StepResult, feedback: dict[str, Any]) -> None:
+        """Save a run as it is after a step; asynchronously, once the save before has ended, where
+        the settings say so.
 
         Raises:
             UserError: The main worker could not, this time or the time before; every worker raises.
         """
         self.settle()
+        self.waits = False
+        # What was taken before may be what has spoiled the weights.
+        keep = None if result.skipped else self.run.config.training.checkpoints.keep
         state = RunState(
             settings=self.settings.model_dump(mode="json"),
             pin=self.run.pin,
@@ -97,23 +106,27 @@ class Checkpoints:
             loss_weighting=trainer.loss_weighting.state(),
             gradient_norms=trainer.spikes.state() if trainer.spikes else [],
         )
-        taken = snapshot(trainer.model, trainer.optimizer, ledger, state.as_json())
+        taken = snapshot(trainer.model, trainer.optimizer, result.ledger, state.as_json())
         if not self.asynchronous:
-            self.workers.on_main(lambda: self._write(taken))
+            self.workers.on_main(lambda: self._write(taken, keep))
         elif self.workers.is_main:
             held = in_host_memory(taken)
             # All workers then end their step and come to the next save, where they learn why.
-            self.background.start(lambda: self._write(held), failed=trainer.request_stop)
+            self.background.start(lambda: self._write(held, keep), failed=trainer.request_stop)
 
     @property
     def asynchronous(self) -> bool:
         """Does the training go on while a checkpoint is written."""
         return self.run.config.training.checkpoints.asynchronous
 
-    def _write(self, taken: Snapshot) -> None:
+    def _write(self, taken: Snapshot, keep: int | None) -> None:
         self.check_folder()
-        keep = self.run.config.training.checkpoints.keep
-        save_checkpoint(self.folder, taken, keep, self.pinned)
+        try:
+            save_checkpoint(self.folder, taken, keep, self.pinned)
+        except NotFiniteError as error:
+            rate = self.run.config.optimizer.learning_rate
+            back = way_back(self.run.config.run)
+            raise UserError(f"{error}. Lower optimizer.learning_rate ({rate:g}): {back}") from None
 
     def settle(self) -> None:
         """Wait until what is being written stands.

@@ -21,7 +21,7 @@ from ernie_cmtl.run.observer import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, reallocation, resume_point
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.skipped_steps import SkippedSteps, finite, new_spikes, skipped_by_task
-from ernie_cmtl.run.stopping import stop_on_signal, stop_reason
+from ernie_cmtl.run.stopping import stop_reason
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import tracker_options
@@ -76,21 +76,20 @@ class Session:
         self.workers.on_main(lambda: write_settings(self.run, self.checkpoints.settings))
         self.checkpoints.check_space(self.trainer.model, self.ledger.step)
         start, first = time.perf_counter(), self.ledger.step
-        with stop_on_signal(self.trainer):
-            if self.workers.is_main:
-                self.observer.started(
-                    self.table.steps, first, self.workers.count, self.workers.precision
-                )
-            with self._open_log(first) as log:
-                self._begin(log, first)
-                last, tokens = self._take_steps(log)
-                self.checkpoints.settle()
-            self.workers.check_same_weights(self.trainer.model, self.trainer.optimizer)
-            reason = stop_reason(last, self.config.training.max_hours)
-            if reason and self.workers.is_main:
-                self.observer.stopped(self.ledger.step, reason)
-            seconds = time.perf_counter() - start
-            all_tokens = int(self.workers.sum(torch.tensor(tokens, device=self.workers.device)))
+        if self.workers.is_main:
+            self.observer.started(
+                self.table.steps, first, self.workers.count, self.workers.precision
+            )
+        with self._open_log(first) as log:
+            self._begin(log, first)
+            last, tokens = self._take_steps(log)
+            self.checkpoints.settle()
+        self.workers.check_same_weights(self.trainer.model, self.trainer.optimizer)
+        reason = stop_reason(last, self.config.training.max_hours)
+        if reason and self.workers.is_main:
+            self.observer.stopped(self.ledger.step, reason)
+        seconds = time.perf_counter() - start
+        all_tokens = int(self.workers.sum(torch.tensor(tokens, device=self.workers.device)))
         unfinished = self.ledger.step < self.table.steps
         return self._report() | {
             "seconds": round(seconds, 3),
@@ -139,8 +138,8 @@ class Session:
                 self._evaluate(log, stage)
                 window.restart_clock()
 
-            if self.checkpoints.due(done) or result.stops:
-                self.checkpoints.save(self.trainer, self.ledger, self.feedback.state())
+            if self.checkpoints.due(result):
+                self.checkpoints.save(self.trainer, result, self.feedback.state())
 
             if result.stops:
                 break
@@ -272,6 +271,7 @@ class Session:
             }
             log.write("train", result.ledger.step, line)
             self.observer.logged(stage, {"step": result.ledger.step, **line})
+        self.skipped_steps.check()
 
     def _log_skipped(self, log: MetricsLog | None, window: Window, stage: str) -> int:
         """Write down the steps of a window that were skipped, and return how many they are."""
@@ -280,7 +280,6 @@ class Session:
             for line in lines:
                 log.write("skipped", line["step"], {"stage": stage, **line})
                 self.observer.skipped(line)
-        self.skipped_steps.check()
         return len(lines)
 
     def _report(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.replay import batch_line
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.state import RunState
+from ernie_cmtl.run.way_back import way_back
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.gradient_spikes import Spikes
 from ernie_cmtl.training.metrics import read_metrics
@@ -80,11 +81,13 @@ class SkippedSteps:
             UserError: As many steps in a row as `training.skipping.limit` says were skipped.
         """
         if self.exceeded_at is not None:
+            config = self.run.config
+            back = f": {way_back(config.run)}" if self.workers.is_main else ""
             raise UserError(
                 f"the loss or gradient of {self.limit} steps in a row, up to step "
                 f"{self.exceeded_at}, was not finite or too large; metrics.jsonl names their "
-                "tasks, groups and samples (skipped). Lower optimizer.learning_rate, or raise "
-                "training.skipping.limit"
+                "tasks, groups and samples (skipped). Raise training.skipping.limit, or lower "
+                f"optimizer.learning_rate ({config.optimizer.learning_rate:g}){back}"
             )
 
 

@@ -1,31 +1,55 @@
 """How a run is asked to stop from outside."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ernie_cmtl.training.trainer import StepResult, Trainer
+from ernie_cmtl.parent_process import was_launched
+from ernie_cmtl.training.trainer import StepResult
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-@contextmanager
-def stop_on_signal(trainer: Trainer) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGUSR1 into a stop of all workers after the running step; a second
-    Ctrl-C ends at once.
+class StopSignals:
+    """Remembers a signal that comes before the first step, and passes it to the trainer."""
 
-    Cluster managers and launchers may send the other two more than once, so those change nothing
-    more.
+    def __init__(self) -> None:
+        self._asked = False
+        self._stop: Callable[[], None] | None = None
+
+    def ask(self) -> None:
+        """Ask the run to stop."""
+        self._asked = True
+        if self._stop:
+            self._stop()
+
+    def pass_to(self, stop: Callable[[], None]) -> None:
+        """Name what stops the run; it is called at once if a signal came before."""
+        self._stop = stop
+        if self._asked:
+            stop()
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopSignals]:
+    """Turn Ctrl-C, SIGTERM and SIGUSR1 into a stop of all workers after the running step.
+
+    Cluster managers and launchers may send each of them more than once. A second Ctrl-C ends a run
+    at once that has no launcher.
     """
+    signals = StopSignals()
+    # A terminal sends Ctrl-C to a launcher and to its workers, and the launcher passes it on: for a
+    # worker, the second one is the same key press.
+    alone = not was_launched()
 
     def request(number: int, _: object) -> None:
-        trainer.request_stop()
-        if number == signal.SIGINT:
+        signals.ask()
+        if number == signal.SIGINT and alone:
             signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, request) for number in SIGNALS}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

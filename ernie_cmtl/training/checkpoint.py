@@ -48,6 +48,10 @@ class DamagedError(UserError):
     """A checkpoint does not hold what was written into it."""
 
 
+class NotFiniteError(UserError):
+    """Weights or moments to be saved are not finite."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What a checkpoint holds of a run at one step."""
@@ -83,30 +87,44 @@ def in_host_memory(state: Snapshot) -> Snapshot:
     return replace(state, weights=weights, moments=moments)
 
 
-def save_checkpoint(folder: Path, state: Snapshot, keep: int, pinned: Collection[int] = ()) -> Path:
+def save_checkpoint(
+    folder: Path, state: Snapshot, keep: int | None, pinned: Collection[int] = ()
+) -> Path:
     """Write `step-N` beside the older ones, whole or not at all, read it back, and only then delete
     those not kept.
 
-    Kept are the newest `keep` and the pinned steps.
+    Kept are the newest `keep` and the pinned steps; all, if keep is None.
 
     Raises:
+        NotFiniteError: Nothing was written.
         UserError: The disk is full, read-only or faulty; the older checkpoints are as they were.
     """
     step = state.ledger.step
+    _check_finite(state)
     try:
         target = _write(folder, state)
         verify_checkpoint(target)
     except (OSError, SafetensorError, DamagedError) as error:
         shutil.rmtree(_partial(folder, step), ignore_errors=True)
-        left = [path.name for path in checkpoints(folder) if _step(path) != step]
+        left = [path.name for path in checkpoints(folder) if step_of(path) != step]
         whence = f"the run goes on from {left[-1]}" if left else "there is no older one"
         raise UserError(
             f"the checkpoint of step {step} could not be saved in {folder}: {error}; {whence}"
         ) from error
-    for old in checkpoints(folder)[:-keep]:
-        if _step(old) not in pinned:
+    for old in checkpoints(folder)[:-keep] if keep else ():
+        if step_of(old) not in pinned:
             _remove(old)
     return target
+
+
+def _check_finite(state: Snapshot) -> None:
+    tensors = {f"weight {name}": value for name, value in state.weights.items()}
+    tensors |= {f"moment {name}": value for name, value in state.moments.items()}
+    if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        raise NotFiniteError(
+            f"{len(broken)} of {len(tensors)} weights and moments are not finite after step "
+            f"{state.ledger.step} (the first is {broken[0]}), so they were not saved"
+        )
 
 
 def _write(folder: Path, state: Snapshot) -> Path:
@@ -172,7 +190,7 @@ def verify_checkpoint(checkpoint: Path) -> None:
         step = load_state(checkpoint)[0].step
     except UserError as error:
         raise DamagedError(f"checkpoint {checkpoint} is damaged: {error}") from error
-    if step != _step(checkpoint):
+    if step != step_of(checkpoint):
         raise DamagedError(
             f"checkpoint {checkpoint} is not what its name says: it holds step {step}"
         )
@@ -181,7 +199,7 @@ def verify_checkpoint(checkpoint: Path) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first."""
     found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
-    return sorted(found, key=_step)
+    return sorted(found, key=step_of)
 
 
 def set_aside_damaged(folder: Path) -> list[str]:
@@ -225,7 +243,8 @@ def check_space(folder: Path, model: nn.Module, number: int) -> None:
         )
 
 
-def _step(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
+    """Return the step that the name of a checkpoint says."""
     return int(checkpoint.name.removeprefix("step-"))
 
 

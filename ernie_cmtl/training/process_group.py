@@ -14,9 +14,10 @@ from torch import distributed
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from ernie_cmtl.errors import LostWorkerError
+from ernie_cmtl.errors import LostWorkerError, UserError
 
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_COUNTS_OF_MPI = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _COME_SECONDS = 1800.0
 """As long as torch lets the others wait for their answer."""
 _ANSWER_SECONDS = 2.0
@@ -27,7 +28,11 @@ def join_group(timeout_seconds: float) -> Store | None:
     None without any.
 
     timeout_seconds: after which a worker that waits for another gives up.
+
+    Raises:
+        UserError: `accelerate launch` was asked for several workers and has started this one alone.
     """
+    _check_not_left_alone()
     if (
         any(name not in os.environ for name in _ADDRESS)
         or os.environ["WORLD_SIZE"] == "1"
@@ -48,6 +53,19 @@ def join_group(timeout_seconds: float) -> Store | None:
         timeout=timedelta(seconds=timeout_seconds),
     )
     return store
+
+
+def _check_not_left_alone() -> None:
+    """Refuse to be the only worker that `accelerate launch --num_processes N` starts without GPUs:
+    it then gives an address to meet at, and neither a number of workers nor a rank.
+    """
+    is_asked_for = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys()
+    if is_asked_for and not {"WORLD_SIZE", *_COUNTS_OF_MPI} & os.environ.keys():
+        raise UserError(
+            "accelerate launch was asked for several workers and started 1 alone, as it does "
+            "without GPUs: add --multi_gpu, which starts all of them on CPUs too, or use "
+            "pretrain CONFIG --workers N or torchrun --nproc-per-node N"
+        )
 
 
 def _lead(store: Store, count: int, seconds: float = _COME_SECONDS) -> str:

@@ -10,6 +10,7 @@ from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.session import Session
+from ernie_cmtl.run.stopping import StopSignals, stop_on_signal
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.trackers import check_installed
 
@@ -31,12 +32,24 @@ def pretrain(config: RunConfig, observer: Observer) -> dict[str, Any]:
     workers = Workers(
         training.precision, training.trackers, config.run, timeout, reduced, training.sharding
     )
+    with stop_on_signal() as signals:
+        return _train(config, observer, workers, signals, deadline)
+
+
+def _train(
+    config: RunConfig,
+    observer: Observer,
+    workers: Workers,
+    signals: StopSignals,
+    deadline: float,
+) -> dict[str, Any]:
     session: Session | None = None
     try:
-        workers.on_each(lambda: check_installed(training.trackers))
+        workers.on_each(lambda: check_installed(config.training.trackers))
         workers.on_each(lambda: config.check_workers(workers.count))
         with RunFolder(config.run).sole_writer(workers) as check_folder:
             session = Session(Run(config), workers, observer, check_folder, deadline)
+            signals.pass_to(session.trainer.request_stop)
             try:
                 return session.train()
             finally:

@@ -3,6 +3,9 @@ made again; many end a run.
 """
 
 import math
+import os
+import signal
+import subprocess
 from collections.abc import Collection
 from dataclasses import astuple
 from pathlib import Path
@@ -279,3 +282,63 @@ def test_too_many_skipped_steps_in_a_row_end_a_run(
     ]
     # What it stands on was made before, or is as good.
     assert checkpoints(config.run / "checkpoints")[0].name == "step-4"
+
+
+def saved(config: RunConfig) -> list[str]:
+    return [path.name for path in checkpoints(config.run / "checkpoints")]
+
+
+def test_a_checkpoint_that_is_due_waits_for_the_next_step_that_is_taken(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Steps 8 and 9, of which the first is to be saved.
+    poison(monkeypatch, {28, 32}, MASKING)
+    config = with_training(tiny_config, checkpoints={"keep": 5})
+    pretrain(config, Watcher())
+    assert saved(config) == ["step-4", "step-10", "step-12"]
+
+
+class StopsWhenSkipped(Watcher):
+    """Asks the run to stop at its first skipped step."""
+
+    def skipped(self, line: dict[str, Any]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_while_steps_are_skipped_is_saved_and_removes_nothing(
+    tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, range(16, 48), MASKING)
+    config = with_training(tiny_config, checkpoints={"keep": 1})
+    result = pretrain(config, StopsWhenSkipped())
+    assert result["interrupted"]
+    assert saved(config) == ["step-4", "step-6"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tiny_config: RunConfig) -> None:
+    # The step before the first checkpoint is the first one to move weights at this rate.
+    optimizer = tiny_config.optimizer.model_copy(update={"learning_rate": 1e300})
+    config = tiny_config.model_copy(update={"optimizer": optimizer})
+    with pytest.raises(
+        UserError,
+        match=r"are not finite after step 1 \(the first is weight .*\), so they were not "
+        r"saved. Lower optimizer.learning_rate \(1e\+300\): no checkpoint was saved",
+    ):
+        pretrain(with_training(config, checkpoints={"every": 1}), Watcher())
+    assert not saved(config)
+
+
+@pytest.mark.parametrize("rate", [1e5, 1e30])
+def test_a_run_that_diverged_goes_back_as_its_message_says(
+    tiny_config: RunConfig, rate: float
+) -> None:
+    config = with_training(tiny_config, checkpoints={"every": 1, "keep": 3}, skipping={"limit": 3})
+    pretrain(config, Watcher(interrupt_at=4))
+    too_high = config.optimizer.model_copy(update={"learning_rate": rate})
+    with pytest.raises(UserError) as error:
+        pretrain(config.model_copy(update={"optimizer": too_high}), Watcher())
+    message = str(error.value)
+    assert "had diverged before step-6 was saved. To go back to step 5 (loss 3.19)" in message
+    subprocess.run(message.partition("type: ")[2], shell=True, check=True)
+    assert pretrain(config, Watcher())["finished"]
+    assert all(row["loss"] < 10 for row in logged_lines(config.run))

@@ -207,6 +207,30 @@ def test_the_option_workers_starts_them(english: Corpus, tmp_path: Path) -> None
         assert other == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.slow
+def test_accelerate_starts_several_workers_on_cpus(english: Corpus, tmp_path: Path) -> None:
+    config = RunConfig.model_validate(settings_of(english, tmp_path / "run"))
+    (python, *command), environment = pretrain_command(config, tmp_path)
+    launcher = ["-m", "accelerate.commands.launch", "--num_processes", "2"]
+    outcomes = {
+        option: subprocess.run(
+            [python, *launcher, *option, "--main_process_port", "0", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+        )
+        for option in ((), ("--multi_gpu",))
+    }
+    assert outcomes[()].returncode != 0
+    assert "started 1 alone" in outcomes[()].stderr
+    several = outcomes["--multi_gpu",]
+    assert several.returncode == 0, several.stderr[-2000:]
+    assert "2 worker(s)" in several.stderr
+    assert json.loads(several.stdout)["finished"]
+
+
 def test_the_option_workers_names_one_that_was_killed(english: Corpus, tmp_path: Path) -> None:
     config = long_run(english, tmp_path / "run")
     command, environment = pretrain_command(config, tmp_path)

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
-from ernie_cmtl.errors import LostWorkerError
-from ernie_cmtl.training.process_group import _follow, _lead, lost_workers
+from ernie_cmtl.errors import LostWorkerError, UserError
+from ernie_cmtl.training.process_group import _follow, _lead, join_group, lost_workers
 
 
 def names(store: HashStore, count: int) -> list[str]:
@@ -35,3 +35,16 @@ def test_workers_that_are_left_name_the_others() -> None:
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda rank: lost_workers(store, rank, 4), (0, 1, 3)))
     assert found == [[2], [2], [2]]
+
+
+@pytest.mark.parametrize("count", ["WORLD_SIZE", "PMI_SIZE"])
+def test_one_of_several_workers_of_accelerate_does_not_train_alone(
+    monkeypatch: pytest.MonkeyPatch, count: str
+) -> None:
+    # What `accelerate launch --num_processes 2` sets where it finds no GPUs.
+    for name, value in {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"started 1 alone.*--multi_gpu"):
+        join_group(1)
+    monkeypatch.setenv(count, "1")
+    assert join_group(1) is None
