@@ -88,6 +88,19 @@ def prepare(
     print_result(result, as_json, lambda: corpus_table(result))
 
 
+def _encodings(encodings: dict[str, str]) -> str:
+    """Name the files of each encoding, the first few where there are many."""
+    from ernie_cmtl.corpus.read.rows import some
+
+    files: dict[str, list[str]] = {}
+    for file, name in encodings.items():
+        files.setdefault(name, []).append(Path(file).name)
+    return "; ".join(
+        f"{name}: {len(found)} {'file' if len(found) == 1 else 'files'} ({some(found)})"
+        for name, found in sorted(files.items())
+    )
+
+
 class BuildBar:
     """Progress of prepare: one bar a stage, with documents/s and MB/s."""
 
@@ -124,6 +137,8 @@ def corpus_table(result: dict[str, Any]) -> RenderableType:
             "rejected",
             ", ".join(f"{reason} {count:,}" for reason, count in result["rejections"].items()),
         )
+    if result["encodings"]:
+        table.add_row("not UTF-8", _encodings(result["encodings"]))
     for name in ("sentences", "tokens", "bytes", "vocabulary_size"):
         table.add_row(name.replace("_", " "), f"{result[name]:,}")
     for name, source in result["sources"].items():

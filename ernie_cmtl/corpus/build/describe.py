@@ -33,6 +33,7 @@ def describe(
             Addition(
                 inputs=inputs,
                 documents=found.documents,
+                encodings=found.encodings,
                 reader=reader,
                 first_shard=len(build.base_shards),
             )

@@ -161,11 +161,12 @@ def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
 
 def _check_policies(reader: ReaderConfig, inputs: Sequence[SourceInput]) -> None:
     sources = sorted({item.source for item in inputs})
-    if unknown := [name for name in reader.source_errors if name not in sources]:
-        raise UserError(
-            f"reader.source_errors names {', '.join(unknown)}; sources that are read are "
-            f"{', '.join(sources) or 'none'}"
-        )
+    for setting in ("source_errors", "source_encodings"):
+        if unknown := [name for name in getattr(reader, setting) if name not in sources]:
+            raise UserError(
+                f"reader.{setting} names {', '.join(unknown)}; sources that are read are "
+                f"{', '.join(sources) or 'none'}"
+            )
 
 
 def _stamps(files: Iterable[str]) -> list[tuple[int, ...]]:

@@ -23,6 +23,11 @@ def summary(
     return {
         "documents": manifest.documents,
         "rejections": manifest.rejections,
+        "encodings": {
+            file: name
+            for addition in manifest.additions
+            for file, name in addition.encodings.items()
+        },
         "sentences": manifest.count("sentences"),
         "tokens": manifest.count("tokens"),
         "bytes": manifest.bytes,

@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ernie_cmtl.corpus.read.compression import COMPRESSIONS
@@ -25,6 +25,8 @@ class FileInput:
     """A file of text."""
 
     path: Path
+    encoding: str | None = field(default=None, compare=False)
+    """What it was found to be in, so that all readings see the same text; None: not looked up."""
 
     @property
     def name(self) -> str:

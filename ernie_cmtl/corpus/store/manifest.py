@@ -88,6 +88,8 @@ class Addition(BaseModel):
     """(source, file or dataset), in reading order."""
     documents: list[int]
     """Documents read from each input."""
+    encodings: dict[str, str] = {}
+    """File that is not UTF-8 -> the encoding that it was read in."""
     reader: dict[str, Any]
     first_shard: int
 
