@@ -129,6 +129,8 @@ class BuildBar:
 
 def corpus_table(result: dict[str, Any]) -> RenderableType:
     """Return what was built as a table, with the warnings below it."""
+    from ernie_cmtl.corpus.read.inputs import describe_skipped
+
     table = Table("", "", title=f"corpus {result['corpus']}", show_header=False)
     documents = result["documents"]
     table.add_row("documents", ", ".join(f"{name} {count:,}" for name, count in documents.items()))
@@ -137,6 +139,8 @@ def corpus_table(result: dict[str, Any]) -> RenderableType:
             "rejected",
             ", ".join(f"{reason} {count:,}" for reason, count in result["rejections"].items()),
         )
+    if skipped := describe_skipped(result["skipped"]):
+        table.add_row("skipped", skipped)
     if result["encodings"]:
         table.add_row("not UTF-8", _encodings(result["encodings"]))
     for name in ("sentences", "tokens", "bytes", "vocabulary_size"):

@@ -34,6 +34,7 @@ def describe(
                 inputs=inputs,
                 documents=found.documents,
                 encodings=found.encodings,
+                skipped=dict(request.skipped),
                 reader=reader,
                 first_shard=len(build.base_shards),
             )

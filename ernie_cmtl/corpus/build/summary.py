@@ -23,6 +23,9 @@ def summary(
     return {
         "documents": manifest.documents,
         "rejections": manifest.rejections,
+        "skipped": dict(
+            sum((Counter(addition.skipped) for addition in manifest.additions), Counter())
+        ),
         "encodings": {
             file: name
             for addition in manifest.additions

@@ -5,7 +5,7 @@ and reason.
 from collections.abc import Iterable, Iterator
 
 from ernie_cmtl.corpus.read.checked_text import checked_documents
-from ernie_cmtl.corpus.read.compression import DamagedFileError
+from ernie_cmtl.corpus.read.compression import DamagedFileError, has_ending
 from ernie_cmtl.corpus.read.encoding_detection import NO_TEXT, encoding_of, looks_like
 from ernie_cmtl.corpus.read.encodings import UTF8, how_to_read, open_text, shown_encoding
 from ernie_cmtl.corpus.read.hub_datasets import DatasetInput, dataset_rows
@@ -50,7 +50,7 @@ def _read(source: Input, config: ReaderConfig, encoding: str) -> Iterator[Docume
         if isinstance(source, DatasetInput):
             rows = dataset_rows(source, [config.text_field], config.optional_fields, repair)
             yield from _row_documents(rows, source.name, config)
-        elif source.name.endswith(TABLES):
+        elif has_ending(source.path, TABLES):
             limit = config.maximum_line_bytes
             rows = table_rows(
                 source.path, [config.text_field], limit, config.optional_fields, repair, encoding

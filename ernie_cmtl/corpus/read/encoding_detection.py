@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ernie_cmtl.corpus.read.compression import DamagedFileError, open_bytes
+from ernie_cmtl.corpus.read.compression import DamagedFileError, has_ending, open_bytes
 from ernie_cmtl.corpus.read.encodings import AUTO, UTF8, family_of, shown_encoding
 from ernie_cmtl.errors import UserError
 
@@ -162,7 +162,7 @@ def _foreign_sample(path: Path, to_the_end: bool = False) -> bytes:
 
     to_the_end: a character that the end of the file cuts off is not UTF-8 either.
     """
-    sample = b"" if path.name.lower().endswith(".parquet") else _sample(path, to_the_end)
+    sample = b"" if has_ending(path, ".parquet") else _sample(path, to_the_end)
     text = sample.decode(errors="surrogateescape")
     invalid = sum("\ud800" <= character <= "\udfff" for character in text)
     others = sum(character > "\x7f" for character in text) - invalid

@@ -1,5 +1,6 @@
 """The text of a corpus by source, its mixture, and its documents with their running numbers."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,9 +28,11 @@ Numbered = tuple[int, SourceInput, Document | Rejection]
 """A document or rejection with its running number and where it came from."""
 
 
-def find_sources(words: Sequence[str]) -> list[SourceInput]:
+def find_sources(words: Sequence[str], skipped: Counter[str] | None = None) -> list[SourceInput]:
     """Return what `PATH` and `SOURCE=PATH` words name, ordered by source, then by path; a path
     without a name is source `text`.
+
+    skipped: as in `find_inputs`.
 
     Raises:
         UserError: A path that holds no text, or a file that two sources claim.
@@ -42,7 +45,7 @@ def find_sources(words: Sequence[str]) -> list[SourceInput]:
     found = [
         SourceInput(name, item)
         for name in sorted(by_source)
-        for item in find_inputs(by_source[name])
+        for item in find_inputs(by_source[name], skipped)
     ]
     owners: dict[Input, str] = {}
     for item in found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ernie_cmtl.corpus.read.compression import COMPRESSIONS, DamagedFileError
+from ernie_cmtl.corpus.read.compression import COMPRESSIONS, DamagedFileError, has_ending
 from ernie_cmtl.corpus.read.encoding_detection import NO_TEXT, looks_like
 from ernie_cmtl.corpus.read.encodings import UTF8, open_text
 from ernie_cmtl.corpus.read.rows import (
@@ -22,10 +22,14 @@ from ernie_cmtl.corpus.read.rows import (
 )
 from ernie_cmtl.errors import UserError
 
-TABLES = (
-    *(f".{name}{packed}" for packed in COMPRESSIONS for name in ("jsonl", "csv", "tsv")),
-    ".parquet",
-)
+_KINDS = (".jsonl", ".csv", ".tsv")
+
+
+def _with_packed(kind: str) -> tuple[str, ...]:
+    return tuple(f"{kind}{packed}" for packed in COMPRESSIONS)
+
+
+TABLES = (*(ending for kind in _KINDS for ending in _with_packed(kind)), ".parquet")
 MAXIMUM_LINE_BYTES = 16 << 20
 _LONGEST_CSV_FIELD = (1 << 31) - 1
 
@@ -44,7 +48,7 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
         UserError: The ending is unknown, the header or a row cannot be read or has a
             wrong number of fields, or the file is damaged or not there.
     """
-    kind = "row" if path.name.endswith(".parquet") else "line"
+    kind = "row" if has_ending(path, ".parquet") else "line"
     try:
         for row in table_rows(path, columns, MAXIMUM_LINE_BYTES):
             if isinstance(row, BadRow):
@@ -87,20 +91,20 @@ def table_rows(
         UnreadableHeaderError: The header cannot be read.
         UserError: The ending is unknown, or the file is not there.
     """
-    if not path.name.endswith(TABLES):
+    if not has_ending(path, TABLES):
         raise UserError(f"cannot read {path} as a table: its ending is none of {', '.join(TABLES)}")
-    if path.name.endswith(".parquet"):
+    if has_ending(path, ".parquet"):
         from ernie_cmtl.corpus.read.parquet import parquet_rows
 
         yield from parquet_rows(path, columns, optional, repair)
         return
-    name = path.stem if path.suffix in COMPRESSIONS else path.name
+    kind = next(kind for kind in _KINDS if has_ending(path, _with_packed(kind)))
     with open_text(path, encoding) as stream:
         lines = _Lines(stream, maximum_line_bytes, repair)
-        if name.endswith(".jsonl"):
+        if kind == ".jsonl":
             yield from _json_rows(lines, columns, optional)
         else:
-            records = _quoted_records if name.endswith(".csv") else _tabbed_records
+            records = _quoted_records if kind == ".csv" else _tabbed_records
             yield from _rows_under_header(records(lines), path, columns, optional)
 
 

@@ -190,11 +190,13 @@ def test_names_are_those_of_python_or_an_error_with_the_accepted_ones(tmp_path: 
     )
 
 
-def test_the_build_says_what_was_read_in_which_encoding_and_reads_it_again(tmp_path: Path) -> None:
+def test_the_build_says_what_was_read_in_which_encoding_and_what_was_not(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in", "gbk", ".txt")
+    (folder / ".hidden.txt").write_bytes(b"hidden")
+    (folder / "notes.md").write_bytes(b"notes")
     plain = tmp_path / "plain"
     plain.mkdir()
-    for path in folder.iterdir():
+    for path in folder.glob("[fpz]*"):
         text = path.read_bytes().decode("gbk" if "foreign" in path.name else "utf-8")
         (plain / path.name).write_text(text, encoding="utf-8")
     settings: dict[str, Any] = {"layers": {"document_counts": {}}}
@@ -206,8 +208,10 @@ def test_the_build_says_what_was_read_in_which_encoding_and_reads_it_again(tmp_p
     assert result["fingerprint"] == same["fingerprint"]
     assert result["encodings"] == {str(folder / "foreign.txt"): "gb18030"}
     assert same["encodings"] == {}
+    assert result["skipped"] == {".md": 1, "hidden": 1}
     (addition,) = Corpus(tmp_path / "a").manifest.additions
     assert addition.encodings == result["encodings"]
+    assert addition.skipped == result["skipped"]
     # A layer of raw text reads the files again.
     config = PrepareConfig.model_validate({"layers": {"tagged_names": {}}})
     added = build(added_to([], tmp_path / "a", config), 1, quiet)
