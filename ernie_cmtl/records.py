@@ -54,8 +54,8 @@ class Vocabulary:
     pad_id: int
     mask_id: int
     special: npt.NDArray[np.bool_]
-    """Is the token one of [CLS], [SEP], [PAD], [MASK], [UNK] or another special one; bool
-    [size].
+    """Is the token one of [CLS], [SEP], [PAD], [MASK], [UNK] or one that was added as special, such
+    as [URL]: it is never masked and never stands for a random token; bool [size].
     """
     ordinary_ids: IntArray
     """The tokens that may stand for a random token; int64 [size - specials]."""

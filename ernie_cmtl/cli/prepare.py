@@ -94,6 +94,19 @@ def prepare(
     print_result(result, as_json, lambda: corpus_table(result))
 
 
+def _encodings(encodings: dict[str, str]) -> str:
+    """Name the files of each encoding, the first few where there are many."""
+    from ernie_cmtl.corpus.read.rows import some
+
+    files: dict[str, list[str]] = {}
+    for file, name in encodings.items():
+        files.setdefault(name, []).append(Path(file).name)
+    return "; ".join(
+        f"{name}: {len(found)} {'file' if len(found) == 1 else 'files'} ({some(found)})"
+        for name, found in sorted(files.items())
+    )
+
+
 class BuildBar:
     """Progress of prepare: a bar for each stage; in a pipe, lines."""
 
@@ -151,6 +164,8 @@ def _rate(news: BuildProgress, seconds: float) -> str:
 
 def corpus_table(result: dict[str, Any]) -> RenderableType:
     """Return what was built as a table, with the warnings below it."""
+    from ernie_cmtl.corpus.read.inputs import describe_skipped
+
     table = Table("", "", title=f"corpus {result['corpus']}")
     documents = result["documents"]
     table.add_row("documents", ", ".join(f"{name} {count:,}" for name, count in documents.items()))
@@ -159,6 +174,10 @@ def corpus_table(result: dict[str, Any]) -> RenderableType:
             "rejected",
             ", ".join(f"{reason} {count:,}" for reason, count in result["rejections"].items()),
         )
+    if skipped := describe_skipped(result["skipped"]):
+        table.add_row("skipped", skipped)
+    if result["encodings"]:
+        table.add_row("not UTF-8", _encodings(result["encodings"]))
     for name in ("sentences", "tokens", "bytes", "vocabulary_size"):
         table.add_row(name.replace("_", " "), f"{result[name]:,}")
     for name, source in result["sources"].items():

@@ -97,16 +97,21 @@ def _check_fit(instance: TaskInstance) -> None:
             )
 
 
-def check_init_from(config: EncoderConfig, expected_hash: str) -> None:
+def check_init_from(config: EncoderConfig, corpus: Corpus) -> None:
     """Refuse a checkpoint that the encoder cannot start from, or whose vocabulary is not the
-    corpus's.
+    corpus's; the corpus's may have more tokens after those of the checkpoint.
 
     Raises:
         UserError: It cannot be loaded, is of another kind, or its tokenizer gives other ids.
     """
     encoder_family(config.architecture).sized(config)
-    if vocabulary_hash(load_tokenizer(str(config.init_from))) != expected_hash:
+    theirs = load_tokenizer(str(config.init_from))
+    if (
+        vocabulary_hash(theirs) != corpus.manifest.vocabulary_hash
+        and not theirs.get_vocab().items() <= corpus.tokenizer.get_vocab().items()
+    ):
         raise UserError(
             f"init_from {config.init_from!r} has another vocabulary than the corpus; prepare the "
-            f"corpus with --tokenizer {config.init_from}"
+            f"corpus with --tokenizer {config.init_from}, or with that tokenizer and tokens that "
+            "were added to it"
         )

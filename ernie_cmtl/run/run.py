@@ -197,7 +197,7 @@ class Run:
         """
         config = self.config.encoder
         if config.init_from:
-            check_init_from(config, self.corpus.manifest.vocabulary_hash)
+            check_init_from(config, self.corpus)
             # Before anything is made as large as the checkpoint says that it is.
             weights, missing = encoder_family(config.architecture).read_checkpoint(config)
         model = self.make_model()

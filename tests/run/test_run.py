@@ -19,8 +19,10 @@ from transformers import (
 )
 
 from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.writer import TrainedModel, write_export
+from tests.support.corpora import build_corpus, sample_texts
 from tests.support.models import (
     ROW,
     SIZES,
@@ -218,6 +220,47 @@ def test_a_start_from_an_export_goes_on_where_the_exported_model_was(
         )
     assert largest_difference(rows[0], rows[1]) > 0.1
     assert equal(weights(started.encoder), weights(model.encoder))
+
+
+@pytest.mark.parametrize("of_checkpoint", ["fewer rows", "fewer tokens"])
+def test_tokens_that_the_checkpoint_lacks_get_fresh_rows(
+    english: Corpus,
+    tmp_path: Path,
+    of_checkpoint: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A tokenizer with added tokens whose model was never resized, or of the corpus alone."""
+    given, source = tmp_path / "given", tmp_path / "bert"
+    english.tokenizer.save_pretrained(str(given))
+    added = load_tokenizer(given)
+    added.add_tokens(["[URL]", "[USER]"], special_tokens=True)
+    added.save_pretrained(str(given))
+    texts = [f"{text[:500]} [URL] [USER]" for text in sample_texts("en", 12)]
+    build_corpus(tmp_path, texts, tokenizer={"name_or_path": str(given)})
+    corpus, size = Corpus(tmp_path / "corpus"), english.vocabulary.size
+    assert corpus.vocabulary.size == size + 2
+    bert = save_bert(english, source)
+    if of_checkpoint == "fewer rows":
+        added.save_pretrained(str(source))
+    with caplog.at_level("WARNING"):
+        started = start_from(corpus, source).new_model()
+    assert f"word_embeddings.weight of tokens {size} to {size + 1}: freshly" in caplog.text
+    rows = started.encoder.embeddings.word_embeddings.weight
+    assert torch.equal(rows[:size], bert.bert.embeddings.word_embeddings.weight)
+    # Fresh ones are drawn with a standard deviation of 0.02; those of the checkpoint were shaken.
+    assert 0 < rows[size:].abs().max() < 0.12
+    bias = started.vocabulary_head.bias
+    assert torch.equal(bias[:size], bert.cls.predictions.bias)
+    assert all(torch.isfinite(scores).all() for scores in vocabulary_scores(started, corpus))
+
+
+def test_tokens_with_other_numbers_in_a_larger_vocabulary_are_refused(
+    english: Corpus, chinese: Corpus, tmp_path: Path
+) -> None:
+    small, large = sorted((english, chinese), key=lambda corpus: corpus.vocabulary.size)
+    save_bert(small, tmp_path)
+    with pytest.raises(UserError, match="another vocabulary than the corpus"):
+        start_from(large, tmp_path).new_model()
 
 
 def test_a_checkpoint_with_another_vocabulary_is_refused(

@@ -14,7 +14,7 @@ from ernie_cmtl.corpus.build.executor import Processes
 from ernie_cmtl.corpus.build.shards import ShardText, annotated_shards, shard_arrays
 from ernie_cmtl.corpus.read.inputs import find_inputs
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
-from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
+from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents, with_known_encodings
 from ernie_cmtl.corpus.store.manifest import Addition, Manifest, Shard
 from ernie_cmtl.errors import UserError
 
@@ -72,6 +72,7 @@ def _shards_of(
         for source, label in addition.inputs
         for item in find_inputs([label])
     ]
+    inputs = with_known_encodings(inputs, addition.encodings)
     config = ReaderConfig.model_validate(addition.reader)
     documents = numbered_documents(inputs, addition.documents, config, first, wanted[0].first)
     for shard in wanted:

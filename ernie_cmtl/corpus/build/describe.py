@@ -33,6 +33,8 @@ def describe(
             Addition(
                 inputs=inputs,
                 documents=found.documents,
+                encodings=found.encodings,
+                skipped=dict(request.skipped),
                 reader=reader,
                 first_shard=len(build.base_shards),
             )

@@ -19,7 +19,7 @@ from ernie_cmtl.corpus.build.shards import (
     write_shard,
 )
 from ernie_cmtl.corpus.build.steps import Build
-from ernie_cmtl.corpus.read.sources import Numbered, numbered_documents
+from ernie_cmtl.corpus.read.sources import Numbered, numbered_documents, with_known_encodings
 from ernie_cmtl.corpus.store.manifest import Shard
 from ernie_cmtl.corpus.tokens.scripts import letters_by_script
 from ernie_cmtl.corpus.tokens.titles import title_rows
@@ -42,7 +42,11 @@ def new_shards(
     done_bytes = sum(shard.bytes for shard in shards)
     with build.step("annotation", found.bytes):
         documents = numbered_documents(
-            request.inputs, found.documents, request.config.reader, request.first_document, start
+            with_known_encodings(request.inputs, found.encodings),
+            found.documents,
+            request.config.reader,
+            request.first_document,
+            start,
         )
         counted = _counted(documents, build, end)
         cut = cut_shards(

@@ -4,8 +4,9 @@ where it was broken off.
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class Request:
     """The corpus that is added to; none for a new one."""
     layers: dict[str, Layer]
     """Every layer that the corpus will have, but for those that the tokens bring along."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """What was passed over in folders: ending, or why -> count."""
 
     @property
     def state(self) -> Path:
@@ -103,7 +106,8 @@ def new_corpus(
         )
     if contents(folder) and not is_unfinished(folder):
         raise UserError(f"{folder} is not empty and no build of a corpus; choose another --output")
-    inputs = _inputs(words, folder)
+    skipped: Counter[str] = Counter()
+    inputs = _inputs(words, folder, skipped)
     if not inputs:
         raise UserError("no input: name at least one file, folder, glob or dataset with --input")
     check_mixture(config.mixture, sorted({item.source for item in inputs}))
@@ -111,7 +115,8 @@ def new_corpus(
     named = (
         {name: {} for name in DEFAULT_LAYERS[language]} if config.layers is None else config.layers
     )
-    return Request(folder, language, config, inputs, None, _make_layers(named, language))
+    layers = _make_layers(named, language)
+    return Request(folder, language, config, inputs, None, layers, skipped)
 
 
 def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Request:
@@ -132,7 +137,8 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
             f"corpus {folder} was prepared without titles: reader.title_field cannot be set for "
             "what is added to it"
         )
-    inputs = _inputs(words, folder)
+    skipped: Counter[str] = Counter()
+    inputs = _inputs(words, folder, skipped)
     if not (inputs or config.layers or config.labelled):
         raise UserError(
             "nothing to add: name text with --input, layers with --layers, or labelled rows with "
@@ -146,13 +152,13 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
         settings | config.model_dump(mode="json", include=set(ADDABLE))
     )
     layers = _make_layers(base.layer_options | (config.layers or {}), base.language)
-    return Request(folder, base.language, merged, inputs, base, layers)
+    return Request(folder, base.language, merged, inputs, base, layers, skipped)
 
 
-def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
+def _inputs(words: Sequence[str], folder: Path, skipped: Counter[str]) -> list[SourceInput]:
     """Return the inputs that do not lie inside the corpus itself."""
     inside = Path(os.path.abspath(folder))
-    found = find_sources(words)
+    found = find_sources(words, skipped)
     kept = [item for item in found if not item.input.inside(inside)]
     if found and not kept:
         raise UserError(f"no input outside of {folder}")
@@ -161,11 +167,12 @@ def _inputs(words: Sequence[str], folder: Path) -> list[SourceInput]:
 
 def _check_policies(reader: ReaderConfig, inputs: Sequence[SourceInput]) -> None:
     sources = sorted({item.source for item in inputs})
-    if unknown := [name for name in reader.source_errors if name not in sources]:
-        raise UserError(
-            f"reader.source_errors names {', '.join(unknown)}; "
-            f"{choices(unknown[0], sources, 'sources that are read are')}"
-        )
+    for setting in ("source_errors", "source_encodings"):
+        if unknown := [name for name in getattr(reader, setting) if name not in sources]:
+            raise UserError(
+                f"reader.{setting} names {', '.join(unknown)}; "
+                f"{choices(unknown[0], sources, 'sources that are read are')}"
+            )
 
 
 def _stamps(files: Iterable[str]) -> list[tuple[int, ...]]:

@@ -14,7 +14,12 @@ from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
 from ernie_cmtl.corpus.read.lost_files import Trouble, is_doubtful, lost_files
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
-from ernie_cmtl.corpus.read.sources import SourceInput, numbered_documents
+from ernie_cmtl.corpus.read.sources import (
+    SourceInput,
+    foreign_encodings,
+    numbered_documents,
+    with_encodings,
+)
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
@@ -62,6 +67,8 @@ class Scan(BaseModel):
     """Their size in UTF-8."""
     heldout_below: dict[str, int]
     """Source -> documents with a smaller split hash are held out."""
+    encodings: dict[str, str] = {}
+    """Label of a file that is not UTF-8 -> what it was read in."""
 
 
 @dataclass
@@ -120,9 +127,11 @@ def scan(
     tokenizer is trained on.
 
     Raises:
-        UserError: Not one document can be used, too many of a source cannot, a file is lost whole,
-            or not one document has the title that was asked for.
+        UserError: The encoding of a file cannot be told, not one document can be used, too many of
+            a source cannot, a file is lost whole, or not one document has the title that was asked
+            for.
     """
+    inputs = with_encodings(inputs, config)
     places = {item: place for place, item in enumerate(inputs)}
     counts = _Counts([0] * len(inputs), {item.source: _Rejected() for item in inputs})
     for number, item, document in numbered_documents(inputs, [], config, first, first):
@@ -146,7 +155,11 @@ def scan(
     _check(counts, inputs, config)
     below = {name: rule.below for name, rule in rules.items()}
     return Scan(
-        documents=counts.documents, used=counts.used, bytes=counts.bytes, heldout_below=below
+        documents=counts.documents,
+        used=counts.used,
+        bytes=counts.bytes,
+        heldout_below=below,
+        encodings=foreign_encodings(inputs),
     )
 
 

@@ -24,6 +24,14 @@ def summary(
     return {
         "documents": manifest.documents,
         "rejections": manifest.rejections,
+        "skipped": dict(
+            sum((Counter(addition.skipped) for addition in manifest.additions), Counter())
+        ),
+        "encodings": {
+            file: name
+            for addition in manifest.additions
+            for file, name in addition.encodings.items()
+        },
         "sentences": manifest.count("sentences"),
         "tokens": manifest.count("tokens"),
         "bytes": manifest.bytes,

@@ -116,7 +116,7 @@ def _entries(path: Path, column: str | None) -> Iterator[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"gazetteer file {path} cannot be read: {error}") from error
-    if path.suffix != ".tsv":
+    if path.suffix.lower() != ".tsv":
         yield from (line.strip() for line in lines)
         return
     header = lines[0].split("\t") if lines else []

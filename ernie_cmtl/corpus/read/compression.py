@@ -34,6 +34,11 @@ class DamagedFileError(Exception):
         self.reason = reason
 
 
+def has_ending(path: Path, endings: str | tuple[str, ...]) -> bool:
+    """Tell whether a name has one of some endings, in small letters or capitals."""
+    return path.name.lower().endswith(endings)
+
+
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacked if it ends in .gz or .zst.
@@ -60,9 +65,9 @@ def missing_file(path: Path) -> UserError:
 
 
 def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
+    if has_ending(path, ".gz"):
         unpacked: io.BufferedIOBase = gzip.GzipFile(path, "rb")
-    elif path.suffix == ".zst":
+    elif has_ending(path, ".zst"):
         unpacked = io.BufferedReader(_ZstdStream(path), _BUFFER_BYTES)
     else:
         return path.open("rb")

@@ -9,6 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ernie_cmtl.corpus.read.dataset_files import (
+    SPLITS,
+    STATE,
+    check_data_files,
+    check_saved_files,
+)
 from ernie_cmtl.corpus.read.parquet import batch_rows
 from ernie_cmtl.corpus.read.rows import BadRow, Row, choose_columns, listed
 from ernie_cmtl.errors import UserError
@@ -111,7 +117,7 @@ def dataset_hint(word: str) -> str:
 
 def is_saved_dataset(folder: Path) -> bool:
     """Tell whether save_to_disk wrote a folder."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+    return (folder / SPLITS).is_file() or (folder / STATE).is_file()
 
 
 def dataset_rows(
@@ -124,7 +130,7 @@ def dataset_rows(
     Raises:
         UnknownColumnError: The column is not there.
         UserError: The dataset, its configuration or split does not exist, or cannot be reached or
-            read to its end.
+            read to its end, or it names files that are not its own.
     """
     # What the library and those below it raise has no common type; all of it is about the dataset
     # that was named.
@@ -184,7 +190,16 @@ def _open(source: DatasetInput) -> "datasets.Dataset | datasets.IterableDataset"
         return _open_saved(source, options)
     if source.resolved_revision:
         options["revision"] = source.resolved_revision
-    return datasets.load_dataset(source.path, **{"split": "train"} | options, streaming=True)
+    split = options.pop("split", "train")
+    # What load_dataset does to stream, with a look at the files between.
+    builder = datasets.load_dataset_builder(source.path, **options)
+    if source.path not in _KINDS and "data_files" not in options:
+        files = [
+            file for of_split in (builder.config.data_files or {}).values() for file in of_split
+        ]
+        folder = Path(source.path, options.get("data_dir", "")) if source.is_local else None
+        check_data_files(map(str, files), folder, source.label)
+    return builder.as_streaming_dataset(split=split)
 
 
 def _open_saved(source: DatasetInput, options: dict[str, Any]) -> "datasets.Dataset":
@@ -195,6 +210,7 @@ def _open_saved(source: DatasetInput, options: dict[str, Any]) -> "datasets.Data
             f"{source.label} was written by save_to_disk, which knows no "
             f"{listed(sorted(unknown))}; accepted: split"
         )
+    check_saved_files(Path(source.path), source.label)
     loaded = datasets.load_from_disk(source.path)
     split = options.get("split")
     if isinstance(loaded, datasets.DatasetDict):

@@ -1,12 +1,20 @@
 """How inputs become documents: the `reader` section."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from ernie_cmtl.corpus.read.encodings import AUTO, UTF8, accepted_encoding
 from ernie_cmtl.corpus.read.tables import MAXIMUM_LINE_BYTES
 
 ErrorPolicy = Literal["skip", "strict", "repair"]
+
+
+def _encoding(name: str) -> str:
+    return name if name == AUTO else accepted_encoding(name)
+
+
+Encoding = Annotated[str, AfterValidator(_encoding)]
 
 
 class ReaderConfig(BaseModel):
@@ -30,6 +38,12 @@ class ReaderConfig(BaseModel):
     """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in
     memory.
     """
+    encoding: Encoding = UTF8
+    """Of files that are not UTF-8 throughout: the name of an encoding, or `auto`, which finds out
+    for each file and stops the build where that is not sure.
+    """
+    source_encodings: dict[str, Encoding] = {}
+    """Source -> what it has in place of `encoding`."""
     errors: ErrorPolicy = "skip"
     """A document that cannot be used: skip rejects it, strict stops the build, repair puts U+FFFD
     where bytes are no text and rejects it only if more than that is wrong.
@@ -52,4 +66,8 @@ class ReaderConfig(BaseModel):
 
     def of_source(self, source: str) -> "ReaderConfig":
         """Return the settings for one source."""
-        return self.model_copy(update={"errors": self.source_errors.get(source, self.errors)})
+        own = {
+            "errors": self.source_errors.get(source, self.errors),
+            "encoding": self.source_encodings.get(source, self.encoding),
+        }
+        return self.model_copy(update=own)

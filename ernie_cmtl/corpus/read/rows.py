@@ -24,6 +24,10 @@ class UnknownColumnError(UserError):
     """A column was asked for that is not there."""
 
 
+class UnreadableHeaderError(UserError):
+    """The header of a table cannot be read."""
+
+
 def choose_columns(
     wanted: Sequence[str], optional: Sequence[str], known: Sequence[str], label: object
 ) -> list[str]:
@@ -39,6 +43,12 @@ def choose_columns(
             found = f"has {count} columns" if count else "has no column"
             raise UnknownColumnError(f"{label} {found} {column!r}; its columns: {listed(known)}")
     return chosen
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names for a message, and how many more there are."""
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def listed(names: Iterable[str]) -> str:

@@ -1,11 +1,15 @@
 """The text of a corpus by source, its mixture, and its documents with their running numbers."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ernie_cmtl.corpus.read.documents import read_documents
-from ernie_cmtl.corpus.read.inputs import Input, find_inputs
+from ernie_cmtl.corpus.read.encoding_detection import UnknownEncodingError, encoding_of
+from ernie_cmtl.corpus.read.encodings import UTF8
+from ernie_cmtl.corpus.read.inputs import FileInput, Input, find_inputs
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
+from ernie_cmtl.corpus.read.rows import some
 from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.records import Document, Rejection
 
@@ -24,9 +28,11 @@ Numbered = tuple[int, SourceInput, Document | Rejection]
 """A document or rejection with its running number and where it came from."""
 
 
-def find_sources(words: Sequence[str]) -> list[SourceInput]:
+def find_sources(words: Sequence[str], skipped: Counter[str] | None = None) -> list[SourceInput]:
     """Return what `PATH` and `SOURCE=PATH` words name, ordered by source, then by path; a path
     without a name is source `text`.
+
+    skipped: as in `find_inputs`.
 
     Raises:
         UserError: A path that holds no text, or a file that two sources claim.
@@ -39,7 +45,7 @@ def find_sources(words: Sequence[str]) -> list[SourceInput]:
     found = [
         SourceInput(name, item)
         for name in sorted(by_source)
-        for item in find_inputs(by_source[name])
+        for item in find_inputs(by_source[name], skipped)
     ]
     owners: dict[Input, str] = {}
     for item in found:
@@ -48,6 +54,56 @@ def find_sources(words: Sequence[str]) -> list[SourceInput]:
                 f"{item.input.label} is named for two sources: {owners[item.input]} and "
                 f"{item.source}"
             )
+    return found
+
+
+def with_known_encodings(
+    inputs: Sequence[SourceInput], encodings: Mapping[str, str]
+) -> list[SourceInput]:
+    """Return inputs with the encodings that were found before: label -> encoding; the others are
+    UTF-8.
+    """
+    return [
+        replace(item, input=replace(item.input, encoding=encodings.get(item.input.label, UTF8)))
+        if isinstance(item.input, FileInput)
+        else item
+        for item in inputs
+    ]
+
+
+def foreign_encodings(inputs: Sequence[SourceInput]) -> dict[str, str]:
+    """Return the encodings of the files that are not UTF-8: label -> encoding."""
+    return {
+        item.input.label: item.input.encoding
+        for item in inputs
+        if isinstance(item.input, FileInput) and item.input.encoding not in (None, UTF8)
+    }
+
+
+def with_encodings(inputs: Sequence[SourceInput], config: ReaderConfig) -> list[SourceInput]:
+    """Look up the encoding of each file.
+
+    Raises:
+        UserError: That of some cannot be told for sure, or is not the one that was named, and
+            `config.lost_files` is strict.
+    """
+    found: list[SourceInput] = []
+    wrong: list[str] = []
+    for item in inputs:
+        if isinstance(item.input, FileInput):
+            try:
+                encoding = encoding_of(item.input.path, config.of_source(item.source).encoding)
+            except UnknownEncodingError as error:
+                encoding = UTF8
+                wrong.append(str(error))
+            item = replace(item, input=replace(item.input, encoding=encoding))
+        found.append(item)
+    if wrong and config.lost_files == "strict":
+        raise UserError(
+            f"{len(wrong)} of {len(inputs)} files cannot be read: {some(wrong)}; name the encoding "
+            "with reader.encoding=NAME or reader.source_encodings.SOURCE=NAME, convert the files, "
+            "or set reader.lost_files=skip to reject their documents and use the rest"
+        )
     return found
 
 

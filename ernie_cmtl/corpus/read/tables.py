@@ -9,14 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ernie_cmtl.corpus.read.compression import COMPRESSIONS, DamagedFileError, open_bytes
-from ernie_cmtl.corpus.read.rows import BadRow, Row, choose_columns, listed
+from ernie_cmtl.corpus.read.compression import COMPRESSIONS, DamagedFileError, has_ending
+from ernie_cmtl.corpus.read.encoding_detection import NO_TEXT, looks_like
+from ernie_cmtl.corpus.read.encodings import UTF8, open_text
+from ernie_cmtl.corpus.read.rows import (
+    BadRow,
+    Row,
+    UnknownColumnError,
+    UnreadableHeaderError,
+    choose_columns,
+    listed,
+)
 from ernie_cmtl.errors import UserError
 
-TABLES = (
-    *(f".{name}{packed}" for packed in COMPRESSIONS for name in ("jsonl", "csv", "tsv")),
-    ".parquet",
-)
+_KINDS = (".jsonl", ".csv", ".tsv")
+
+
+def _with_packed(kind: str) -> tuple[str, ...]:
+    return tuple(f"{kind}{packed}" for packed in COMPRESSIONS)
+
+
+TABLES = (*(ending for kind in _KINDS for ending in _with_packed(kind)), ".parquet")
 MAXIMUM_LINE_BYTES = 16 << 20
 _LONGEST_CSV_FIELD = (1 << 31) - 1
 
@@ -31,17 +44,31 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     means all of them.
 
     Raises:
-        UserError: The ending is unknown, a column is missing, a row cannot be read or has a wrong
-            number of fields, or the file is damaged or not there.
+        UnknownColumnError: A column is missing.
+        UserError: The ending is unknown, the header or a row cannot be read or has a
+            wrong number of fields, or the file is damaged or not there.
     """
-    kind = "row" if path.name.endswith(".parquet") else "line"
+    kind = "row" if has_ending(path, ".parquet") else "line"
     try:
         for row in table_rows(path, columns, MAXIMUM_LINE_BYTES):
             if isinstance(row, BadRow):
-                raise UserError(f"{path}, {kind} {row.number}: {row.detail}")
+                hint = _encoding_hint(path) if row.reason == "invalid_utf8" else ""
+                raise UserError(f"{path}, {kind} {row.number}: {row.detail}{hint}")
             yield row
+    except (UnknownColumnError, UnreadableHeaderError) as error:
+        raise type(error)(f"{error}{_encoding_hint(path)}") from error
     except DamagedFileError as error:
         raise UserError(f"{path} is damaged; {error}") from error
+
+
+def _encoding_hint(path: Path) -> str:
+    """Return what to add to a message about a file in another encoding; empty where it is in
+    none.
+    """
+    name = looks_like(path)
+    if name in ("", NO_TEXT):
+        return ""
+    return f"; by its bytes, it is in {name}: convert it with iconv -f {name} -t UTF-8"
 
 
 def table_rows(
@@ -50,6 +77,7 @@ def table_rows(
     maximum_line_bytes: int,
     optional: Sequence[str] = (),
     repair: bool = False,
+    encoding: str = UTF8,
 ) -> Iterator[Row | BadRow]:
     """Yield the rows of a table in the order of the file; None for columns means all of them.
 
@@ -60,22 +88,23 @@ def table_rows(
         UnknownColumnError: A column is missing in the header or schema; in .jsonl that makes a bad
             row instead.
         DamagedFileError: At the place of the damage.
-        UserError: The ending is unknown, the header cannot be read, or the file is not there.
+        UnreadableHeaderError: The header cannot be read.
+        UserError: The ending is unknown, or the file is not there.
     """
-    if not path.name.endswith(TABLES):
+    if not has_ending(path, TABLES):
         raise UserError(f"cannot read {path} as a table: its ending is none of {', '.join(TABLES)}")
-    if path.name.endswith(".parquet"):
+    if has_ending(path, ".parquet"):
         from ernie_cmtl.corpus.read.parquet import parquet_rows
 
         yield from parquet_rows(path, columns, optional, repair)
         return
-    name = path.stem if path.suffix in COMPRESSIONS else path.name
-    with open_bytes(path) as stream:
+    kind = next(kind for kind in _KINDS if has_ending(path, _with_packed(kind)))
+    with open_text(path, encoding) as stream:
         lines = _Lines(stream, maximum_line_bytes, repair)
-        if name.endswith(".jsonl"):
+        if kind == ".jsonl":
             yield from _json_rows(lines, columns, optional)
         else:
-            records = _quoted_records if name.endswith(".csv") else _tabbed_records
+            records = _quoted_records if kind == ".csv" else _tabbed_records
             yield from _rows_under_header(records(lines), path, columns, optional)
 
 
@@ -167,7 +196,9 @@ def _rows_under_header(
     if header is None:
         return
     if isinstance(header, BadRow):
-        raise UserError(f"cannot read the header of {path}, line {header.number}: {header.detail}")
+        raise UnreadableHeaderError(
+            f"cannot read the header of {path}, line {header.number}: {header.detail}"
+        )
     names = header[1]
     columns = choose_columns(names if columns is None else columns, optional, names, path)
     places = [(column, names.index(column)) for column in columns]

@@ -106,6 +106,10 @@ class Addition(BaseModel):
     """(source, file or dataset), in reading order."""
     documents: list[NonNegativeInt]
     """Documents read from each input."""
+    encodings: dict[str, str] = {}
+    """File that is not UTF-8 -> the encoding that it was read in."""
+    skipped: dict[str, int] = {}
+    """Ending of files in folders that were passed over, or why they were -> count."""
     reader: dict[str, Any]
     first_shard: NonNegativeInt
 

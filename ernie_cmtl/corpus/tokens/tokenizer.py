@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_STRUCTURAL = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+"""Settings that name the special tokens which a model's input is built with."""
 
 
 class TokenizerConfig(BaseModel):
@@ -140,13 +142,31 @@ def _loader(folder: Path) -> "Callable[..., PreTrainedTokenizerBase]":
 
 def raw_text_tokenizer(folder: Path) -> Tokenizer:
     """Return the bare tokenizer of a saved folder, set so that `[MASK]` or `[SEP]` in raw text is
-    ordinary text.
+    ordinary text, and a token that a person added, such as `[URL]`, stays whole.
     """
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_str(json.dumps(_with_own_tokens_found(folder)))
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _with_own_tokens_found(folder: Path) -> dict[str, Any]:
+    """Return the settings of a saved tokenizer in which only structural tokens are special ones:
+    special ones are not looked for in raw text.
+    """
+    settings: dict[str, Any] = json.loads((folder / "tokenizer.json").read_bytes())
+    described = folder / "tokenizer_config.json"
+    if not described.is_file():
+        return settings
+    names = json.loads(described.read_bytes())
+    structural = {
+        value["content"] if isinstance(value, dict) else value
+        for value in (names.get(name) for name in _STRUCTURAL)
+    }
+    for token in settings.get("added_tokens") or []:
+        token["special"] = token["special"] and token["content"] in structural
+    return settings
 
 
 def hides_letter_case(tokenizer: Tokenizer) -> bool:
@@ -184,6 +204,8 @@ def vocabulary_of(tokenizer: "PreTrainedTokenizerBase") -> Vocabulary:
     size = max(table.values()) + 1
     special = np.zeros(size, dtype=bool)
     special[tokenizer.all_special_ids] = True
+    # Not all that were added as special ones are among those.
+    special[[n for n, added in tokenizer.added_tokens_decoder.items() if added.special]] = True
     known = np.zeros(size, dtype=bool)
     known[list(table.values())] = True
     names = {number: token for token, number in table.items()}

@@ -115,10 +115,10 @@ def _placed_values(
             yield f"{source.label}, row {row[0]}", row[1]
         return
     path = folder / name
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         yield from _questions(path, wanted)
         return
-    kind = "row" if path.suffix == ".parquet" else "line"
+    kind = "row" if path.suffix.lower() == ".parquet" else "line"
     for number, values in read_rows(path, wanted):
         yield f"{path}, {kind} {number}", values
 

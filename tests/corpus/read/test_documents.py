@@ -3,18 +3,23 @@
 import gzip
 import hashlib
 import json
+import os
 import tracemalloc
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from ernie_cmtl.corpus.read.documents import read_documents
-from ernie_cmtl.corpus.read.inputs import FileInput, find_inputs
+from ernie_cmtl.corpus.read.inputs import FileInput, describe_skipped, find_inputs
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
+from ernie_cmtl.corpus.read.tables import read_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Document, Rejection
 
@@ -96,6 +101,88 @@ def test_a_link_is_read_by_the_ending_of_its_own_name(tmp_path: Path) -> None:
     link.symlink_to(blob)
     (file,) = find_inputs([str(link.parent)])
     assert texts(list(read_documents(file, ReaderConfig()))) == ["first", "second"]
+
+
+def test_endings_are_read_in_capitals_too(tmp_path: Path) -> None:
+    data = {
+        "a.TXT": b"one",
+        "b.JSONL": rows("two"),
+        "c.Csv": b"text\nthree\n",
+        "d.TSV.GZ": gzip.compress(b"text\nfour\n"),
+        "e.jsonl.Gz": gzip.compress(rows("five")),
+        "f.TXT.ZST": pyarrow.compress(b"six", codec="zstd", asbytes=True),
+    }
+    for name, content in data.items():
+        (tmp_path / name).write_bytes(content)
+    parquet.write_table(pyarrow.table({"text": ["seven"]}), tmp_path / "g.PARQUET")
+    skipped: Counter[str] = Counter()
+    found = find_inputs([str(tmp_path)], skipped)
+    items = [item for file in found for item in read_documents(file, ReaderConfig())]
+    assert texts(items) == ["one", "two", "three", "four", "five", "six", "seven"]
+    assert not skipped
+    assert find_inputs([f"{tmp_path}/*"]) == found
+    assert find_inputs([str(file.path) for file in found if isinstance(file, FileInput)]) == found
+    assert list(read_rows(tmp_path / "d.TSV.GZ", None)) == [(2, {"text": "four"})]
+
+
+def test_what_is_passed_over_in_a_folder_is_counted(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "in" / "a.txt",
+        *(tmp_path / "in" / name for name in ("x.md", "Y.MD", "z.pdf", "old.tar.gz", "README")),
+        *(tmp_path / "in" / name for name in (".hidden.txt", "._a.txt", ".DS_Store")),
+        *(tmp_path / "in" / folder / "a.txt" for folder in (".git", "deep/.ipynb_checkpoints")),
+        tmp_path / "in" / "deep" / "b.txt",
+        tmp_path / "else" / "c.txt",
+        tmp_path / "in" / ("x." + "long" * 9),
+    )
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "else")
+    (tmp_path / "in" / "dangling.txt").symlink_to(tmp_path / "absent.txt")
+    skipped: Counter[str] = Counter()
+    found = find_inputs([str(tmp_path / "in")], skipped)
+    assert [source.name for source in found] == ["a.txt", "b.txt"]
+    counts = {".md": 2, ".pdf": 1, ".tar.gz": 1, "no ending": 2, "hidden": 5, "no file": 2}
+    assert skipped == counts
+    assert describe_skipped(skipped) == (
+        "with other endings 6 (.md 2, no ending 2, .pdf 1, .tar.gz 1), hidden 5, no files but "
+        "links to folders, pipes or the like 2"
+    )
+    # What is named is read, wherever it lies.
+    hidden = tmp_path / "in" / ".git"
+    assert [source.name for source in find_inputs([str(hidden)])] == ["a.txt"]
+    assert len(find_inputs([str(hidden / "a.txt"), str(tmp_path / "in" / "._a.txt")])) == 2
+    skipped.clear()
+    assert len(find_inputs([f"{tmp_path}/in/*"], skipped)) == 1
+    assert skipped == {".md": 2, ".pdf": 1, ".tar.gz": 1, "no ending": 2, "no file": 3}
+
+
+def test_a_folder_without_text_says_what_it_holds(tmp_path: Path) -> None:
+    touch(tmp_path / "a.md", tmp_path / ".b.txt")
+    with pytest.raises(UserError, match=r"passed over: with other endings 1 \(.md 1\), hidden 1"):
+        find_inputs([str(tmp_path)])
+
+
+def test_endings_without_number_are_counted_together(tmp_path: Path) -> None:
+    touch(tmp_path / "a.txt", *(tmp_path / f"a.{number}" for number in range(80)))
+    skipped: Counter[str] = Counter()
+    find_inputs([str(tmp_path)], skipped)
+    assert skipped.total() == 80
+    assert skipped["others"] > 20
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "a.txt", tmp_path / "closed" / "b.txt")
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UserError, match=r"cannot read folder .*closed: Permission denied"):
+        find_inputs([str(tmp_path)])
 
 
 @pytest.mark.parametrize(

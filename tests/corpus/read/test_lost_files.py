@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ernie_cmtl.corpus.read.lost_files import NO_TEXT, looks_like
+from ernie_cmtl.corpus.read.encoding_detection import NO_TEXT, looks_like
 from ernie_cmtl.errors import UserError
 from tests.support.command_line import mistake, squeezed
 from tests.support.corpora import make_corpus, sample_texts
@@ -122,7 +122,12 @@ def test_ten_files_in_gbk_among_forty_in_utf_8_stop_the_build(mixed: Path, tmp_p
         )
         in said
     )
-    assert squeezed("7 more (convert with iconv -f GB18030 -t UTF-8)") in said
+    assert (
+        squeezed(
+            "7 more (read with reader.encoding=GB18030, or convert with iconv -f GB18030 -t UTF-8)"
+        )
+        in said
+    )
     assert "reader.lost_files=skip" in said
     assert not (tmp_path / "corpus").exists()
 

@@ -28,7 +28,8 @@ def memory(name):
     lines = open("/proc/self/status")
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
-config, found = ReaderConfig(text_documents=sys.argv[2]), Counter()
+config = ReaderConfig(text_documents=sys.argv[2], encoding=sys.argv[3])
+found = Counter()
 before = memory("VmRSS")
 for item in read_documents(FileInput(Path(sys.argv[1])), config):
     found[getattr(item, "reason", "ok")] += 1
@@ -59,11 +60,13 @@ def pieces(kind: str, size: int) -> Iterator[bytes]:
     yield from (end, after)
 
 
-def measure(path: Path, mode: str = "blank_line") -> tuple[int, dict[str, int]]:
+def measure(
+    path: Path, mode: str = "blank_line", encoding: str = "utf-8"
+) -> tuple[int, dict[str, int]]:
     """Return the megabytes that reading a file takes, and how many documents there were of each
     reason.
     """
-    words = [sys.executable, "-c", READ, str(path), mode]
+    words = [sys.executable, "-c", READ, str(path), mode, encoding]
     memory, *found = subprocess.run(
         words, check=True, capture_output=True, text=True
     ).stdout.split()
@@ -94,6 +97,20 @@ def test_a_giant_line_of_a_table_takes_bounded_memory(
     """
     memory, found = measure(write(tmp_path / f"a.{kind}", kind, size * MEGABYTE))
     assert found == outcome
+    assert memory <= MOST
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+@pytest.mark.parametrize(("kind", "count"), [("csv", {"line_too_long": 1, "ok": 2}), ("txt", None)])
+def test_a_giant_line_in_another_encoding_takes_bounded_memory(
+    tmp_path: Path, kind: str, count: dict[str, int] | None
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    with path.open("wb") as stream:
+        for piece in pieces(kind, 64 * MEGABYTE):
+            stream.write(piece.decode().encode("utf-16-le"))
+    memory, found = measure(path, encoding="utf-16-le")
+    assert found == count if count else found["ok"] >= 64
     assert memory <= MOST
 
 

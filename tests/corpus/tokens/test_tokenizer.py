@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoTokenizer,
     BertTokenizer,
@@ -32,8 +32,9 @@ from ernie_cmtl.corpus.tokens.tokenizer import (
     vocabulary_hash,
     vocabulary_of,
 )
+from ernie_cmtl.data.masking import mask_units
 from ernie_cmtl.errors import UserError
-from tests.support.corpora import sample_texts
+from tests.support.corpora import make_corpus, sample_texts, write_jsonl
 
 TRAIN_AND_PRINT = """
 import json, sys
@@ -120,6 +121,64 @@ def test_special_tokens_written_in_raw_text_are_ordinary_text(tmp_path: Path) ->
         assert tokenizer.decode(found.token_ids.tolist()).replace(" ", "") == text.lower().replace(
             " ", ""
         )
+
+
+def save_with_own_tokens(folder: Path) -> Path:
+    """A tokenizer with tokens of a person: two special ones, by either way, and an ordinary one."""
+    tokenizer = train_wordpiece(sample_texts("en", 12), TokenizerConfig(vocabulary_size=1000))
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[URL]"]})
+    tokenizer.add_tokens([AddedToken("[USER]", special=True)], special_tokens=True)
+    tokenizer.add_tokens(["<num>"])
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def test_tokens_that_a_person_added_stay_whole_in_raw_text(tmp_path: Path) -> None:
+    folder = save_with_own_tokens(tmp_path / "given")
+    tokenizer = raw_text_tokenizer(folder)
+    own = {name: tokenizer.token_to_id(name) for name in ("[URL]", "[USER]", "<num>")}
+    text = "see [URL] by[USER], <num> times [MASK] [SEP][CLS]"
+    (found,) = PieceTokenizer(tokenizer)([text])
+    ids = found.token_ids.tolist()
+    assert [number for number in ids if number in own.values()] == list(own.values())
+    assert [
+        text[start]
+        for start, number in zip(found.starts, ids, strict=True)
+        if number in own.values()
+    ] == ["[", "[", "<"]
+    assert not set(range(len(SPECIAL_TOKENS))) & set(ids)
+
+
+def test_special_tokens_that_a_person_added_are_never_masked_nor_drawn(tmp_path: Path) -> None:
+    folder = save_with_own_tokens(tmp_path / "given")
+    text = write_jsonl(
+        tmp_path / "text.jsonl",
+        [f"{text[:300]} [URL] and [USER] <num>" for text in sample_texts("en", 12)],
+    )
+    make_corpus(
+        [str(text)], tmp_path / "corpus", tokenizer={"name_or_path": str(folder)}, layers={}
+    )
+    corpus = Corpus(tmp_path / "corpus")
+    table = corpus.tokenizer.get_vocab()
+    special, ordinary = [table["[URL]"], table["[USER]"]], table["<num>"]
+    vocabulary = corpus.vocabulary
+    assert vocabulary.special[special].all()
+    assert not set(special) & set(vocabulary.ordinary_ids.tolist())
+    assert not vocabulary.special[ordinary]
+    token_ids = np.concatenate(
+        [
+            np.load(path).astype(np.int64)
+            for path in sorted((tmp_path / "corpus" / "shards").glob("*/token_ids.npy"))
+        ]
+    )
+    assert [np.count_nonzero(token_ids == number) for number in (*special, ordinary)] == [12] * 3
+    rng = np.random.default_rng(0)
+    found = mask_units(token_ids, np.ones(len(token_ids), np.uint8), vocabulary, 0.9, rng)
+    assert found
+    masked, _ = found
+    for number in special:
+        assert np.array_equal(masked == number, token_ids == number)
+    assert np.count_nonzero(masked == ordinary) < 12
 
 
 def test_raw_text_is_neither_truncated_nor_padded(tmp_path: Path) -> None:

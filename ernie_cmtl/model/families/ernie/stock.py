@@ -31,15 +31,18 @@ def load_encoder(
     """Copy checkpoint weights into an encoder; return the names of the parameters that stay freshly
     initialised.
 
-    Token types beyond the checkpoint's are copies of its last one. A checkpoint without task
-    embedding gets one of zeros, and an encoder without one adds the checkpoint's first row to the
-    token types, so it computes at first what the checkpoint did.
+    Rows of the word embeddings beyond the checkpoint's stay freshly initialised. Token types beyond
+    the checkpoint's are copies of its last one. A checkpoint without task embedding gets one of
+    zeros, and an encoder without one adds the checkpoint's first row to the token types, so it
+    computes at first what the checkpoint did.
     """
     own = encoder.state_dict()
     filled = {name: value for name, value in weights.items() if name in own}
-    # Some checkpoints pad their table beyond the tokenizer's last id.
+    fresh = set(own) - set(filled)
     if _WORDS in filled:
-        filled[_WORDS] = filled[_WORDS][: len(own[_WORDS])]
+        known, tokens = len(filled[_WORDS]), len(own[_WORDS])
+        filled[_WORDS] = _fitted(filled[_WORDS], own[_WORDS])
+        fresh |= {f"{_WORDS} of tokens {known} to {tokens - 1}"} if known < tokens else set()
     table, types = weights.get(f"{_TASKS}.weight"), weights.get(_TYPES)
     if types is not None:
         if table is not None and not rows:
@@ -52,7 +55,14 @@ def load_encoder(
         elif row < len(table):
             filled[f"{_TASKS}.rows.{row}"] = table[row]
     encoder.load_state_dict(filled, strict=False)
-    return sorted(set(own) - set(filled))
+    return sorted(fresh - set(filled))
+
+
+def _fitted(found: Tensor, own: Tensor) -> Tensor:
+    """Return a checkpoint's table with as many rows as ours: some checkpoints pad theirs beyond the
+    tokenizer's last id, others lack the rows of tokens that were added; those stay ours.
+    """
+    return torch.cat([found[: len(own)].to(own), own[len(found) :]])
 
 
 def load_vocabulary_head(head: VocabularyHead, weights: Mapping[str, Tensor]) -> None:
@@ -60,7 +70,7 @@ def load_vocabulary_head(head: VocabularyHead, weights: Mapping[str, Tensor]) ->
     named = {name.removeprefix(_HEAD): value for name, value in weights.items()}
     own = head.state_dict()
     head.load_state_dict(
-        {name: named.get(name, value)[: len(value)] for name, value in own.items()}
+        {name: _fitted(named.get(name, value), value) for name, value in own.items()}
     )
 
 
