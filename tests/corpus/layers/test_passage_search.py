@@ -65,7 +65,8 @@ def found_by(index: bm25s.BM25, query: IntArray, passage: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("count", "entries"), [(4000, DEFAULT // 10), pytest.param(40_000, DEFAULT, marks=pytest.mark.slow)]
+    ("count", "entries"),
+    [(4000, DEFAULT // 10), pytest.param(40_000, DEFAULT, marks=pytest.mark.slow)],
 )
 def test_nearly_every_search_finds_what_one_over_every_passage_finds(
     count: int, entries: int
