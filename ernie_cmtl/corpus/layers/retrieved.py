@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ernie_cmtl.atomic_files import read_array
 from ernie_cmtl.corpus.layers import FittedLayer, LayerOptions
+from ernie_cmtl.corpus.layers._passage_search import PassageSearch
 from ernie_cmtl.corpus.store.manifest import Shard
 from ernie_cmtl.corpus.tokens.titles import TITLES
 from ernie_cmtl.records import Array, IntArray
@@ -24,14 +25,18 @@ class RetrievedOptions(LayerOptions):
     """Tokens of the title, or of the first sentence where there is none, that are searched for."""
     passage_tokens: int = Field(256, ge=8)
     """Tokens after the first sentence that a document is found by."""
+    list_entries: int = Field(32_000, ge=1)
+    """A search reads at most so many places where its tokens occur, those of the rarest token
+    first. Corpora of earlier versions were searched without a limit.
+    """
 
 
 class Retrieved(FittedLayer):
     """How many documents further or back each found one stands, best first; 0 fills up where fewer
     are found.
 
-    A search goes over one split of one shard: its time grows with the corpus as slowly as the
-    corpus does.
+    A search goes over one split of one shard, and reads a limited part of its index: its time
+    does not grow with the documents.
     """
 
     citation = "BM25 (Robertson & Zaragoza 2009), by bm25s"
@@ -74,12 +79,13 @@ class Retrieved(FittedLayer):
         # Numbers of terms as they stand in passages; 0 is left for a term that every document has,
         # so that none is without any.
         terms = np.unique(np.concatenate(passages))
+        if not len(terms):
+            return found
         numbers = np.zeros(int(token_ids.max()) + 1, dtype=np.int64)
         numbers[terms] = np.arange(1, len(terms) + 1)
-        import bm25s
-
-        index = bm25s.BM25()
-        index.index([[0, *numbers[passage].tolist()] for passage in passages], show_progress=False)
+        search = PassageSearch(
+            [[0, *numbers[passage].tolist()] for passage in passages], self.options.list_entries
+        )
         for document, (row, title, first, second) in enumerate(
             zip(found, titles, starts, seconds, strict=True)
         ):
@@ -87,20 +93,6 @@ class Retrieved(FittedLayer):
                 : self.options.query_tokens
             ]
             asked = numbers[query[query < len(numbers)]]
-            scores = index.get_scores_from_ids(asked[asked > 0].tolist())
-            scores[document] = 0
-            others = best(scores, self.options.neighbours, document)
+            others = search.best(asked[asked > 0], document, self.options.neighbours)
             row[: len(others)] = others - document
         return found
-
-
-def best(scores: Array, most: int, start: int) -> IntArray:
-    """Return where the highest scores above 0 stand, the highest first; int64 [at most `most`].
-
-    start: of equal scores comes first the one that is met first from there on, so that neither a
-    place nor the processor decides.
-    """
-    floor = np.partition(scores, -most)[-most] if most < len(scores) else 0
-    found = np.flatnonzero((scores >= floor) & (scores > 0))
-    ordered: IntArray = found[np.lexsort(((found - start) % len(scores), -scores[found]))][:most]
-    return ordered

@@ -4,9 +4,13 @@ beside the corpus.
 
 import hashlib
 import json
+import re
+import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _STRUCTURAL = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 """Settings that name the special tokens which a model's input is built with."""
+
+LONGEST_WORD = 100
+"""Characters of the longest word that a WordPiece of BERT looks into; a longer one is unknown to
+it.
+"""
+_UNBROKEN = re.compile(rf"\S{{{LONGEST_WORD + 1}}}")
 
 
 class TokenizerConfig(BaseModel):
@@ -46,6 +56,7 @@ def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "PreTraine
     """
     from transformers import BertTokenizer
 
+    texts = [with_words_cut(text) for text in texts]
     # The trainer numbers inner characters in the order of a hash table and breaks ties by number:
     # number them first, sorted.
     distinct = sorted({piece for text in texts for piece in text.split()})
@@ -66,6 +77,22 @@ def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "PreTraine
     return BertTokenizer(
         vocab={token: number for number, token in enumerate(ranked)}, do_lower_case=True
     )
+
+
+def with_words_cut(text: str) -> str:
+    """Return a text in which no word has more than 100 characters: the tokenizer knows no longer
+    one, and the trainer takes minutes for a word of 200,000.
+    """
+    return _long_words().sub(r"\1", text) if _UNBROKEN.search(text) else text
+
+
+@cache
+def _long_words() -> re.Pattern[str]:
+    # What parts words, as in BERT's pre-tokenizer: white space, punctuation, ideographs.
+    marks = (chr(code) for code in range(0x80, sys.maxunicode + 1))
+    punctuation = "".join(mark for mark in marks if unicodedata.category(mark)[0] == "P")
+    inner = rf"[^\s!-/:-@\[-`{{-~\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff{punctuation}]"
+    return re.compile(rf"({inner}{{{LONGEST_WORD}}}){inner}+")
 
 
 def _train(

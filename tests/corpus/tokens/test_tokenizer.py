@@ -31,6 +31,7 @@ from ernie_cmtl.corpus.tokens.tokenizer import (
     train_wordpiece,
     vocabulary_hash,
     vocabulary_of,
+    with_words_cut,
 )
 from ernie_cmtl.data.masking import mask_units
 from ernie_cmtl.errors import UserError
@@ -108,6 +109,34 @@ def test_rare_pieces_are_left_out_of_a_trained_vocabulary() -> None:
     assert {"common", "word", "rare"} <= set(once)
     assert {"common", "word"} <= set(often)
     assert "rare" not in often
+
+
+@pytest.mark.parametrize("letters", ["a", "acgt", "กขคงจ"])
+@pytest.mark.timeout(60)
+def test_a_word_of_200_000_letters_ends_the_training_of_a_vocabulary(letters: str) -> None:
+    rng = np.random.default_rng(0)
+    word = "".join(rng.choice([*letters], 200_000))
+    texts = ["an ordinary text, " * 20, f"before {word} after"]
+    found = train_wordpiece(texts, TokenizerConfig(minimum_frequency=1))
+    assert {"ordinary", "before", "after"} <= found.get_vocab().keys()
+    # What is learned of a word is what the tokenizer can use: it knows one of 100 letters.
+    assert "[UNK]" not in found.tokenize(word[:100])
+    assert found.tokenize(word[:101]) == ["[UNK]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a" * 250 + " b", "a" * 100 + " b"),
+        (f"x {'é' * 101}, {'b' * 100}\n", f"x {'é' * 100}, {'b' * 100}\n"),
+        ("百" * 300, "百" * 300),
+        ("ab/cd-" * 40, "ab/cd-" * 40),
+        ("ab“cd—" * 40, "ab“cd—" * 40),
+        (f"{'a' * 120}百{'b' * 120}", f"{'a' * 100}百{'b' * 100}"),
+    ],
+)
+def test_only_words_are_cut_and_not_what_stands_between_them(text: str, expected: str) -> None:
+    assert with_words_cut(text) == expected
 
 
 def test_special_tokens_written_in_raw_text_are_ordinary_text(tmp_path: Path) -> None:
