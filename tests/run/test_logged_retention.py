@@ -65,7 +65,7 @@ def test_the_table_of_a_run_has_every_score_once(unbroken: tuple[Path, dict[str,
         (stages[step], step, head, metric, lines[step][head][metric])
         for step in stages
         for head in HEADS
-        for metric in ("loss", "accuracy", "labels")
+        for metric in ("loss", "accuracy", "majority", "labels")
     ]
 
 
@@ -96,7 +96,8 @@ def test_the_matrix_of_a_run_holds_what_it_measured_at_the_ends_of_its_stages(
     for row in matrix:
         for head in HEADS:
             assert row["tasks"][head] == {
-                name: lines[row["step"]][head][name] for name in ("loss", "accuracy")
+                name: lines[row["step"]][head][name]
+                for name in ("loss", "accuracy", "majority")
             }
     measures = result["retention"]["heads"]["accuracy"]
     masked = [lines[step][HEADS[0]]["accuracy"] for step in (5, 6, 8, 10, 12)]
