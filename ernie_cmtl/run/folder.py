@@ -16,6 +16,7 @@ from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import dump
 from ernie_cmtl.sole_writer import SoleWriter, refuse_links, sole_writer
 from ernie_cmtl.training.distributed import Workers
+from ernie_cmtl.training.metrics import damaged_lines
 
 _FOREIGN = ("wandb",)
 """What trackers write in a run folder in their own ways, links among them."""
@@ -69,6 +70,7 @@ class RunFolder:
             self.config,
             self.corpus,
             self.metrics,
+            damaged_lines(self.metrics),
             self.retention,
             self.tracker_id,
             self.checkpoints,

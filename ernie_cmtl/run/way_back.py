@@ -24,7 +24,7 @@ def way_back(run: Path) -> str:
     found = checkpoints(folder.checkpoints)
     if not found:
         return "no checkpoint was saved: the same command begins again at step 0"
-    lines = read_metrics(folder.metrics, "train")
+    lines = [line for line in read_metrics(folder.metrics, "train") if "loss" in line]
     skipped = max((line["step"] for line in read_metrics(folder.metrics, "skipped")), default=0)
     sound = [path for path in found if _is_sound(step_of(path), lines, skipped)]
     if not sound:
@@ -51,7 +51,7 @@ def _is_sound(step: int, lines: list[dict[str, Any]], skipped: int) -> bool:
     after = _line_after(step, lines)
     if after is None:
         return skipped <= step
-    lowest = min(line["loss"] for line in lines if line["stage"] == after["stage"])
+    lowest = min(line["loss"] for line in lines if line.get("stage") == after.get("stage"))
     return bool(after["loss"] <= _RISEN * lowest)
 
 

@@ -17,16 +17,39 @@ Track = Callable[[dict[str, float], int], None]
 """Takes numbers by name, and the steps completed; raises UserError where a tracker fails."""
 
 
+_NEEDED = {"heldout": {"tasks"}, "skipped": {"tasks"}}
+"""What is read back of some kinds of lines."""
+
+
 def read_metrics(path: Path, kind: str) -> list[dict[str, Any]]:
-    """Return the complete lines of a kind that a run has written to its log, in order; none if it
-    has no log.
+    """Return the sound lines of a kind that a run has written to its log, in order; none if it has
+    no log.
     """
-    return [line for line in map(json.loads, _complete_lines(path)) if line["kind"] == kind]
+    parsed = map(_parsed, _complete_lines(path))
+    return [line for line in parsed if line and line["kind"] == kind]
 
 
-def _complete_lines(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("\n")]
+def damaged_lines(path: Path) -> Path:
+    """Return the file to which the damaged lines of a log are moved."""
+    return path.with_suffix(f".damaged{path.suffix}")
+
+
+def _complete_lines(path: Path) -> list[bytes]:
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    # What follows the last line break was not written to its end.
+    return lines[:-1]
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """Return what a line says; None if it is damaged."""
+    try:
+        line = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return None
+    kind = line.get("kind")
+    return line if isinstance(kind, str) and _NEEDED.get(kind, set()) <= line.keys() else None
 
 
 class MetricsLog:
@@ -56,15 +79,25 @@ class MetricsLog:
             raise UserError(write_problem(self._path, error)) from error
 
     def _drop_after(self, step: int) -> None:
-        """Forget what was written after the checkpoint that the run goes on from; without one it
-        begins anew.
+        """Forget what was written after the checkpoint that the run goes on from, and move damaged
+        lines to a file of their own; without a checkpoint the log begins anew.
         """
-        kept = [
-            line
-            for line in _complete_lines(self._path)
-            if step and json.loads(line)["step"] <= step
-        ]
-        write_text(self._path, "".join(kept))
+        kept, damaged = [], []
+        for text in _complete_lines(self._path) if step else ():
+            line = _parsed(text)
+            if line is None:
+                damaged.append(text)
+            elif line["step"] <= step:
+                kept.append(text.decode())
+        if damaged:
+            aside = damaged_lines(self._path)
+            with open_to_append(aside) as stream:
+                stream.write(b"".join(text + b"\n" for text in damaged))
+            self._say(
+                f"damaged lines of {self._path}: {len(damaged)}; they were moved to {aside}, and "
+                "the run goes on without their numbers"
+            )
+        write_text(self._path, "".join(f"{text}\n" for text in kept))
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Write one line; step: steps completed. Trackers get the numbers as `<kind>/<key>`, nested

@@ -116,7 +116,13 @@ def _identifier(path: Path) -> str:
             write_text(path, uuid.uuid4().hex)
         except OSError as error:
             raise UserError(write_problem(path, error)) from error
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(
+            f"{path} is damaged: it should hold the name that wandb knows the run by; write it "
+            "there again, or remove the file for a new one"
+        ) from None
 
 
 def flat_settings(settings: Mapping[str, Any]) -> dict[str, bool | int | float | str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.training.metrics import MetricsLog, read_metrics
+from ernie_cmtl.training.metrics import MetricsLog, damaged_lines, read_metrics
 from tests.support.checkpoints import files_at_most
 
 
@@ -185,3 +185,33 @@ def test_a_tracker_that_fails_keeps_no_line_back(tmp_path: Path) -> None:
     assert [line["step"] for line in lines(tmp_path)] == [1]
     (problem,) = said
     assert problem.startswith("tracker x failed: no route; the run goes on without it")
+
+
+DAMAGES = {
+    "a page of NULs": b"\0" * 4096,
+    "an empty line": b"",
+    "bytes that are not UTF-8": b'{"kind": "train", "step": 1, "source": "\xff\xfe", "loss": 1.0}',
+    "a torn line": b'{"kind": "train", "step": 1, "lo',
+    "no object": b"[1, 2]",
+    "a step that is none": b'{"kind": "train", "step": "1", "loss": 1.0}',
+    "no kind": b'{"step": 1, "loss": 1.0}',
+    "no scores": b'{"kind": "heldout", "step": 1, "tarks": {}}',
+    "brackets without end": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_line_is_moved_aside_and_counted_once(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(tmp_path, range(1, 5), resumed_at=0)
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + damage + b"\n" + b"".join(rest))
+    assert [line["step"] for line in read_metrics(path, "train")] == [1, 2, 3, 4]
+    said: list[str] = []
+    for resumed_at in (3, 3):
+        with MetricsLog(path, no_tracker, resumed_at, said.append):
+            assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+    assert damaged_lines(path).read_bytes() == damage + b"\n"
+    (message,) = said
+    assert message.startswith(f"damaged lines of {path}: 1;")
+    assert str(damaged_lines(path)) in message

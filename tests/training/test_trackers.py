@@ -202,3 +202,9 @@ def test_a_tracker_that_fails_is_let_go_of_and_others_go_on(
     assert recorder.finished
     (problem,) = told
     assert problem.startswith("tracker recorder failed: no route; the run goes on without it")
+
+
+def test_a_damaged_name_of_the_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tracker_id").write_bytes(b"\xff")
+    with pytest.raises(UserError, match="tracker_id is damaged.*remove the file"):
+        tracker_options(["wandb"], tmp_path / "tracker_id", 0)
