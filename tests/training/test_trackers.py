@@ -15,7 +15,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.training.trackers import check_installed, flat_settings, known_trackers
+from ernie_cmtl.training.trackers import (
+    check_installed,
+    flat_settings,
+    known_trackers,
+    tracker_options,
+)
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.runs import Watcher, with_training
 
@@ -206,5 +211,5 @@ def test_a_tracker_that_fails_is_let_go_of_and_others_go_on(
 
 def test_a_damaged_name_of_the_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tracker_id").write_bytes(b"\xff")
-    with pytest.raises(UserError, match="tracker_id is damaged.*remove the file"):
+    with pytest.raises(UserError, match=r"tracker_id is damaged.*remove the file"):
         tracker_options(["wandb"], tmp_path / "tracker_id", 0)
