@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 LANGUAGE ?= en
 DATA ?=
-QUICK := runs/quickstart
+# A folder for each text: a trained run is never removed. The same call again resumes what is there.
+QUICK := runs/quickstart$(if $(filter zh,$(LANGUAGE)),-zh)$(if $(DATA),-$(shell printf %s '$(DATA)' | tr -c 'A-Za-z0-9._' -))
 CONFIG := configs/quickstart$(if $(filter zh,$(LANGUAGE)),_zh).yaml
 
 .PHONY: install quickstart check test test-slow gpu clean
@@ -16,14 +17,16 @@ install: .venv/installed
 	touch $@
 
 # Text -> corpus -> three stages -> evaluation -> export -> a filled mask. DATA=path LANGUAGE=en|zh takes your own text.
-quickstart: install
-	rm -rf $(QUICK)
-	$(if $(DATA),,$(BIN)/python -m ernie_cmtl.corpus.sample --language $(LANGUAGE) --output $(QUICK)/text/sample.jsonl)
-	$(BIN)/python launch.py prepare --input $(or $(DATA),$(QUICK)/text) --output $(QUICK)/corpus --language $(LANGUAGE) --vocabulary-size 8192
-	$(BIN)/python launch.py pretrain $(CONFIG)
+quickstart: $(QUICK)/corpus/manifest.json
+	@echo "corpus $(QUICK)/corpus; remove that folder to prepare it anew"
+	$(BIN)/python launch.py pretrain $(CONFIG) run=$(QUICK)/run corpus=$(QUICK)/corpus
 	$(BIN)/python launch.py evaluate $(QUICK)/run
 	$(BIN)/python launch.py export $(QUICK)/run --output $(QUICK)/export
 	$(BIN)/python -m ernie_cmtl.export.fill_mask $(QUICK)/export --language $(LANGUAGE)
+
+$(QUICK)/corpus/manifest.json: | install
+	$(if $(DATA),,$(BIN)/python -m ernie_cmtl.corpus.sample --language $(LANGUAGE) --output $(QUICK)/text/sample.jsonl)
+	$(BIN)/python launch.py prepare --input $(or $(DATA),$(QUICK)/text) --output $(QUICK)/corpus --language $(LANGUAGE) --vocabulary-size 8192
 
 check: install
 	$(BIN)/ruff format --check .
@@ -41,5 +44,6 @@ OUTPUT ?= runs/gpu
 gpu: install
 	$(BIN)/python benchmarks/gpu.py --output $(OUTPUT)
 
+# Runs stay.
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

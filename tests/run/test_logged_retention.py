@@ -96,8 +96,7 @@ def test_the_matrix_of_a_run_holds_what_it_measured_at_the_ends_of_its_stages(
     for row in matrix:
         for head in HEADS:
             assert row["tasks"][head] == {
-                name: lines[row["step"]][head][name]
-                for name in ("loss", "accuracy", "majority")
+                name: lines[row["step"]][head][name] for name in ("loss", "accuracy", "majority")
             }
     measures = result["retention"]["heads"]["accuracy"]
     masked = [lines[step][HEADS[0]]["accuracy"] for step in (5, 6, 8, 10, 12)]
