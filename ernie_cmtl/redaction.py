@@ -7,21 +7,25 @@ from collections.abc import Callable
 HIDDEN = "[hidden]"
 _LEAST = 8
 """Characters of the shortest value that counts as a secret."""
+# The text may be long and made to be slow: no pattern begins at each character of a run and then
+# reads the rest of the run.
 _SHAPES = re.compile(
     # user and password of an address, or of one that was taken for a path
     r"(?:(?<=://)|(?<=:/))[^\s/?#@]+(?=@)"
     # tokens of known services
     r"|\b(?:hf_|gh[a-z]_)[A-Za-z0-9]{30,}|\bgithub_pat_\w{40,}|\b(?:glpat-|xox[a-z]-)[\w-]{16,}"
     r"|\bsk-[\w-]{32,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}"
-    r"|\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+"  # JSON web tokens
+    r"|(?<![\w-])[\w-]+\.eyJ[\w-]+\.[\w-]+"  # JSON web tokens
     r"|(?<=-----BEGIN )[A-Z ]*PRIVATE KEY-----[^-]*"
 )
 _NAMED = re.compile(
-    r"(?i)\b((?:[a-z]+[_-])*(?:api[_-]?key|secret|password|passwd|credentials?|(?:access|auth)[_-](?:token|key)|token)[\"']?\s*[=:]"
+    r"(?i)(?<![^\W_])((?:api[_-]?key|secret|password|passwd|credentials?"
+    r"|(?:access|auth)[_-](?:token|key)|token)[\"']?\s*[=:]"
     rf"\s*[\"']?|bearer\s+)[^\s\"'&,;)]{{{_LEAST},}}"
 )
 _VARIABLE = re.compile(
-    r"(?i)(?:token|secret|passw(?:or)?d|api_?key|access_?key|private_?key|credentials?)$"
+    r"(?i)(?:token|secret|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credentials?"
+    r"|cookie|_(?:pass|pwd|key))$"
 )
 
 

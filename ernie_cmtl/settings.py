@@ -3,6 +3,11 @@ the accepted ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+<<<<<<< HEAD
+=======
+from contextlib import contextmanager
+from difflib import get_close_matches
+>>>>>>> help-A
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 from pydantic import BaseModel, ValidationError
 
 from ernie_cmtl.errors import UserError, choices
@@ -18,6 +24,22 @@ from ernie_cmtl.redaction import redactor
 Config = TypeVar("Config", bound=BaseModel)
 _DEEPEST = 50
 """Levels of a file of settings; those that are known need far fewer."""
+VARIABLES = (
+    "HOME",
+    "USER",
+    "HOSTNAME",
+    "PWD",
+    "TMPDIR",
+    "SCRATCH",
+    "SLURM_JOB_ID",
+    "SLURM_JOB_NAME",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_TMPDIR",
+)
+"""Variables of the environment that settings may name as `${oc.env:NAME}`, beside those that begin
+with `PREFIX`. What is read is written to files, and any other may hold a secret.
+"""
+PREFIX = "ERNIE_CMTL_"
 
 
 def load(
@@ -62,13 +84,22 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
 
     Raises:
         UserError: An override is malformed, a key is unknown (the message lists the accepted ones),
-            a value is not accepted or looks like a secret.
+            a value is not accepted or looks like a secret, or a variable of the environment may
+            not be read.
     """
     if malformed := [item for item in overrides if "=" not in item or item.startswith("-")]:
         raise UserError(f"override {malformed[0]!r} is not of the form key.sub=value")
     try:
+<<<<<<< HEAD
         settings = OmegaConf.to_container(_overridden(base, overrides), resolve=True)
+=======
+        with _few_variables():
+            merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
+            settings = OmegaConf.to_container(merged, resolve=True)
+>>>>>>> help-A
     except (OmegaConfBaseException, yaml.YAMLError, TypeError) as error:
+        if refused := _user_error(error):
+            raise UserError(f"{where}: {refused}") from error
         raise UserError(
             f"{where} with {' '.join(overrides)}: {' '.join(str(error).split())}"
         ) from error
@@ -83,6 +114,7 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
         raise UserError(explain(error, model, where)) from error
 
 
+<<<<<<< HEAD
 def _overridden(base: Any, overrides: Sequence[str]) -> Any:
     """Return settings with overrides on top; `key={}` empties a mapping, all else is merged."""
     merged = OmegaConf.merge(base)
@@ -93,6 +125,38 @@ def _overridden(base: Any, overrides: Sequence[str]) -> Any:
         else:
             merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([item]))
     return merged
+=======
+@contextmanager
+def _few_variables() -> Iterator[None]:
+    """Let settings read no variable of the environment but those that they may name."""
+    # Where they are read, since a name may itself be put together; and only meanwhile, since the
+    # library belongs to the whole process.
+    OmegaConf.register_resolver("oc.env", _variable, replace=True, annotation_validation="off")
+    try:
+        yield
+    finally:
+        OmegaConf.register_resolver("oc.env", oc.env, replace=True, annotation_validation="off")
+
+
+def _variable(name: Any, *default: Any) -> str | None:
+    name = str(name)
+    if name not in VARIABLES and not name.startswith(PREFIX):
+        raise UserError(
+            f"${{oc.env:{name}}} is not read: settings are written to files, and {name} may hold a "
+            f"secret. Settings may read {', '.join(VARIABLES)} and {PREFIX}...; if it holds none, "
+            f"set {PREFIX}{name} to the same value and name that"
+        )
+    return oc.env(name, *default)
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """Return the error that a resolver raised and the library has wrapped, if it is one of ours."""
+    while error:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+>>>>>>> help-A
 
 
 def _secrets(name: str, value: Any, hide: Callable[[str], str]) -> Iterator[str]:

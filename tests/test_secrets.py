@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from ernie_cmtl.config import load_run_config
 from ernie_cmtl.corpus.store.corpus import Corpus
@@ -186,14 +187,60 @@ def test_a_run_with_a_secret_in_its_settings_is_refused(
     assert not leaks(str(caught.value))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["WANDB_API_KEY", "DB_PASS", "GPG_PASSPHRASE", "MYSQL_PWD", "STRIPE_KEY", "SESSION_COOKIE"],
+)
+@pytest.mark.parametrize(
+    "value",
+    ["${oc.env:NAME}", "a/${oc.env:NAME,b}", "${oc.decode:${oc.env:NAME}}", "${oc.${form}:NAME}"],
+)
 def test_a_variable_that_a_configuration_asks_for_is_not_handed_out(
-    tmp_path: Path, english: Corpus
+    tmp_path: Path,
+    english: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
 ) -> None:
+    monkeypatch.setenv(name, "sesame-open-sesame")
     settings = tiny_settings(english, tmp_path / "run")
-    settings["stages"][0]["name"] = "${oc.env:WANDB_API_KEY}"
+    settings |= {"form": "env"} if "form" in value else {}
+    settings["stages"][0]["name"] = value.replace("NAME", name)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    with pytest.raises(UserError, match=r"stages.0.name holds what looks like a secret"):
+    with pytest.raises(UserError) as caught:
         load_run_config(tmp_path / "run.yaml")
+    assert f"run.yaml: ${{oc.env:{name}}} is not read" in str(caught.value)
+    assert f"set ERNIE_CMTL_{name} to the same value" in str(caught.value)
+    assert "sesame" not in str(caught.value)
+    # The library reads what it read before, for whoever else uses it.
+    other = OmegaConf.create({"a": f"${{oc.env:{name}}}"})
+    assert OmegaConf.to_container(other, resolve=True) == {"a": "sesame-open-sesame"}
+
+
+def test_settings_read_places_and_the_variables_that_are_named_for_them(
+    tmp_path: Path, english: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    monkeypatch.setenv("ERNIE_CMTL_STAGE", "words")
+    monkeypatch.setenv("ERNIE_CMTL_TOKEN", "sesame-open-sesame")
+    settings = tiny_settings(english, tmp_path / "run") | {"run": "${oc.env:SCRATCH}/run"}
+    settings["stages"][0]["name"] = "${oc.env:ERNIE_CMTL_STAGE}"
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    config = load_run_config(path)
+    assert (str(config.run), config.stages[0].name) == (str(tmp_path / "run"), "words")
+    with pytest.raises(UserError, match="run holds what looks like a secret"):
+        load_run_config(path, ["run=${oc.env:ERNIE_CMTL_TOKEN}"])
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    ["a-", "a_", "a-token-", "eyJ-", "eyJa.", "a.eyJ", "token ", "bearer ", "://", "sk-", " ", "a"],
+)
+@pytest.mark.timeout(60)
+def test_a_long_text_is_searched_in_a_moment_whatever_it_repeats(repeated: str) -> None:
+    text = "token" + repeated * (200_000 // len(repeated))
+    assert redacted(f"{text} so password=tr0ub4dor3").endswith(" so password=[hidden]")
 
 
 @pytest.mark.parametrize("secret", [*VARIABLES.values(), *OTHERS.values()])
