@@ -3,11 +3,7 @@ the accepted ones.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-<<<<<<< HEAD
-=======
 from contextlib import contextmanager
-from difflib import get_close_matches
->>>>>>> help-A
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,13 +86,8 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
     if malformed := [item for item in overrides if "=" not in item or item.startswith("-")]:
         raise UserError(f"override {malformed[0]!r} is not of the form key.sub=value")
     try:
-<<<<<<< HEAD
-        settings = OmegaConf.to_container(_overridden(base, overrides), resolve=True)
-=======
         with _few_variables():
-            merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
-            settings = OmegaConf.to_container(merged, resolve=True)
->>>>>>> help-A
+            settings = OmegaConf.to_container(_overridden(base, overrides), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, TypeError) as error:
         if refused := _user_error(error):
             raise UserError(f"{where}: {refused}") from error
@@ -114,7 +105,6 @@ def validate(model: type[Config], base: Any, overrides: Sequence[str], where: st
         raise UserError(explain(error, model, where)) from error
 
 
-<<<<<<< HEAD
 def _overridden(base: Any, overrides: Sequence[str]) -> Any:
     """Return settings with overrides on top; `key={}` empties a mapping, all else is merged."""
     merged = OmegaConf.merge(base)
@@ -125,7 +115,8 @@ def _overridden(base: Any, overrides: Sequence[str]) -> Any:
         else:
             merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([item]))
     return merged
-=======
+
+
 @contextmanager
 def _few_variables() -> Iterator[None]:
     """Let settings read no variable of the environment but those that they may name."""
@@ -156,7 +147,6 @@ def _user_error(error: BaseException | None) -> UserError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
->>>>>>> help-A
 
 
 def _secrets(name: str, value: Any, hide: Callable[[str], str]) -> Iterator[str]:
