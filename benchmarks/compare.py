@@ -24,6 +24,7 @@ from suite import Cell, load_scale, load_suite, make_cell
 
 from ernie_cmtl.atomic_files import write_text
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.parent_process import ends_with_this_process
 from ernie_cmtl.sole_writer import sole_writer
 
 ROOT = Path(__file__).parents[1]
@@ -36,10 +37,9 @@ def verb(threads: int | None, *words: str | Path) -> Any:
         UserError: It failed; it has said why.
     """
     given = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    environment = os.environ | ends_with_this_process() | given
     command = [sys.executable, str(ROOT / "launch.py"), *map(str, words), "--json"]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | given, check=False
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
     if done.returncode:
         raise UserError(
             f"{' '.join(map(str, words))} ended with {done.returncode}; the same call goes on "

@@ -19,6 +19,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.parent_process import ends_with_this_process
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -39,6 +41,7 @@ def measure(given: argparse.Namespace, workers: int) -> dict[str, Any]:
     ]
     words = [*launch, *what, "--steps", str(given.steps), "--warmup", "2", "--json"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment |= ends_with_this_process()
     done = subprocess.run(
         [sys.executable, *words],
         cwd=ROOT,

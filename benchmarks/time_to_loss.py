@@ -35,6 +35,7 @@ from torch.utils.data import Dataset
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.model.tensor_batch import TensorBatch
+from ernie_cmtl.parent_process import ends_with_this_process, stop_with_parent
 from ernie_cmtl.records import Batch, IntArray
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
@@ -251,7 +252,9 @@ def lines_of(
     done = subprocess.run(
         [sys.executable, *words, "--loss", str(given.loss), *more],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)},
+        env=os.environ
+        | {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
+        | ends_with_this_process(),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -275,6 +278,7 @@ def best_rate(given: argparse.Namespace, side: str) -> float:
 
 
 def main() -> None:
+    stop_with_parent()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -29,6 +29,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.parent_process import ends_with_this_process, stop_with_parent
+
 ROOT = Path(__file__).parents[1]
 ROW_LENGTH = 512
 
@@ -197,6 +199,7 @@ def turn(side: str, given: argparse.Namespace, length: int) -> dict[str, float]:
         ]
         words += ["--peer", what, "--length", str(length)]
     environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "PYTHONPATH": str(ROOT)}
+    environment |= ends_with_this_process()
     done = subprocess.run(
         [sys.executable, *words],
         cwd=ROOT,
@@ -210,6 +213,7 @@ def turn(side: str, given: argparse.Namespace, length: int) -> dict[str, float]:
 
 
 def main() -> None:
+    stop_with_parent()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

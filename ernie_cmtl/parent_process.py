@@ -27,10 +27,10 @@ def stop_with_parent() -> None:
     A verb that a person started is left alone: it may outlive its shell.
     """
     started_by = os.environ.pop(_STARTED_BY, "")
-    if started_by.isdecimal():
-        when_parent_ends(int(started_by), terminate)
-    elif was_launched():
+    if was_launched():
         when_parent_ends(os.getppid(), terminate)
+    elif started_by.isdecimal():
+        when_parent_ends(int(started_by), terminate)
 
 
 def terminate() -> None:

@@ -18,6 +18,7 @@ GROUND = {
     "records",
     "redaction",
     "sole_writer",
+    "temporary_folder",
 }
 CONTRACT = GROUND | {"task", "task_instance"}
 HEADS = CONTRACT | {"head_kinds"}
@@ -51,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "foreign_files": {"errors", "records"},
     "sole_writer": {"errors", "atomic_files", "printable"},
     "parent_process": set(),
+    "temporary_folder": set(),
     "randomness": set(),
     "records": set(),
     "settings": {"errors", "redaction"},

@@ -1,7 +1,6 @@
 """One model trained on one set, by the trainer of transformers."""
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Collate, Inputs, Kind
 from ernie_cmtl.finetuning.sets.recipe import TrainConfig
 from ernie_cmtl.records import Array
+from ernie_cmtl.temporary_folder import temporary_folder
 
 Loss = Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
 _JUDGED_AT_ONCE = 64
@@ -84,9 +84,9 @@ def train(
             is too high, or the model was broken.
     """
     on_gpu = torch.cuda.is_available()
-    with tempfile.TemporaryDirectory(prefix="ernie-cmtl-") as unused:
+    with temporary_folder() as unused:
         arguments = TrainingArguments(
-            output_dir=unused,
+            output_dir=str(unused),
             learning_rate=rate,
             num_train_epochs=config.epochs,
             max_steps=_most_steps(len(inputs), config),

@@ -175,6 +175,7 @@ class Session:
 
     def _evaluate(self, log: MetricsLog | None, stage: str) -> None:
         """Score the held-out samples, and let budgets move by what is measured."""
+        self.workers.on_each(self.run.corpus.check_sizes)
         config, step = self.config, self.ledger.step
         pad_id, samples = self.run.corpus.vocabulary.pad_id, config.training.heldout.samples
         self.heldout = heldout_scores(

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.finetune import finetune as finetune_pretrained
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.run.folder import RunFolder
+from ernie_cmtl.temporary_folder import temporary_folder
 from ernie_cmtl.verbs.export import export_run
 
 
@@ -50,6 +50,6 @@ def as_pretrained(model: str, step: int | None = None, corpus: Path | None = Non
             raise UserError(f"{model} is no run folder: it takes no --step or --corpus")
         yield model
         return
-    with TemporaryDirectory(prefix="ernie-cmtl-") as temporary:
-        output = Path(temporary) / "model"
+    with temporary_folder() as temporary:
+        output = temporary / "model"
         yield export_run(folder, output, step, verified=False, corpus=corpus)["path"]

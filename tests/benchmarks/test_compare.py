@@ -3,12 +3,16 @@ numbers say.
 """
 
 import json
+import os
 import re
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import compare
+import psutil
 import pytest
 import yaml
 from comparison import collect, markdown, metrics_of, paired_difference, plot
@@ -22,6 +26,7 @@ from ernie_cmtl.settings import load
 from ernie_cmtl.verbs.plan import plan
 from tests.support.command_line import result_of
 from tests.support.judging import OBVIOUS
+from tests.support.runs import ROOT, wait_until
 from tests.support.suites import small_suite
 
 SUITES = sorted(path for path in SCALES.parent.glob("*.yaml") if path != SCALES)
@@ -285,3 +290,27 @@ def test_mistakes_have_one_message(
     )
     (line,) = re.findall("^error: .*$", capsys.readouterr().err, re.MULTILINE)
     assert message in line
+
+
+def test_what_a_suite_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In place of a verb, the process that it would be.
+    script = tmp_path / "launch.py"
+    script.write_text(
+        "import os, time\n"
+        "from ernie_cmtl.parent_process import stop_with_parent\n"
+        "stop_with_parent()\n"
+        f"open({str(tmp_path / 'started')!r}, 'w').write(str(os.getpid()) + '.')\n"
+        "time.sleep(60)\n"
+    )
+    program = (
+        "import compare, pathlib, sys\n"
+        f"compare.ROOT = pathlib.Path({str(tmp_path)!r})\n"
+        "compare.verb(None, 'pretrain')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SCALES.parents[1]), str(ROOT)]))
+    with subprocess.Popen([sys.executable, "-c", program]) as suite:
+        started = tmp_path / "started"
+        wait_until(lambda: started.exists() and started.read_text().endswith("."), [suite])
+        suite.kill()
+    child = psutil.Process(int(started.read_text().rstrip(".")))
+    assert not psutil.wait_procs([child], timeout=10)[1]

@@ -3,6 +3,7 @@ two.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -335,3 +336,25 @@ def test_chinese_runs_too(chinese: Corpus, tmp_path: Path) -> None:
         {"name": "all", "budgets": {"knowledge_masking": 3, "sentence_reordering": 3}}
     ]
     assert pretrain(RunConfig.model_validate(settings), Watcher())["steps"] == 6
+
+
+def test_a_corpus_that_is_cut_while_the_run_trains_is_named_at_the_next_stage(
+    english: Corpus, tmp_path: Path
+) -> None:
+    shutil.copytree(english.folder, tmp_path / "corpus")
+    corpus = Corpus(tmp_path / "corpus")
+    # A layer that no task of the run reads: to read it would end the process.
+    layer = corpus.folder / "shards" / "00000" / "retrieved.npy"
+    assert layer.is_file()
+
+    class Cutter(Watcher):
+        def logged(self, stage: str, line: dict[str, Any]) -> None:
+            if line["step"] == 2:
+                os.truncate(layer, 100)
+
+    config = RunConfig.model_validate(tiny_settings(corpus, tmp_path / "run"))
+    with pytest.raises(UserError, match=r"00000/retrieved.npy has 100 bytes, and had \d+"):
+        pretrain(config, Cutter())
+    assert [line["step"] for line in logged_lines(tmp_path / "run")][-1] == 5
+    shutil.copyfile(english.folder / "shards" / "00000" / "retrieved.npy", layer)
+    assert pretrain(config, Watcher())["finished"]

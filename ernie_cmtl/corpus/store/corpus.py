@@ -28,6 +28,7 @@ class Corpus:
         self.manifest = read_manifest(self.folder)
         self._splits: dict[Split, TextSplit] = {}
         self._verified = False
+        self._sizes: dict[Path, int] = {}
 
     @property
     def language(self) -> Language:
@@ -89,7 +90,25 @@ class Corpus:
             check_shard(self.folder / "shards" / shard.name, shard, self.manifest)
         for name, table in self.manifest.labelled.items():
             check_table(self.folder / "labelled" / name, table, self.manifest.vocabulary_size)
+        self._sizes = {path: path.stat().st_size for path in files}
         self._verified = True
+
+    def check_sizes(self) -> None:
+        """Compare the size of every file with what it was when the files were verified: to read
+        where a mapped file was cut off ends the process without a word.
+
+        Raises:
+            UserError: A file is missing or has another size.
+        """
+        for path, size in self._sizes.items():
+            found = path.stat().st_size if path.is_file() else None
+            if found != size:
+                now = "is missing" if found is None else f"has {found} bytes"
+                raise UserError(
+                    f"corpus {self.folder} was changed while it is in use: "
+                    f"{path.relative_to(self.folder)} {now}, and had {size}; restore it, and give "
+                    "the same command again"
+                )
 
     def _files(self) -> Iterator[tuple[Path, str]]:
         for name, expected in self.manifest.files.items():

@@ -288,3 +288,24 @@ def test_of_many_shards_some_at_even_distances_tell_the_frequencies(english: Cor
     )
     # Every third of 130 shards is counted: 44 of the rare kind.
     assert many.token_frequencies(4).tolist() == [1 / 92, 45 / 92, 45 / 92, 1 / 92]
+
+
+@pytest.mark.parametrize("what", ["cut", "longer", "gone"])
+@pytest.mark.parametrize("name", ["token_ids", "collocations"])
+def test_a_file_that_changes_its_size_while_it_is_in_use_is_named(
+    sharded: Corpus, tmp_path: Path, name: str, what: str
+) -> None:
+    shutil.copytree(sharded.folder, tmp_path / "corpus")
+    corpus = Corpus(tmp_path / "corpus")
+    corpus.check_sizes()
+    corpus.split("train")
+    corpus.check_sizes()
+    path = corpus.folder / "shards" / "00001" / f"{name}.npy"
+    size = path.stat().st_size
+    if what == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, size - 1 if what == "cut" else size + 1)
+    now = "is missing" if what == "gone" else f"has {path.stat().st_size} bytes"
+    with pytest.raises(UserError, match=rf"00001/{name}.npy {now}, and had {size}; restore it"):
+        corpus.check_sizes()
