@@ -175,9 +175,8 @@ def trainer_of(folder: Path) -> Trainer:
 
 
 def read_run_state(folder: Path) -> None:
-    run = run_of(folder)
     verify_checkpoint(checkpoint_of(folder))
-    _, state = resume_point(run, newest_state(run))
+    run, _, state = resume_point(run_of(folder), newest_state(run_of(folder)))
     assert state
     Feedback(run.config, run.table).load(state.feedback)
     config_of_checkpoint(run.config, state)

@@ -324,7 +324,7 @@ def test_a_checkpoint_with_fewer_positions_than_a_row_is_refused(
 
 
 def test_an_unknown_activation_is_an_error_of_the_user(english: Corpus) -> None:
-    with pytest.raises(ValidationError, match=r"unknown activation 'gellu'; accepted: .*\bgelu\b"):
+    with pytest.raises(ValidationError, match=r"did you mean 'gelu'\? accepted: .*\bgelu\b"):
         make_run(
             english,
             encoder={"layers": 1, "hidden_size": 32, "attention_heads": 2, "activation": "gellu"},
