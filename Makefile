@@ -4,7 +4,7 @@ BIN := .venv/bin
 LANGUAGE ?= en
 DATA ?=
 # A folder for each text: a trained run is never removed. The same call again resumes what is there.
-QUICK := runs/quickstart$(if $(filter zh,$(LANGUAGE)),-zh)$(if $(DATA),-$(shell printf %s '$(DATA)' | tr -c 'A-Za-z0-9._' -))
+QUICK := runs/quickstart$(if $(filter zh,$(LANGUAGE)),-zh)$(if $(DATA),-$(shell printf %s '$(DATA)' | tr -c 'A-Za-z0-9._' -)-$(firstword $(shell printf %s '$(DATA)' | cksum)))
 CONFIG := configs/quickstart$(if $(filter zh,$(LANGUAGE)),_zh).yaml
 
 .PHONY: install quickstart check test test-slow gpu clean
@@ -26,7 +26,7 @@ quickstart: $(QUICK)/corpus/manifest.json
 
 $(QUICK)/corpus/manifest.json: | install
 	$(if $(DATA),,$(BIN)/python -m ernie_cmtl.corpus.sample --language $(LANGUAGE) --output $(QUICK)/text/sample.jsonl)
-	$(BIN)/python launch.py prepare --input $(or $(DATA),$(QUICK)/text) --output $(QUICK)/corpus --language $(LANGUAGE) --vocabulary-size 8192
+	$(BIN)/python launch.py prepare --input '$(or $(DATA),$(QUICK)/text)' --output $(QUICK)/corpus --language $(LANGUAGE) --vocabulary-size 8192
 
 check: install
 	$(BIN)/ruff format --check .

@@ -31,6 +31,8 @@ def test_each_text_of_the_quickstart_has_a_folder_of_its_own(tmp_path: Path) -> 
         ("LANGUAGE=zh",),
         ("DATA=text",),
         ("DATA=../text",),
+        ("DATA=a/b",),
+        ("DATA=a-b",),
         ("DATA=text/*.jsonl",),
         ("DATA=datasets:a/b,split=train",),
         ("DATA=text", "LANGUAGE=zh"),
