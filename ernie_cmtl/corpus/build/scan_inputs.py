@@ -1,5 +1,6 @@
 """The first step of a build: read everything once, hold documents out, and make the tokenizer."""
 
+import json
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.build.scan import Scan, TextSample, scan
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
 from ernie_cmtl.corpus.build.steps import Build
+from ernie_cmtl.corpus.store.manifest import as_json
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts, load_tokenizer, train_wordpiece
 from ernie_cmtl.errors import UserError
 
@@ -25,7 +27,7 @@ def scan_inputs(build: Build, workers: Processes) -> Scan:
     request = build.request
     path = request.state / "scan.json"
     if path.is_file():
-        return Scan.model_validate_json(path.read_bytes())
+        return Scan.model_validate(json.loads(path.read_bytes()))
     database = request.state / "seen.sqlite"
     database.unlink(missing_ok=True)
     config, base = request.config, request.base
@@ -65,7 +67,7 @@ def scan_inputs(build: Build, workers: Processes) -> Scan:
     if not base:
         with build.step("tokenizer", documents=found.used):
             build.tokenizer = _train(build, sample, found) if sample else saved()[0]
-    write_text(path, found.model_dump_json(indent=1))
+    write_text(path, as_json(found))
     return found
 
 

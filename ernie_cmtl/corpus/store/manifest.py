@@ -235,7 +235,8 @@ class Manifest(BaseModel):
 
 def as_json(record: BaseModel) -> str:
     """Return a record of a corpus as JSON, which keeps file names whose bytes are not UTF-8."""
-    return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    # In mode "json", such names that are keys would become other names.
+    return json.dumps(record.model_dump(), indent=1, ensure_ascii=False)
 
 
 def read_manifest(folder: Path) -> Manifest:
