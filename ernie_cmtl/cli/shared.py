@@ -86,7 +86,8 @@ def print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
-        print(json_line(result, ascii_only=not (sys.stdout.encoding or "").startswith("utf")))
+        encoding = (sys.stdout.encoding or "").lower()
+        print(json_line(result, ascii_only=not encoding.startswith("utf")))
     else:
         Terminal().show(shown())
 

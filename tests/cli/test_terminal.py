@@ -84,6 +84,9 @@ def test_json_reads_back_as_the_same_and_holds_nothing_to_obey(
     printed = capsys.readouterr().out
     assert not OBEYED.search(printed)
     assert json.loads(printed) == {HOSTILE: [HOSTILE]}
+    # Some programs call it UTF-8, others utf-8.
+    print_result("名字", True, lambda: "")
+    assert capsys.readouterr().out == '"名字"\n'
     assert json.loads(json_line("é中\U0001f600", ascii_only=True)) == "é中\U0001f600"
     assert json_line("é中") == '"é中"'
 

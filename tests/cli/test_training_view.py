@@ -10,7 +10,11 @@ import yaml
 from ernie_cmtl.cli.progress import progress_bar, times
 from ernie_cmtl.cli.terminal import Terminal
 from ernie_cmtl.cli.training_view import RunView
+from ernie_cmtl.config import RunConfig
+from ernie_cmtl.run.observer import Observer
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.command_line import RUN, Line, call, result_of
+from tests.support.runs import with_training
 
 HEADS = ("knowledge_masking/masked_token", "sentence_reordering/order")
 
@@ -57,6 +61,17 @@ def test_the_bar_moves_with_each_step_and_says_what_it_counts() -> None:
         progress.refresh()
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(r"22 of 440 +0:00:0\d, \S+ left", shown)
+
+
+def test_a_run_tells_of_every_step_between_two_lines_of_its_log(tiny_config: RunConfig) -> None:
+    steps: list[int] = []
+
+    class Counting(Observer):
+        def stepped(self, step: int) -> None:
+            steps.append(step)
+
+    result = pretrain(with_training(tiny_config, log_every=100), Counting())
+    assert steps == list(range(1, result["steps"] + 1))
 
 
 def test_times_have_names() -> None:
