@@ -37,7 +37,6 @@ from ernie_cmtl.finetuning.task_views import choose_task
 from ernie_cmtl.model.pretrained import checkpoint_weights
 from ernie_cmtl.records import Rejection
 from ernie_cmtl.run.feedback_history import Feedback
-from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.open import open_run, saved_config
 from ernie_cmtl.run.resume import config_of_checkpoint, newest_state, resume_point
 from ernie_cmtl.run.run import Run
@@ -46,9 +45,8 @@ from ernie_cmtl.training.checkpoint_tensors import load_optimizer, load_weights
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.trainer import Trainer
 from ernie_cmtl.verbs.export import export_run
-from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.mutations import changed
-from tests.support.runs import tiny_settings
+from tests.support.runs import finished_run
 
 SECONDS = 60
 Check = Callable[[Path], object]
@@ -195,11 +193,7 @@ def read_moments(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def finished(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("foreign") / "run"
-    settings = tiny_settings(english, folder)
-    settings["stages"] = [{"name": "only", "budgets": {"knowledge_masking": 2}}]
-    pretrain(RunConfig.model_validate(settings), Observer())
-    return folder
+    return finished_run(english, tmp_path_factory.mktemp("foreign") / "run")
 
 
 # A model
@@ -252,11 +246,8 @@ def in_turn(kind: str) -> Check:
 @pytest.fixture(scope="module")
 def model(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("foreign")
-    settings = tiny_settings(english, folder / "run")
-    settings["encoder"] |= {"positions": "rotary", "layers": 1}
-    settings["stages"] = [{"name": "only", "budgets": {"knowledge_masking": 2}}]
-    pretrain(RunConfig.model_validate(settings), Observer())
-    export_run(folder / "run", folder / "model", None)
+    run = finished_run(english, folder / "run", positions="rotary", layers=1)
+    export_run(run, folder / "model", None)
     return folder / "model"
 
 

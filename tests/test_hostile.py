@@ -31,7 +31,7 @@ from ernie_cmtl.run.open import open_run, read_config, saved_config
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.corpora import make_corpus, quiet, sample_texts, small_config, write_jsonl
-from tests.support.runs import tiny_settings
+from tests.support.runs import finished_run, tiny_settings
 
 LETTERS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
 
@@ -516,11 +516,7 @@ def test_a_task_is_found_by_its_name_and_not_by_a_path(
 
 @pytest.fixture(scope="module")
 def finished(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    settings = tiny_settings(english, folder)
-    settings["stages"] = [{"name": "only", "budgets": {"knowledge_masking": 2}}]
-    pretrain(RunConfig.model_validate(settings), Observer())
-    return folder
+    return finished_run(english, tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json"])

@@ -47,8 +47,8 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of a run's settings that must stay the same over the whole run; how a step is
     cut into groups is none.
     """
-    found = {name: deepcopy(settings[name]) for name in IDENTITY}
-    found["optimizer"] = {"kind": settings["optimizer"]["kind"]}
+    found: dict[str, Any] = {name: deepcopy(settings.get(name)) for name in IDENTITY}
+    found["optimizer"] = {"kind": settings["optimizer"].get("kind")}
     for name in ("loader_workers", "rows_per_group"):
         found["data"].pop(name, None)
     found["stages"] = [

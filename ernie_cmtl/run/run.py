@@ -105,7 +105,7 @@ class Run:
         """
         return self.corpus.manifest.pin(self.read_layers, self.read_tables)
 
-    @property
+    @cached_property
     def content(self) -> dict[str, Any]:
         """What the pin covers, part by part."""
         return content_of(self.corpus.manifest, self.read_layers, self.read_tables)

@@ -10,24 +10,13 @@ from ernie_cmtl.foreign_files import checked
 from ernie_cmtl.run.earlier_format import settings_of_today
 
 
-class _Optimizer(BaseModel):
-    kind: Any
-
-
 class _Settings(BaseModel):
-    """What is looked up in them, also where they are not accepted any more."""
+    """What is taken apart in them, also where they are not accepted any more."""
 
-    seed: Any
-    mixture: Any
-    spans: Any
-    tasks: Any
     stages: list[dict[str, Any]]
-    mode: Any
-    feedback: Any
     data: dict[str, Any]
     encoder: dict[str, Any]
-    loss_weighting: Any
-    optimizer: _Optimizer
+    optimizer: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ same command succeeds.
 
 import errno
 import os
-import resource
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import pytest
 from ernie_cmtl.atomic_files import file_problems_told, write_text
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
 from ernie_cmtl.errors import UserError
+from tests.support.checkpoints import files_at_most
 from tests.support.command_line import Line, call
 
 _DENIED: list[tuple[Path, bool]] = []
@@ -49,18 +48,6 @@ def denied(folder: Path, writing: bool) -> Iterator[None]:
         yield
     finally:
         _DENIED.clear()
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 Words = list[str | Path]
@@ -101,7 +88,7 @@ WRITING: dict[str, Verb] = {
 @pytest.mark.parametrize("verb", WRITING)
 def test_a_full_disk(line: Line, tmp_path: Path, verb: str, size: int) -> None:
     words = WRITING[verb](line, tmp_path)
-    with files_of_at_most(size):
+    with files_at_most(size):
         message = refused(words)
     assert str(tmp_path) in message
     done = call(*words)
@@ -157,7 +144,7 @@ def test_a_foreign_folder(line: Line) -> None:
 
 def test_a_write_that_fails_names_its_file_and_the_room(tmp_path: Path) -> None:
     room = rf"{tmp_path}/a: File too large \([\d,.]+ MB are free"
-    with files_of_at_most(10), pytest.raises(UserError, match=room), file_problems_told():
+    with files_at_most(10), pytest.raises(UserError, match=room), file_problems_told():
         write_text(tmp_path / "a", "x" * 100)
     assert not list(tmp_path.iterdir())
 
@@ -181,7 +168,7 @@ def test_a_database_that_is_full_or_damaged(tmp_path: Path) -> None:
     path = tmp_path / "seen.sqlite"
     seen = SeenTexts(path)
     many = (number.to_bytes(16, "big") for number in range(200_000))
-    with files_of_at_most(8192), pytest.raises(OSError, match=str(path)):
+    with files_at_most(8192), pytest.raises(OSError, match=str(path)):
         seen.add_known(many)
     seen.close()
     path.write_bytes(b"x" * 5000)

@@ -20,6 +20,7 @@ from ernie_cmtl.run.run import Run
 from ernie_cmtl.settings import dump
 from ernie_cmtl.training.checkpoint import checkpoints
 from ernie_cmtl.training.metrics import read_metrics
+from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.workers import Worker
 
 
@@ -48,6 +49,15 @@ def tiny_settings(corpus: Corpus, run: Path) -> dict[str, Any]:
             "trackers": [],
         },
     }
+
+
+def finished_run(corpus: Corpus, folder: Path, **encoder: Any) -> Path:
+    """Train the shortest run there is, two steps of one task, and return its folder."""
+    settings = tiny_settings(corpus, folder)
+    settings["encoder"] |= encoder
+    settings["stages"] = [{"name": "only", "budgets": {"knowledge_masking": 2}}]
+    pretrain(RunConfig.model_validate(settings), Observer())
+    return folder
 
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,6 @@
 its own.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ernie_cmtl.corpus.read.rows import some
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.foreign_files import read_json
 
 SPLITS, STATE = "dataset_dict.json", "state.json"
 
@@ -47,29 +47,19 @@ def check_saved_files(folder: Path, label: str) -> None:
     """
     folders = [folder]
     if (folder / SPLITS).is_file():
-        names = _json(folder / SPLITS, label).get("splits")
+        names = read_json(folder / SPLITS, dict[str, Any]).get("splits")
         folders = [folder / str(name) for name in names] if isinstance(names, list) else []
-    files = [str(file) for place in folders for file in [place / STATE, *_named(place, label)]]
+    files = [str(file) for place in folders for file in [place / STATE, *_named(place)]]
     check_data_files(files, folder, label)
 
 
-def _named(folder: Path, label: str) -> Iterator[Path]:
+def _named(folder: Path) -> Iterator[Path]:
     """Yield the files that the state of one saved dataset names."""
     if (folder / STATE).is_file():
-        for value in _json(folder / STATE, label).values():
+        for value in read_json(folder / STATE, dict[str, Any]).values():
             for item in value if isinstance(value, list) else []:
                 if isinstance(item, dict) and isinstance(item.get("filename"), str):
                     yield folder / item["filename"]
-
-
-def _json(path: Path, label: str) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"cannot open {label}: {path} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"cannot open {label}: {path} holds no mapping")
-    return found
 
 
 def _roots(folder: Path) -> list[Path]:

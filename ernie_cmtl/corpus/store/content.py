@@ -1,11 +1,9 @@
 """What a run reads of a corpus, part by part: a pin says that something differs, this says what."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ernie_cmtl.corpus.store.manifest import STRUCTURE, Manifest
+from ernie_cmtl.corpus.store.manifest import STRUCTURE, Manifest, digest
 
 
 def content_of(manifest: Manifest, layers: Iterable[str], tables: Iterable[str]) -> dict[str, Any]:
@@ -14,20 +12,16 @@ def content_of(manifest: Manifest, layers: Iterable[str], tables: Iterable[str])
     are.
     """
 
-    def digest(names: Iterable[str]) -> str:
-        named = list(names)
-        shards = [
-            [shard.name, *(shard.hashes.get(name) for name in named)] for shard in manifest.shards
-        ]
-        return _digest(shards)
+    def of_arrays(*names: str) -> str:
+        return digest([[shard.name, *map(shard.hashes.get, names)] for shard in manifest.shards])
 
     return {
         "vocabulary": manifest.vocabulary_hash,
         "mixture": manifest.mixture,
         "shards": len(manifest.shards),
-        "text": digest(STRUCTURE),
-        "layers": {name: digest([name]) for name in layers},
-        "tables": {name: _digest(manifest.labelled[name].hashes) for name in tables},
+        "text": of_arrays(*STRUCTURE),
+        "layers": {name: of_arrays(name) for name in layers},
+        "tables": {name: digest(manifest.labelled[name].hashes) for name in tables},
     }
 
 
@@ -59,7 +53,3 @@ def _named(
             yield f"{kind} {name} is not read any more"
         elif by_value and before[name] != after[name]:
             yield f"{kind} {name} has other values"
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,10 +14,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     StringConstraints,
-    ValidationError,
 )
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.foreign_files import checked, read_json
 from ernie_cmtl.records import Language
 
 FORMAT = 3
@@ -170,7 +170,7 @@ class Manifest(BaseModel):
         fingerprint.
         """
         shards = {"__all__": {"unknown_tokens", "scripts"}}
-        return _digest(
+        return digest(
             self.model_dump(
                 mode="json", exclude={"settings": True, "additions": True, "shards": shards}
             )
@@ -186,7 +186,7 @@ class Manifest(BaseModel):
             for shard in self.shards
         ]
         rows = {name: self.labelled[name].hashes for name in sorted(tables)}
-        return _digest([self.vocabulary_hash, self.mixture, shards, rows])
+        return digest([self.vocabulary_hash, self.mixture, shards, rows])
 
     @property
     def sources(self) -> list[str]:
@@ -256,25 +256,15 @@ def read_manifest(folder: Path) -> Manifest:
             f"no corpus at {folder}: {MANIFEST} is missing; make one with the verb prepare, or "
             f"name the place that it was moved to with --corpus DIR{unfinished}"
         )
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged: it holds no mapping")
+    found = read_json(path, dict[str, Any])
     if found.get("format") != FORMAT:
         raise UserError(
             f"corpus {folder} has format {found.get('format')}; this version reads {FORMAT}: "
             "prepare it again"
         )
-    try:
-        return Manifest.model_validate(found)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise UserError(
-            f"{path} is no manifest of this version: {problem['loc']}: {problem['msg']}"
-        ) from error
+    return checked(found, Manifest, str(path))
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """Return the SHA-256 of a value of JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
