@@ -5,7 +5,7 @@ table of Markdown.
     runs/methods --seeds 1 2 3
 
 Every cell goes through the commands that a user has. What it gave is kept as a file in
-OUTPUT/results and not made again; a run that was broken off goes on from its checkpoint. --recipes
+OUTPUT/results and not made again; a run that was broken off resumes from its checkpoint. --recipes
 are fine-tuned with the verb finetune. Needs the extra `compare`.
 """
 

@@ -76,14 +76,14 @@ def train_with_workers(
         ended_by = {-failure.exitcode for failure in error.failures.values()}
         # A worker ends by one of those signals only before all of them have met.
         if ended_by & {*SIGNALS} or passed_on.at_once:
-            console.say("ended at once; the same command goes on from the newest checkpoint")
+            console.say("ended at once; the same command resumes from the newest checkpoint")
             raise typer.Exit(STOPPED) from None
         ended = ", ".join(
             f"worker {rank} ({_end(failure.exitcode)})"
             for rank, failure in sorted(error.failures.items())
         )
         raise LostWorkerError(
-            f"ended: {ended}; the same command goes on from the newest checkpoint"
+            f"ended: {ended}; the same command resumes from the newest checkpoint"
         ) from None
     if mistakes := [answer for answer in answers if isinstance(answer, str)]:
         raise UserError(mistakes[0])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 _ONE_CLASS = "one class"
-"""What stands beside the accuracy of a model that gives one answer for all labels."""
+"""Marks the accuracy of a model that gives one answer for all labels."""
 
 
 def retention_tables(retention: Mapping[str, Any]) -> list[Table]:

@@ -1,4 +1,4 @@
-"""The one door to the terminal: what goes through it stands there as text, whoever wrote it."""
+"""The one door to the terminal: it shows all text as text, whoever wrote it."""
 
 import logging
 from collections.abc import Iterable

@@ -123,7 +123,7 @@ class RunView(Observer):
         """Say why, and how to go on."""
         self._terminal.say(
             f"stopped at step {step} of {self._steps}: {reason}; the step is saved, and the same "
-            "command goes on from there"
+            "command resumes from there"
         )
 
 

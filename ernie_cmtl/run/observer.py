@@ -50,7 +50,7 @@ class Observer:
         """
 
     def fell_back(self, step: int, damaged: list[str]) -> None:
-        """Newer checkpoints are damaged, each for a reason, so the run goes on from this step."""
+        """Newer checkpoints are damaged, each for a reason, so the run resumes from this step."""
 
     def changed(self, settings: dict[str, tuple[Any, Any]]) -> None:
         """The run goes on with other settings than its checkpoint was made with: dotted key ->

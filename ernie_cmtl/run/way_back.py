@@ -37,7 +37,7 @@ def way_back(run: Path) -> str:
     about = f"step {step_of(newest)}" + (f" (loss {line['loss']:.2f})" if line else "")
     later = found[found.index(newest) + 1 :]
     if not later:
-        return f"the same command goes on from {about}"
+        return f"the same command resumes from {about}"
     aside = folder.checkpoints / ASIDE
     moved = " ".join(shlex.quote(str(path)) for path in later)
     target = shlex.quote(str(aside))

@@ -107,7 +107,7 @@ def save_checkpoint(
     except (OSError, SafetensorError, DamagedError) as error:
         shutil.rmtree(_partial(folder, step), ignore_errors=True)
         left = [path.name for path in checkpoints(folder) if step_of(path) != step]
-        whence = f"the run goes on from {left[-1]}" if left else "there is no older one"
+        whence = f"the run resumes from {left[-1]}" if left else "there is no older one"
         raise UserError(
             f"the checkpoint of step {step} could not be saved in {folder}: {error}; {whence}"
         ) from error

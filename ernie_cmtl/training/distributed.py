@@ -270,7 +270,7 @@ class Workers:
         others = f"worker {', '.join(map(str, lost))}" if lost else "another worker"
         return LostWorkerError(
             f"worker {self.rank} lost {others} at {where}: killed, stopped or not answering; "
-            "the same command goes on from the newest checkpoint"
+            "the same command resumes from the newest checkpoint"
         )
 
     def close(self) -> None:

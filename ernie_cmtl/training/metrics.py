@@ -79,7 +79,7 @@ class MetricsLog:
             raise UserError(write_problem(self._path, error)) from error
 
     def _drop_after(self, step: int) -> None:
-        """Forget what was written after the checkpoint that the run goes on from, and move damaged
+        """Forget what was written after the checkpoint that the run resumes from, and move damaged
         lines to a file of their own; without a checkpoint the log begins anew.
         """
         kept, damaged = [], []

@@ -92,7 +92,7 @@ def check_installed(trackers: Sequence[str]) -> None:
 def tracker_options(
     trackers: Sequence[str], identifier: Path, resumed_at: int
 ) -> dict[str, dict[str, Any]]:
-    """Return what single trackers need to keep one line of history when a run goes on from a step.
+    """Return what single trackers need to keep one line of history when a run resumes from a step.
 
     identifier: file in the run's folder that keeps the name that trackers know it by.
     """

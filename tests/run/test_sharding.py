@@ -1,5 +1,5 @@
 """A sharded run from beginning to end: its checkpoints are those of any other, and any number of
-workers goes on from them.
+workers resumes from them.
 """
 
 from pathlib import Path

@@ -220,7 +220,7 @@ def test_the_option_workers_stops_before_all_workers_have_met(
     wait_until(lambda: len(psutil.Process(launcher.pid).children()) >= 2, [launcher])
     os.kill(launcher.pid, signal.SIGUSR1)
     assert launcher.wait(30) == STOPPED
-    assert "goes on from the newest checkpoint" in (tmp_path / "said.err").read_text()
+    assert "resumes from the newest checkpoint" in (tmp_path / "said.err").read_text()
 
 
 @pytest.mark.slow

@@ -248,7 +248,7 @@ def test_the_option_workers_names_one_that_was_killed(english: Corpus, tmp_path:
     assert launcher.wait(60) == 1
     text = (tmp_path / "said").read_text()
     assert (
-        "worker 1 (signal SIGKILL); the same command goes on from the newest checkpoint"
+        "worker 1 (signal SIGKILL); the same command resumes from the newest checkpoint"
         in " ".join(text.split())
     )
     assert "Traceback" not in text

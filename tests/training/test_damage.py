@@ -79,7 +79,7 @@ def fails(folder: Path, fault: AbstractContextManager[object]) -> bool:
             problem = str(error)
     assert ("step-3" if problem else "step-5") in names(folder)
     assert not problem or re.search(
-        r"step 5 could not be saved .* the run goes on from step-3$", problem
+        r"step 5 could not be saved .* the run resumes from step-3$", problem
     )
     # There is never a half of one.
     for name in names(folder):

@@ -49,7 +49,7 @@ class SeenTexts:
             if code in _ERRORS:
                 raise OSError(_ERRORS[code], str(error), str(self._path)) from error
             raise UserError(
-                f"{self._path} is damaged: {error}; start the build anew with --restart"
+                f"{self._path} is damaged: {error}; run the command again with --restart"
             ) from error
 
     def add(self, digest: bytes, number: int) -> bool:

@@ -53,7 +53,7 @@ def small_vocabulary(size: int, config: TokenizerConfig) -> list[str]:
         return []
     return [
         f"the vocabulary has {size:,} entries, not {config.vocabulary_size:,} "
-        "(tokenizer.vocabulary_size): no other piece stands in the text at least "
+        "(tokenizer.vocabulary_size): no other piece occurs in the text at least "
         f"{config.minimum_frequency} times (tokenizer.minimum_frequency); more text gives more"
     ]
 

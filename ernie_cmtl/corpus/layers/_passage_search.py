@@ -42,8 +42,8 @@ class PassageSearch:
         Where the lists of all terms hold no more entries than may be read, they are those of a
         search that scores every passage; else nearly so.
 
-        terms: of the query; one that stands twice counts twice. passage: is left out; of equal
-        scores, the one that is met first after it comes first.
+        terms: of the query; a term that occurs twice counts twice. passage: is skipped. Equal
+        scores are ordered by place, from this passage on and then from the first one.
         """
         if not len(terms):
             return np.zeros(0, dtype=np.int64)
@@ -108,7 +108,7 @@ class PassageSearch:
 
 
 def _highest(scores: Array, number: int) -> float:
-    """Return the score that so many reach; 0 where there are fewer."""
+    """Return the score at a rank, counted from the highest; 0 where there are fewer scores."""
     return float(np.partition(scores, -number)[-number]) if number <= len(scores) else 0.0
 
 
