@@ -2,6 +2,7 @@
 is used, and what does not fit is named.
 """
 
+import errno
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,18 @@ def read_json(path: Path, schema: type[Content]) -> Content:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     return parse_json(text, schema, str(path))
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is such a file or folder, also where its name, which came from a file, is
+    longer than the file system takes.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def parse_json(text: str, schema: type[Content], name: str) -> Content:

@@ -25,7 +25,7 @@ from ernie_cmtl.corpus.build.request import added_to
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
+from ernie_cmtl.model.init_from import checkpoint_weights, pretrained_config
 from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.open import open_run, read_config, saved_config
 from ernie_cmtl.run.run import Run

@@ -22,7 +22,7 @@ GROUND = {
 }
 CONTRACT = GROUND | {"task", "task_instance"}
 HEADS = CONTRACT | {"head_kinds"}
-TRAINED = HEADS | {"data", "model", "scheduling"}
+TRAINED = HEADS | {"data", "model", "pretrained", "scheduling"}
 JUDGED = TRAINED | {"training"}
 SETTINGS = JUDGED | {"settings"}
 FAMILY = HEADS | {"model", "model.kernels"}
@@ -45,6 +45,7 @@ VERB = RUN | {
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "pretrained": {"errors"},
     "redaction": set(),
     "printable": set(),
     "errors": {"redaction"},
@@ -63,21 +64,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "task_registry": {"errors", "task", "task_instance", "records", "plugins"},
     "corpus.sample": GROUND,
     "corpus.read": GROUND,
-    "corpus.tokens": GROUND,
+    "corpus.tokens": GROUND | {"pretrained"},
     "corpus.store": GROUND | {"corpus.tokens"},
     "corpus.layers": GROUND | {"plugins", "corpus.tokens", "corpus.store"},
     "corpus.build": GROUND | {"corpus.read", "corpus.tokens", "corpus.store", "corpus.layers"},
     "model.kernels": GROUND,
     "head_kinds": CONTRACT | {"plugins", "model.kernels"},
     "data": HEADS,
-    "model": HEADS | {"plugins", "model.kernels"},
+    "model": HEADS | {"plugins", "pretrained", "model.kernels"},
     "model.families": FAMILY,
     "scheduling": GROUND,
     "training": TRAINED | {"plugins", "settings"},
     "evaluation": JUDGED,
     "task_checks": HEADS | {"data", "corpus.store"},
     "export": JUDGED | {"plugins"},
-    "finetuning": GROUND | {"corpus.read", "model", "settings"},
+    "finetuning": GROUND | {"corpus.read", "model", "pretrained", "settings"},
     "config": SETTINGS,
     "run": RUN,
     "verbs": VERB,

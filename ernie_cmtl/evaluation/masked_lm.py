@@ -7,16 +7,16 @@ from typing import Any, cast
 import torch
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
     AutoModelForMaskedLM,
-    AutoTokenizer,
     BatchEncoding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.model.pretrained import check_index, first_line
+from ernie_cmtl.pretrained.config import read_config
+from ernie_cmtl.pretrained.tokenizer import open_tokenizer
+from ernie_cmtl.pretrained.weights import load_weights
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -92,46 +92,27 @@ def load_masked_lm(name: str) -> MaskedLanguageModel:
         UserError: It cannot be loaded, is of a kind without masked-language-model head, or has no
             tokenizer.
     """
-    # What the library raises about a checkpoint that is none has no common type.
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:
-        raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
+    what = f"model {name!r}"
+    config = read_config(name, what)
     if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
         raise UserError(
-            f"model {name!r} is a {config.model_type!r}, a kind that has no masked-language-model "
-            "head"
+            f"{what} is a {config.model_type!r}, a kind that has no masked-language-model head"
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:
-        raise UserError(f"model {name!r} has no tokenizer: {first_line(error)}") from error
-    # Without its files the library may make an empty one.
-    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        raise UserError(f"model {name!r} has no tokenizer: it knows no token")
-    try:
-        check_index(name)
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            name,
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="eager",
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise UserError(
-            f"model {name!r} holds no safetensors weights that fit: {first_line(error)}"
-        ) from error
-    missing = sorted(report["missing_keys"])
+    tokenizer = open_tokenizer(name)
+    model, lacking = load_weights(
+        AutoModelForMaskedLM, name, what, config, attn_implementation="eager"
+    )
+    missing = sorted(lacking)
     if random := [
         key
         for key in missing
         if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key
     ]:
-        raise UserError(f"model {name!r} lacks weights of its encoder: {random[0]}")
-    if len(tokenizer) > (rows := model.get_input_embeddings().num_embeddings):
+        raise UserError(f"{what} lacks weights of its encoder: {random[0]}")
+    rows = int(cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings)
+    if len(tokenizer) > rows:
         raise UserError(
-            f"model {name!r} has {rows} rows for tokens and its tokenizer {len(tokenizer)}: they "
+            f"{what} has {rows} rows for tokens and its tokenizer {len(tokenizer)}: they "
             "do not belong together"
         )
     return MaskedLanguageModel(name, model.train(False).to(DEVICE), tokenizer, tuple(missing))

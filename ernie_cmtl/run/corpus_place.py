@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ernie_cmtl.corpus.store.manifest import MANIFEST
+from ernie_cmtl.foreign_files import exists
 
 
 def written_place(folder: Path, corpus: Path) -> str:
@@ -21,4 +22,4 @@ def found_place(folder: Path, written: str, last: str | None) -> Path:
     last: its absolute path when the run last trained, which finds it after the run alone has moved.
     """
     places = [(folder / written).resolve(), *([Path(last)] if last else [])]
-    return next((place for place in places if (place / MANIFEST).is_file()), places[0])
+    return next((place for place in places if exists(place / MANIFEST)), places[0])

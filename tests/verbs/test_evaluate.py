@@ -120,7 +120,7 @@ def test_models_that_cannot_be_judged_are_refused(english: Corpus, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     refused = {
         bare: "has no masked-language-model head: it lacks cls.",
-        speechless: "has no tokenizer",
+        speechless: "cannot load a tokenizer",
         forward: "is a 'gpt2', a kind that has no masked-language-model head",
         foreign: f"has {size - 1} rows for tokens and its tokenizer {size}",
         str(tmp_path / "empty"): "cannot be loaded",

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.foreign_files import checked, read_json
+from ernie_cmtl.foreign_files import checked, exists, read_json
 from ernie_cmtl.records import Language
 
 FORMAT = 3
@@ -246,10 +246,10 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: There is none, it is damaged, or it is of another format.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not exists(path):
         unfinished = (
             "; a build was begun there: finish it with the same command"
-            if (folder / "building").exists()
+            if exists(folder / "building")
             else ""
         )
         raise UserError(

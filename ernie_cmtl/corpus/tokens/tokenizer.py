@@ -8,7 +8,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.pretrained.tokenizer import open_tokenizer
 from ernie_cmtl.records import Vocabulary
 
 if TYPE_CHECKING:
@@ -125,46 +126,14 @@ def load_tokenizer(name_or_path: str | Path) -> "PreTrainedTokenizerBase":
         UserError: There is none, it is not a fast one, or it lacks a special token that the tasks
             need.
     """
-    # What the library raises has no common type; without the switch it asks whether to run code.
-    try:
-        tokenizer = _loader(Path(name_or_path))(str(name_or_path), trust_remote_code=False)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot load a tokenizer from {str(name_or_path)!r}: {reason}") from error
-    # Nothing that could name code is handed on with what is saved.
-    tokenizer.init_kwargs.pop("auto_map", None)
-    tokenizer.chat_template = None
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"tokenizer {str(name_or_path)!r} is not a fast one; annotation needs character offsets"
-        )
+    tokenizer = open_tokenizer(str(name_or_path), "annotation needs character offsets")
     names = ("cls_token", "sep_token", "pad_token", "mask_token")
     if missing := [name for name in names if getattr(tokenizer, name) is None]:
         raise UserError(
             f"tokenizer {str(name_or_path)!r} has no {', '.join(missing)}; needed are "
             f"{', '.join(names)}"
         )
-    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
-        raise UserError(
-            f"{str(name_or_path)!r} holds no tokenizer of its own: it knows special tokens only"
-        )
     return tokenizer
-
-
-def _loader(folder: Path) -> "Callable[..., PreTrainedTokenizerBase]":
-    """Return what loads a tokenizer: BERT's own class where one stands alone and says so, else the
-    class that finds out.
-    """
-    settings = folder / "tokenizer_config.json"
-    alone = settings.is_file() and not (folder / "config.json").exists()
-    if alone and json.loads(settings.read_bytes()).get("tokenizer_class") == "BertTokenizer":
-        # Finding out brings torch along, which takes as long as all else here.
-        from transformers import BertTokenizer
-
-        return BertTokenizer.from_pretrained
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained
 
 
 def raw_text_tokenizer(folder: Path) -> Tokenizer:

@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForMaskedLM, PreTrainedModel
 
 from ernie_cmtl.export.writer import ExportFormat, TrainedModel
-from ernie_cmtl.model.pretrained import quiet_loading
 from ernie_cmtl.model.task_parameters import kept_beside_export, task_table
 from ernie_cmtl.model.tensor_batch import TensorBatch
+from ernie_cmtl.pretrained.weights import quiet_loading
 from ernie_cmtl.records import Batch
 
 TASK_EMBEDDING = "task_embedding.safetensors"

@@ -16,10 +16,10 @@ from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.families.ernie import rotary_stock, stock
 from ernie_cmtl.model.families.ernie.last_layer import replace_last_layer
 from ernie_cmtl.model.families.ernie.stock import NAMES, SEGMENT_TYPES
+from ernie_cmtl.model.init_from import checkpoint_weights, pretrained_config
 from ernie_cmtl.model.kernels import packed_attention
 from ernie_cmtl.model.kernels.dropout import replace_dropout
 from ernie_cmtl.model.kernels.rotary import NoPositions, RotaryTable
-from ernie_cmtl.model.pretrained import checkpoint_weights, pretrained_config
 from ernie_cmtl.model.task_embedding import TASK_ROWS, TaskEmbedding
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.randomness import derive_key

@@ -1,12 +1,5 @@
-"""Checkpoints of transformers that an encoder may start from, read so that nothing in them can run
-or fetch code.
-"""
+"""Checkpoints of transformers that an encoder may start from."""
 
-import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,13 +11,13 @@ from transformers import (
     JinaEmbeddingsV3Config,
     JinaEmbeddingsV3ForMaskedLM,
     JinaEmbeddingsV3Model,
-    PretrainedConfig,
 )
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, logging
-from transformers.utils.hub import cached_file
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder_config import Positions
+from ernie_cmtl.pretrained.config import read_settings
+from ernie_cmtl.pretrained.reasons import reason
+from ernie_cmtl.pretrained.weights import load_weights
 
 _CONFIGS: dict[str, Any] = {
     "bert": BertConfig,
@@ -60,10 +53,9 @@ _KEPT = (
     ),
     *("use_task_id", "task_type_vocab_size", "rope_parameters"),
 )
-"""What is taken from a config; others may name code, kernels of the Hub or quantizers."""
+"""What is taken from a config."""
 _NEVER_READ = "cls.seq_relationship."
 """BERT's head for the next sentence."""
-_MOST_LAYERS = 1000
 
 
 def pretrained_config(init_from: str, positions: Positions) -> Any:
@@ -73,19 +65,15 @@ def pretrained_config(init_from: str, positions: Positions) -> Any:
     Raises:
         UserError: It cannot be loaded or is of another kind.
     """
-    # What the library raises about a config that is none has no common type.
-    try:
-        found, _ = PretrainedConfig.get_config_dict(init_from)
-        kind = found.get("model_type")
-        if kind in _CONFIGS and int(found.get("num_hidden_layers", 0)) > _MOST_LAYERS:
-            raise ValueError(
-                f"it has {found['num_hidden_layers']} layers; accepted are up to {_MOST_LAYERS}"
-            )
-        if kind in _CONFIGS:
-            config = _CONFIGS[kind](**{name: found[name] for name in _KEPT if name in found})
-    except Exception as error:
-        raise UserError(f"init_from {init_from!r} cannot be loaded: {first_line(error)}") from error
+    what = f"init_from {init_from!r}"
+    found = read_settings(init_from, what)
+    kind = found.get("model_type")
     _check_kind(init_from, kind, positions)
+    # What the library raises about a value has no common type.
+    try:
+        config = _CONFIGS[str(kind)](**{name: found[name] for name in _KEPT if name in found})
+    except Exception as error:
+        raise UserError(f"{what} cannot be loaded: {reason(error)}") from error
     if not config.tie_word_embeddings:
         raise UserError(
             f"init_from {init_from!r} has an output embedding of its own; accepted are "
@@ -121,20 +109,11 @@ def checkpoint_weights(init_from: str, positions: Positions) -> tuple[dict[str, 
             says.
     """
     config = pretrained_config(init_from, positions)
-    options = {"config": config, "use_safetensors": True, "output_loading_info": True}
     weights: dict[str, Tensor] = {}
     lacking: set[str] = set()
     for kind in _CLASSES[config.model_type]:
-        try:
-            check_index(init_from)
-            with quiet_loading():
-                model, report = kind.from_pretrained(init_from, **options)
-        except Exception as error:
-            raise UserError(
-                f"init_from {init_from!r} holds no safetensors weights that fit: "
-                f"{first_line(error)}"
-            ) from error
-        prefix, missing = model.base_model_prefix + ".", set(report["missing_keys"])
+        model, missing = load_weights(kind, init_from, f"init_from {init_from!r}", config)
+        prefix = model.base_model_prefix + "."
         lacking |= {name.removeprefix(prefix) for name in missing}
         weights |= {
             name.removeprefix(prefix): value
@@ -142,41 +121,3 @@ def checkpoint_weights(init_from: str, positions: Positions) -> tuple[dict[str, 
             if name not in missing
         }
     return weights, sorted(name for name in lacking if not name.startswith(_NEVER_READ))
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep the library from listing the weights that a class without them passes over; what is
-    missing is checked by us.
-    """
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def check_index(init_from: str) -> None:
-    """Refuse an index that names other files than safetensors beside it: the library would unpickle
-    them.
-
-    Raises:
-        ValueError: It does.
-    """
-    try:
-        path = cached_file(init_from, SAFE_WEIGHTS_INDEX_NAME)
-    except OSError:
-        path = None
-    if path is None:
-        return
-    named = json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values()
-    if other := [name for name in named if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name)]:
-        raise ValueError(f"{SAFE_WEIGHTS_INDEX_NAME} names {other[0]!r}")
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error of the library says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
