@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     folder = parser.parse_args().run
     run, _, ledger = open_run(folder)
-    frequencies = run.corpus.split("train").token_frequencies(run.corpus.vocabulary.size)
+    frequencies = run.corpus.token_frequencies()
     scores = evaluate_run(folder, None)["heldout"]
     print(
         f"step {ledger.step}, slot tokens {dict(zip(run.table.tasks, ledger.tokens, strict=True))}"

@@ -36,8 +36,8 @@ def make_instance(
     spans: layers that it masks by where its options name none; None means all of the corpus.
 
     Raises:
-        UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer
-            or language.
+        UserError: The task does not exist, an option is not accepted, or the corpus lacks a layer,
+            the language or running text.
     """
     profile = corpus.profile
     if spans is not None:
@@ -47,8 +47,15 @@ def make_instance(
                 f"{', '.join(profile.spans) or 'none'}"
             )
         profile = replace(profile, spans=tuple(spans))
-    kind = find_task(config.type or name)
-    task = kind(task_options(name, config), profile)
+    options = task_options(name, config)
+    if options.table is None and not corpus.has_text:
+        there = ", ".join(corpus.manifest.labelled)
+        raise UserError(
+            f"task {name!r} names no table, so it reads running text; corpus {corpus.folder} holds "
+            f"labelled rows alone ({there}): name a table with the option table, if the task reads "
+            f"rows, or add text with prepare --corpus {corpus.folder} --input PATH"
+        )
+    task = find_task(config.type or name)(options, profile)
     instance = TaskInstance(name, row, task, config.loss_weight)
     _check_fit(instance)
     return instance

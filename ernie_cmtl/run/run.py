@@ -202,7 +202,7 @@ class Run:
             weights, missing = encoder_family(config.architecture).read_checkpoint(config)
         model = self.make_model()
         head = model.vocabulary_head
-        head.begin_with(self.corpus.split("train").token_frequencies(self.corpus.vocabulary.size))
+        head.begin_with(self.corpus.token_frequencies())
         if config.init_from:
             fresh = [*model.family.load_checkpoint(weights, head), *missing]
             if fresh:

@@ -33,16 +33,14 @@ from tests.support.runs import (
     wait_until,
     with_training,
 )
-from tests.support.workers import Worker, started, together
+from tests.support.workers import Worker, free_port, started, together
 
 STEPS = 24
 
 
 def machines(configs: list[RunConfig], folder: Path) -> list[Worker]:
     """Start torchrun on what it takes for two machines, with one worker each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     started = []
     for rank, config in enumerate(configs):
         own = folder / f"machine-{rank}"

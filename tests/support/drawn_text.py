@@ -11,7 +11,7 @@ import numpy as np
 
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.build.annotator import Annotator
-from ernie_cmtl.corpus.build.request import make_layer
+from ernie_cmtl.corpus.build.make_layers import make_layer
 from ernie_cmtl.corpus.layers import TextLayer
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.store.text_split import TextSplit

@@ -100,13 +100,18 @@ def _received(receiver: Connection, errors: Path) -> Any:
         raise AssertionError(f"{error}: {errors.read_text()[-2000:]}") from None
 
 
-def _variables(workers: int) -> list[dict[str, str]]:
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _variables(workers: int) -> list[dict[str, str]]:
     shared = {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(workers),
         "CUDA_VISIBLE_DEVICES": "",
     }

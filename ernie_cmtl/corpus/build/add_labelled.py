@@ -56,8 +56,7 @@ def add_labelled(
     """
     rows, kinds = read_table(config)
     text_names = [name for name, kind in kinds.items() if kind == "text"]
-    distinct = list({repr([row.get(name) for name in kinds]): row for row in rows}.values())
-    complete = [row for row in distinct if all(_is_there(row.get(name)) for name in kinds)]
+    distinct, complete = distinct_and_complete(rows, kinds)
     texts = {name: _annotated([str(row[name]) for row in complete], workers) for name in text_names}
     usable = [
         place
@@ -116,6 +115,15 @@ def read_table(config: LabelledConfig) -> tuple[list[dict[str, object]], dict[st
             "labelled.NAME.columns.COLUMN=text"
         )
     return rows, kinds
+
+
+def distinct_and_complete(
+    rows: Sequence[dict[str, object]], kinds: Mapping[str, Kind]
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Return the rows that differ from one another, and those of them that lack no value."""
+    distinct = list({repr([row.get(name) for name in kinds]): row for row in rows}.values())
+    complete = [row for row in distinct if all(_is_there(row.get(name)) for name in kinds)]
+    return distinct, complete
 
 
 def _write(folder: Path, arrays: Mapping[str, Array]) -> None:

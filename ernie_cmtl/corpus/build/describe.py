@@ -4,6 +4,7 @@ from ernie_cmtl.atomic_files import file_hash
 from ernie_cmtl.corpus.build.scan import Scan
 from ernie_cmtl.corpus.build.steps import Build
 from ernie_cmtl.corpus.layers import FittedLayer
+from ernie_cmtl.corpus.store.labelled import table_profile
 from ernie_cmtl.corpus.store.manifest import STRUCTURE, Addition, LabelledTable, Manifest, Shard
 from ernie_cmtl.corpus.tokens.titles import TITLES
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts
@@ -18,7 +19,6 @@ def describe(
 ) -> Manifest:
     """Describe all that stands in the folder now."""
     request, base = build.request, build.request.base
-    named = next(shard for shard in shards if shard.hashes).hashes
     layers = request.layers
     of_documents = [
         name
@@ -48,7 +48,7 @@ def describe(
     mixture = request.config.mixture
     return Manifest(
         language=request.language,
-        layers=[*(name for name in named if name not in STRUCTURE and name not in layers), *layers],
+        layers=[*_kept_layers(shards, tables, {*STRUCTURE, *layers}), *layers],
         spans=[name for name, layer in layers.items() if layer.marks_spans],
         document_layers=[*([TITLES] if request.keeps_titles else []), *of_documents],
         layer_options={
@@ -64,3 +64,14 @@ def describe(
         shards=shards,
         labelled=tables,
     )
+
+
+def _kept_layers(
+    shards: list[Shard], tables: dict[str, LabelledTable], others: set[str]
+) -> list[str]:
+    """Return the layers that are there and not among others, each one once."""
+    named = next((list(shard.hashes) for shard in shards if shard.hashes), None)
+    if named is None:
+        # Of labelled rows alone.
+        named = [name for table in tables.values() for name in table_profile(table).layers]
+    return [name for name in dict.fromkeys(named) if name not in others]

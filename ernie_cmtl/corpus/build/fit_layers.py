@@ -36,7 +36,7 @@ def add_fitted_layers(
     ]
     # Those that learn are begun first and awaited last: while one process fits, the others mark
     # what is fitted already.
-    markers.sort(key=lambda marker: type(marker.layer).fit is FittedLayer.fit)
+    markers.sort(key=lambda marker: not marker.layer.learns)
     fits = [
         workers.start(_Fitter(marker.layer, shards, corpus, vocabulary), [marker.fitted])
         for marker in markers

@@ -18,6 +18,7 @@ from ernie_cmtl.corpus.build.describe import describe
 from ernie_cmtl.corpus.build.executor import Processes, annotation_processes
 from ernie_cmtl.corpus.build.fit_layers import add_fitted_layers, mark_rows
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.make_tokenizer import tokenizer_of_tables
 from ernie_cmtl.corpus.build.new_shards import new_shards
 from ernie_cmtl.corpus.build.progress import Reporter
 from ernie_cmtl.corpus.build.request import Request, begin, check_unchanged, give_up
@@ -79,6 +80,8 @@ def _built(build: Build, processes: int) -> Manifest:
     ) as workers:
         try:
             found = scan_inputs(build, workers) if request.inputs else None
+            if not (found or request.base):
+                tokenizer_of_tables(build)
         except UserError:
             give_up(request)
             raise
@@ -93,7 +96,7 @@ def _built(build: Build, processes: int) -> Manifest:
             shards += new_shards(build, found, token_type, tokenizer.unknown_id, workers)
         if changed := build.changed():
             raise changed
-        if not any(shard.train.tokens for shard in shards):
+        if shards and not any(shard.train.tokens for shard in shards):
             raise UserError(
                 "no usable document: not one of the training split holds a token of the vocabulary"
             )

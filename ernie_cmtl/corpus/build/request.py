@@ -5,13 +5,12 @@ where it was broken off.
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from ernie_cmtl.corpus.build.make_layers import layers_without_text, make_layers
 from ernie_cmtl.corpus.build.prepare_config import ADDABLE, DEFAULT_LAYERS, PrepareConfig
 from ernie_cmtl.corpus.build.unfinished import (
     STATE,
@@ -21,7 +20,7 @@ from ernie_cmtl.corpus.build.unfinished import (
     read_record,
     write_record,
 )
-from ernie_cmtl.corpus.layers import Layer, find_layer
+from ernie_cmtl.corpus.layers import Layer
 from ernie_cmtl.corpus.read.inputs import FileInput
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.read.sources import SourceInput, check_mixture, find_sources
@@ -63,7 +62,9 @@ class Request:
     def keeps_titles(self) -> bool:
         """Will every document have a row for its title."""
         return (
-            TITLES in self.base.layers if self.base else self.config.reader.title_field is not None
+            TITLES in self.base.layers
+            if self.base
+            else bool(self.inputs) and self.config.reader.title_field is not None
         )
 
     @property
@@ -91,11 +92,11 @@ class Request:
 def new_corpus(
     words: Sequence[str], folder: Path, language: Language, config: PrepareConfig
 ) -> Request:
-    """Ask for a corpus out of raw text.
+    """Ask for a corpus out of raw text, labelled rows, or both.
 
     Raises:
-        UserError: A path, layer or mixture that cannot be used, or an output folder that holds
-            something else.
+        UserError: A path, layer or mixture that cannot be used, an output folder that holds
+            something else, or nothing to make a corpus of.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder} is a file; name a folder")
@@ -108,14 +109,19 @@ def new_corpus(
         raise UserError(f"{folder} is not empty and no build of a corpus; choose another --output")
     skipped: Counter[str] = Counter()
     inputs = _inputs(words, folder, skipped)
-    if not inputs:
-        raise UserError("no input: name at least one file, folder, glob or dataset with --input")
+    if not (inputs or config.labelled):
+        raise UserError(
+            "no input: name at least one file, folder, glob or dataset with --input, or labelled "
+            "rows with --labelled"
+        )
     check_mixture(config.mixture, sorted({item.source for item in inputs}))
     _check_policies(config.reader, inputs)
     named = (
         {name: {} for name in DEFAULT_LAYERS[language]} if config.layers is None else config.layers
     )
-    layers = _make_layers(named, language)
+    layers = make_layers(named, language)
+    if not inputs:
+        layers = layers_without_text(layers, asked=config.layers is not None)
     return Request(folder, language, config, inputs, None, layers, skipped)
 
 
@@ -144,6 +150,12 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
             "nothing to add: name text with --input, layers with --layers, or labelled rows with "
             "--labelled"
         )
+    if config.layers and not (inputs or base.sources):
+        raise UserError(
+            f"corpus {folder} holds labelled rows alone, which keep the layers that they were "
+            "stored with: name text with --input too, or prepare another corpus with --labelled "
+            "and --layers"
+        )
     sources = sorted({*base.sources, *(item.source for item in inputs)})
     check_mixture(config.mixture if config.mixture is not None else base.mixture, sources)
     _check_policies(config.reader, inputs)
@@ -151,7 +163,7 @@ def added_to(words: Sequence[str], folder: Path, config: PrepareConfig) -> Reque
     merged = PrepareConfig.model_validate(
         settings | config.model_dump(mode="json", include=set(ADDABLE))
     )
-    layers = _make_layers(base.layer_options | (config.layers or {}), base.language)
+    layers = make_layers(base.layer_options | (config.layers or {}), base.language)
     return Request(folder, base.language, merged, inputs, base, layers, skipped)
 
 
@@ -178,29 +190,6 @@ def _check_policies(reader: ReaderConfig, inputs: Sequence[SourceInput]) -> None
 def _stamps(files: Iterable[str]) -> list[tuple[int, ...]]:
     """Return what tells whether files were changed."""
     return [FileInput(Path(file).expanduser()).stamp() for file in files]
-
-
-def _make_layers(named: Mapping[str, Mapping[str, Any]], language: Language) -> dict[str, Layer]:
-    return {name: make_layer(name, options, language) for name, options in named.items()}
-
-
-def make_layer(name: str, options: Mapping[str, Any], language: Language) -> Layer:
-    """Make a layer.
-
-    Raises:
-        UserError: There is no such layer, an option is not accepted, or it does not support the
-            language.
-    """
-    layer = find_layer(name)
-    try:
-        return layer(layer.Options.model_validate(dict(options)), language)
-    except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})"
-            for p in error.errors()
-        )
-        accepted = ", ".join(sorted(layer.Options.model_fields)) or "none"
-        raise UserError(f"layers.{name}: {'; '.join(problems)}; options are {accepted}") from error
 
 
 def check_unchanged(request: Request) -> None:

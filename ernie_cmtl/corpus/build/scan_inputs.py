@@ -3,21 +3,16 @@
 import json
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ernie_cmtl.atomic_files import read_array, remove_folder, write_folder, write_text
+from ernie_cmtl.atomic_files import read_array, write_text
 from ernie_cmtl.corpus.build.executor import Processes
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.make_tokenizer import save_given, train
 from ernie_cmtl.corpus.build.scan import Scan, TextSample, scan
 from ernie_cmtl.corpus.build.seen_texts import SeenTexts
 from ernie_cmtl.corpus.build.steps import Build
 from ernie_cmtl.corpus.store.manifest import as_json
-from ernie_cmtl.corpus.tokens.tokenizer import TokenizerFacts, load_tokenizer, train_wordpiece
 from ernie_cmtl.errors import UserError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 def scan_inputs(build: Build, workers: Processes) -> Scan:
@@ -33,7 +28,7 @@ def scan_inputs(build: Build, workers: Processes) -> Scan:
     config, base = request.config, request.base
     # Loading one takes longer than reading a few documents, so a worker does it meanwhile.
     given = None if base else config.tokenizer.name_or_path
-    saved = workers.start(partial(_save_given, build.folder), [given] if given else [])
+    saved = workers.start(partial(save_given, build.folder), [given] if given else [])
     sources = {item.source for item in request.inputs}
     rules = {
         name: HeldoutRule(config.heldout_fraction, config.heldout_minimum)
@@ -42,12 +37,7 @@ def scan_inputs(build: Build, workers: Processes) -> Scan:
     sample = None if base or given else TextSample(config.tokenizer.sample_bytes)
     with build.step("scan"):
         seen = SeenTexts(database)
-        for shard in build.base_shards:
-            if shard.hashes:
-                seen.add_known(
-                    bytes(row)
-                    for row in read_array(build.folder / "shards" / shard.name / "digests.npy")
-                )
+        _add_known(seen, build)
         try:
             found = scan(request.inputs, config.reader, request.first_document, seen, rules, sample)
         except UserError:
@@ -66,25 +56,18 @@ def scan_inputs(build: Build, workers: Processes) -> Scan:
         seen.close()
     if not base:
         with build.step("tokenizer", documents=found.used):
-            build.tokenizer = _train(build, sample, found) if sample else saved()[0]
+            build.tokenizer = (
+                train(build.folder, sample.texts(found.heldout_below), config.tokenizer)
+                if sample
+                else saved()[0]
+            )
     write_text(path, as_json(found))
     return found
 
 
-def _train(build: Build, sample: TextSample, found: Scan) -> TokenizerFacts:
-    """Train a tokenizer on the sample and save it."""
-    tokenizer = train_wordpiece(sample.texts(found.heldout_below), build.request.config.tokenizer)
-    if len(tokenizer) == len(tokenizer.all_special_ids):
-        raise UserError("no usable document: a vocabulary trained on the text would be empty")
-    return _save(build.folder, tokenizer)
-
-
-def _save_given(folder: Path, name_or_path: str) -> TokenizerFacts:
-    """Load the tokenizer that was asked for and save it; in any process."""
-    return _save(folder, load_tokenizer(name_or_path))
-
-
-def _save(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> TokenizerFacts:
-    remove_folder(folder / "tokenizer")
-    write_folder(folder / "tokenizer", lambda path: tokenizer.save_pretrained(str(path)))
-    return TokenizerFacts.of(tokenizer)
+def _add_known(seen: SeenTexts, build: Build) -> None:
+    """Add the texts that the corpus has already."""
+    for shard in build.base_shards:
+        if shard.hashes:
+            path = build.folder / "shards" / shard.name / "digests.npy"
+            seen.add_known(bytes(row) for row in read_array(path))

@@ -94,6 +94,11 @@ class FittedLayer(Layer):
     of_documents: ClassVar[bool] = False
     """Has it a row for each document in place of a value for each token."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is something to learn before it can mark."""
+        return type(self).fit is not FittedLayer.fit
+
     def fit(
         self, folder: Path, shards: Sequence[Shard], corpus: Path, vocabulary: Vocabulary
     ) -> None:

@@ -116,7 +116,7 @@ def check_mixture(mixture: Mapping[str, float] | None, sources: Sequence[str]) -
     """
     if mixture is None:
         return
-    there = ", ".join(sources)
+    there = ", ".join(sources) or "none"
     if unknown := [name for name in mixture if name not in sources]:
         raise UserError(
             f"mixture names {', '.join(unknown)}, which is no source of the corpus; "

@@ -14,7 +14,7 @@ from ernie_cmtl.corpus.store.labelled import open_rows, table_profile
 from ernie_cmtl.corpus.store.manifest import Shard, Split, read_manifest
 from ernie_cmtl.corpus.store.text_split import TextSplit
 from ernie_cmtl.errors import UserError, choices
-from ernie_cmtl.records import Array, CorpusProfile, IntArray, Language, Vocabulary
+from ernie_cmtl.records import Array, CorpusProfile, FloatArray, IntArray, Language, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -169,6 +169,22 @@ class Corpus:
             there = choices(table, tables, "there are:")
             raise UserError(f"corpus {self.folder} has no table {table!r}; {there}")
         return open_rows(self.folder / "labelled" / table, tables[table], split)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it holds running text, and not labelled rows alone."""
+        return bool(self.manifest.sources)
+
+    def token_frequencies(self) -> FloatArray:
+        """Return the part of each token of the vocabulary in the training text, or in the labelled
+        rows where there is no text, each counted once more; float64 [vocabulary].
+        """
+        tables = [None] if self.has_text else list(self.manifest.labelled)
+        counts = np.ones(self.vocabulary.size)
+        for table in tables:
+            counts += self.text("train", table).token_counts(self.vocabulary.size)
+        frequencies: FloatArray = counts / counts.sum()
+        return frequencies
 
     def _shard(self, shard: Shard, split: Split) -> tuple[dict[str, Array], IntArray, IntArray]:
         """Return the arrays of one split of a shard and where its sentences and documents end."""

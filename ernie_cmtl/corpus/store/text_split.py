@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ernie_cmtl.records import AnnotatedText, Array, FloatArray, IntArray
+from ernie_cmtl.records import AnnotatedText, Array, IntArray
 
 _COUNTED_SHARDS = 64
 
@@ -53,17 +53,15 @@ class TextSplit:
         documents: list[int] = self.shard_documents.tolist()
         return documents
 
-    def token_frequencies(self, vocabulary: int) -> FloatArray:
-        """Return the part of each token of the vocabulary in the text, each counted once more;
-        float64 [vocabulary].
+    def token_counts(self, vocabulary: int) -> IntArray:
+        """Return how often each token of the vocabulary stands in the text; int64 [vocabulary].
 
         Of more than 64 shards, some at even distances are counted.
         """
-        counts = np.ones(vocabulary)
-        for arrays in self.arrays[:: -(-len(self.arrays) // _COUNTED_SHARDS)]:
+        counts = np.zeros(vocabulary, dtype=np.int64)
+        for arrays in self.arrays[:: -(-len(self.arrays) // _COUNTED_SHARDS) or 1]:
             counts += np.bincount(arrays["token_ids"], minlength=vocabulary)
-        frequencies: FloatArray = counts / counts.sum()
-        return frequencies
+        return counts
 
     def layer_at(self, name: str, tokens: IntArray) -> Array:
         """Return the values of a layer at some tokens, which are sorted; [N]."""

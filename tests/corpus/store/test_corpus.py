@@ -287,7 +287,7 @@ def test_of_many_shards_some_at_even_distances_tell_the_frequencies(english: Cor
         arrays=[{"token_ids": rare if number % 3 == 0 else frequent} for number in range(130)],
     )
     # Every third of 130 shards is counted: 44 of the rare kind.
-    assert many.token_frequencies(4).tolist() == [1 / 92, 45 / 92, 45 / 92, 1 / 92]
+    assert many.token_counts(4).tolist() == [0, 44, 44, 0]
 
 
 @pytest.mark.parametrize("what", ["cut", "longer", "gone"])
