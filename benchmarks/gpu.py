@@ -118,6 +118,7 @@ def prepare(folder: Path, rehearse: bool) -> Path:
     subprocess.run(
         [sys.executable, *map(str, words), "--vocabulary-size", size],
         cwd=ROOT,
+        env=os.environ | _ends_with_this_process(),
         check=True,
         capture_output=True,
     )
@@ -135,6 +136,7 @@ def run_part(part: Part, output: Path, left: float) -> dict[str, Any]:
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}",
         "HF_HUB_OFFLINE": "1",
     }
+    environment |= _ends_with_this_process()
     try:
         words = [sys.executable, *map(str, part.words)]
         done = subprocess.run(
@@ -152,6 +154,12 @@ def run_part(part: Part, output: Path, left: float) -> dict[str, Any]:
     (output / part.file).write_text(text if text.strip() else errors[-4000:], encoding="utf-8")
     found = {"ended": ended, "seconds": round(time.perf_counter() - start, 1)}
     return found if ended == "exit code 0" else found | {"errors": errors[-1500:]}
+
+
+def _ends_with_this_process() -> dict[str, str]:
+    from ernie_cmtl.parent_process import ends_with_this_process
+
+    return ends_with_this_process()
 
 
 def _text(stream: str | bytes | None) -> str:
@@ -196,7 +204,7 @@ def losses(corpus: Path) -> dict[str, Any]:
     found = {precision: trained(precision) for precision in ("fp32", "bf16")}
     if torch.cuda.is_available():
         words = [sys.executable, __file__, "--part", "losses", "--corpus", str(corpus)]
-        hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        hidden = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | _ends_with_this_process()
         done = subprocess.run(
             words, cwd=ROOT, env=hidden, capture_output=True, text=True, check=True
         )
@@ -262,7 +270,12 @@ def main() -> int:
     parser.add_argument("--part", choices=["attention", "losses"], help=argparse.SUPPRESS)
     parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    # Nothing needs to be installed.
+    sys.path.insert(0, str(ROOT))
     if given.part:
+        from ernie_cmtl.parent_process import stop_with_parent
+
+        stop_with_parent()
         print(json.dumps(attention() if given.part == "attention" else losses(given.corpus)))
         return 0
     machine = about_this_machine()
