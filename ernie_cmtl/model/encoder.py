@@ -154,10 +154,26 @@ class EncoderFamily(ABC):
     # --- what it computes ---
 
     @abstractmethod
+    def embed(self, batch: TensorBatch) -> Tensor:
+        """Return what the first layer takes; [M, L, hidden]."""
+
+    @abstractmethod
+    def layer_inputs(self, batch: TensorBatch) -> dict[str, Any]:
+        """Return what every layer takes beside the states, as keywords."""
+
     def encode(self, batch: TensorBatch, read: ReadPlaces | None, inner: bool) -> EncodedBatch:
         """Run the encoder; read: where the last layer is read, None for all places; inner: return
         what heads below the last layer read too.
         """
+        states, inputs = self.embed(batch), self.layer_inputs(batch)
+        seen: list[Tensor] = []
+        for number, layer in enumerate(self.layers, 1):
+            if inner:
+                seen.append(states)
+            last = number == len(self.layers)
+            states = layer(states, **inputs, read=read if last else None)
+        unread = 0.0 * self.sequence_states(states[:, 0]).sum()
+        return EncodedBatch(states, seen, unread)
 
     @abstractmethod
     def sequence_states(self, states: Tensor) -> Tensor:

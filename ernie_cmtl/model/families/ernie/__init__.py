@@ -11,7 +11,7 @@ from transformers import ErnieConfig, ErnieModel, JinaEmbeddingsV3Config, PreTra
 from transformers.models.ernie.modeling_ernie import ErniePredictionHeadTransform
 
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
-from ernie_cmtl.model.encoder import EncodedBatch, EncoderFamily, LayerWeights, ReadPlaces
+from ernie_cmtl.model.encoder import EncoderFamily, LayerWeights
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.families.ernie import rotary_stock, stock
 from ernie_cmtl.model.families.ernie.last_layer import replace_last_layer
@@ -119,21 +119,20 @@ class Ernie(EncoderFamily):
         """Make a linear layer, an activation and a norm."""
         return ErniePredictionHeadTransform(self.module.config)  # type: ignore[no-untyped-call]
 
-    def encode(self, batch: TensorBatch, read: ReadPlaces | None, inner: bool) -> EncodedBatch:
-        """Run the encoder; its last layer only where it is read."""
-        output: Any = self.module(
+    def embed(self, batch: TensorBatch) -> Tensor:
+        """Add up words, segments, tasks and learned positions."""
+        embedded: Tensor = self.module.embeddings(
             input_ids=batch.token_ids,
             token_type_ids=batch.token_type_ids,
             task_type_ids=batch.task_type_ids,
             position_ids=batch.position_ids,
-            packed_layout=batch.layout,
-            rotation=self._rotary and self._rotary.at(batch.position_ids),
-            read=read,
-            output_hidden_states=inner,
-            use_cache=False,
         )
-        unread = 0.0 * output.pooler_output.sum()
-        return EncodedBatch(output.last_hidden_state, output.hidden_states or (), unread)
+        return embedded
+
+    def layer_inputs(self, batch: TensorBatch) -> dict[str, Any]:
+        """Return what attention needs to know of the places."""
+        rotation = self._rotary and self._rotary.at(batch.position_ids)
+        return {"packed_layout": batch.layout, "rotation": rotation}
 
     def sequence_states(self, states: Tensor) -> Tensor:
         """Put states of [CLS] places through the pooler."""
