@@ -13,6 +13,7 @@ from ernie_cmtl.data.step_shape import DataConfig
 from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.sharing import SharingConfig
 from ernie_cmtl.scheduling.feedback import FeedbackConfig
 from ernie_cmtl.scheduling.plan import Mode
 from ernie_cmtl.scheduling.presets import Preset
@@ -84,6 +85,8 @@ class RunConfig(BaseModel):
     optimizer: OptimizerConfig = OptimizerConfig()
     loss_weighting: LossWeightingConfig = LossWeightingConfig()
     """How much the loss of each task counts, beside its share of the step."""
+    sharing: SharingConfig = SharingConfig()
+    """Which layers tasks share."""
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="before")

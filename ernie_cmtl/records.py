@@ -191,6 +191,8 @@ class Batch:
     """int64 [S]; sequences do not see each other."""
     targets: Mapping[str, BatchTargets]
     """Head name -> labels; every head of the run is there."""
+    sequence_tasks: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Task instance of each sequence: int64 [S]; empty where nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ GROUND = {
 }
 CONTRACT = GROUND | {"task", "task_instance"}
 HEADS = CONTRACT | {"head_kinds"}
-TRAINED = HEADS | {"data", "model", "pretrained", "scheduling"}
+TRAINED = HEADS | {"data", "model", "model.sharing", "pretrained", "scheduling"}
 JUDGED = TRAINED | {"training"}
 SETTINGS = JUDGED | {"settings"}
 FAMILY = HEADS | {"model", "model.kernels"}
@@ -71,8 +71,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model.kernels": GROUND,
     "head_kinds": CONTRACT | {"plugins", "model.kernels"},
     "data": HEADS,
-    "model": HEADS | {"plugins", "pretrained", "model.kernels"},
+    "model": HEADS | {"plugins", "pretrained", "model.kernels", "model.sharing"},
     "model.families": FAMILY,
+    "model.sharing": GROUND | {"plugins", "settings"},
     "scheduling": GROUND,
     "training": TRAINED | {"plugins", "settings"},
     "evaluation": JUDGED,

@@ -31,6 +31,14 @@ def export(
             "the first that masks tokens.",
         ),
     ] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(
+            "--view",
+            help="Group or task whose layers are exported, where tasks have layers of their own; "
+            "mean: of softly shared ones; default: the trunk.",
+        ),
+    ] = None,
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step; default: the newest.")
     ] = None,
@@ -42,7 +50,7 @@ def export(
     from ernie_cmtl.verbs.export import export_run
 
     add_plugins(plugin)
-    result = export_run(run, output, step, format, task, corpus=corpus)
+    result = export_run(run, output, step, format, task, corpus=corpus, view=view)
     print_result(result, as_json, lambda: _line(result))
 
 

@@ -112,8 +112,22 @@ def _costs(plan: dict[str, Any]) -> Table:
         else f"{plan['flops']:.4g}"
     )
     table.add_row("operations", f"{flops} (vocabulary {plan['vocabulary_size']:,})")
+    if sharing := plan["sharing"]:
+        _add_sharing(table, sharing)
     table.add_row("hours", _WITHOUT_HOURS if plan["hours"] is None else f"{plan['hours']:,}")
     return table
+
+
+def _add_sharing(table: Table, sharing: dict[str, Any]) -> None:
+    counts = (f"{name} {_short(count)}" for name, count in sharing["parameters"].items() if count)
+    table.add_row("parameters", ", ".join(counts))
+    if sharing["begins"]:
+        layers = sharing["private_layers"]
+        groups = (f"{name}: {', '.join(tasks)}" for name, tasks in sharing["groups"].items())
+        table.add_row(
+            "sharing",
+            f"{sharing['mode']}, the last {layers} layer(s) for each of {'; '.join(groups)}",
+        )
 
 
 def _short(number: float) -> str:

@@ -30,6 +30,7 @@ def make_batch(
     counted = np.arange(length)
     starts: list[int] = []
     lengths: list[int] = []
+    tasks: list[int] = []
     targets: dict[str, list[tuple[int, Array, Array]]] = {name: [] for name in heads}
     for row, examples in enumerate(rows):
         place = row * length
@@ -46,6 +47,7 @@ def make_batch(
                 positions[place : place + sequence] = counted[:sequence]
                 starts.append(place)
                 lengths.append(sequence)
+                tasks.append(number)
                 place += sequence
     shape = (len(rows), length)
     return Batch(
@@ -56,6 +58,7 @@ def make_batch(
         sequence_starts=np.array(starts, dtype=np.int64),
         sequence_lengths=np.array(lengths, dtype=np.int64),
         targets={name: _join(parts, heads[name]) for name, parts in targets.items()},
+        sequence_tasks=np.array(tasks, dtype=np.int64),
     )
 
 

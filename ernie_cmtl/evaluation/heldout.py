@@ -12,7 +12,6 @@ from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.evaluation.intervals import Interval, clustered
 from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel
-from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.task import HeadSpec
 from ernie_cmtl.task_instance import TaskInstance
@@ -119,7 +118,7 @@ def _stream_scores(
     }
     for number, batch in fixed_batches(stream, samples, config, pad_id):
         if number % workers.count == workers.rank:
-            moved = TensorBatch.of(batch, workers.device)
+            moved = model.on_device(batch, workers.device)
             for name, spec in heads.items():
                 if batch.targets[name].tasks[0] >= 0:
                     with workers.autocast():

@@ -21,11 +21,18 @@ tags: [{architecture}, fill-mask, continual-multi-task-pretraining]
 # {name}
 
 An encoder of {layers} layers x {hidden}, pretrained by continual multi-task learning with
-`ernie_cmtl`: {steps} steps over the stages {stages}. {usage}
+`ernie_cmtl`: {steps} steps over the stages {stages}.{view} {usage}
 
 | row | task | held-out loss{measured} |
 |---|---|---|
 {rows}
+"""
+
+
+_VIEW = """
+
+Tasks of this run have layers of their own. The export holds the view `{view}`, the layers of
+{tasks}; `export --view NAME` writes another one.
 """
 
 
@@ -110,6 +117,7 @@ def _card(name: str, trained: TrainedModel, usage: str) -> str:
         )
         rows.append(f"| {row} | {task} | {losses or '-'} |")
     step = about["losses_at_step"]
+    view = about["view"]
     return _CARD.format(
         name=name,
         architecture=config.architecture,
@@ -117,6 +125,9 @@ def _card(name: str, trained: TrainedModel, usage: str) -> str:
         hidden=config.hidden_size,
         steps=about["steps"],
         stages=", ".join(about["stages"]),
+        view=_VIEW.format(view=view, tasks=", ".join(about["tasks_of_view"]))
+        if len(about["tasks_of_view"]) < len(about["tasks"]) or view != "trunk"
+        else "",
         usage=usage,
         measured="" if step in (None, about["steps"]) else f" at step {step}",
         rows="\n".join(rows),

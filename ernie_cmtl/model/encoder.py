@@ -2,51 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
+from ernie_cmtl.model.branches import new_branches
 from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.read_places import EncodedBatch, ReadPlaces
 from ernie_cmtl.model.task_embedding import TASK_ROWS
-from ernie_cmtl.model.tensor_batch import TensorBatch
+from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import Vocabulary
-
-
-@dataclass(frozen=True)
-class ReadPlaces:
-    """Where the last layer is read."""
-
-    # Not a keyword by itself, for which compiled layers, all of which get it, would be compiled for
-    # each number of places.
-    places: Tensor
-    """In the flattened batch, the same one possibly more than once; int64 [N]."""
-
-    def of(self, states: Tensor) -> Tensor:
-        """Return the states of these places; [M, L, hidden] -> [1, N, hidden]."""
-        return states.flatten(0, 1).index_select(0, self.places)[None]
-
-
-@dataclass(frozen=True)
-class EncodedBatch:
-    """What an encoder makes of a batch."""
-
-    last: Tensor
-    """States of the last layer: of the places that are read, [1, N, hidden]; of all places, [M, L,
-    hidden].
-    """
-    inner: Sequence[Tensor]
-    """What a head reads of the embeddings and of each layer below the last; [M, L, hidden] each,
-    empty unless asked for.
-    """
-    unread: Tensor
-    """A zero that depends on the parameters which a batch may leave out, so that workers reduce the
-    same gradients.
-    """
 
 
 class LayerWeights(NamedTuple):
@@ -72,6 +43,10 @@ class EncoderFamily(ABC):
     config: EncoderConfig
     """With its real sizes."""
     vocabulary_size: int
+    branches: Mapping[str, nn.ModuleList] = MappingProxyType({})
+    """Layers in the place of the last ones, for groups of tasks."""
+    private_layers: int = 0
+    """So many layers each branch has."""
 
     @abstractmethod
     def __init__(self, config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> None:
@@ -121,6 +96,21 @@ class EncoderFamily(ABC):
         """The layers in order: each is compiled and cut into shards by itself."""
 
     @property
+    def all_layers(self) -> list[nn.Module]:
+        """The layers of the encoder and of all branches."""
+        return [*self.layers, *(layer for branch in self.branches.values() for layer in branch)]
+
+    @property
+    def last_layers(self) -> list[nn.Module]:
+        """The layers that may be told which places are read."""
+        return [self.layers[-1], *(branch[-1] for branch in self.branches.values())]
+
+    def branch_off(self, private_layers: int, names: Sequence[str]) -> None:
+        """Give the encoder branches: copies of its last layers under these names."""
+        self.private_layers = private_layers
+        self.branches = new_branches(self.layers, private_layers, names)
+
+    @property
     @abstractmethod
     def word_embeddings(self) -> Tensor:
         """The table that the vocabulary head is tied to; [vocabulary, hidden]."""
@@ -146,7 +136,7 @@ class EncoderFamily(ABC):
         """Weights that Muon updates: the matrices of the layers."""
         return [
             parameter
-            for layer in self.layers
+            for layer in self.all_layers
             for parameter in layer.parameters()
             if parameter.ndim == 2
         ]
@@ -158,22 +148,55 @@ class EncoderFamily(ABC):
         """Return what the first layer takes; [M, L, hidden]."""
 
     @abstractmethod
-    def layer_inputs(self, batch: TensorBatch) -> dict[str, Any]:
-        """Return what every layer takes beside the states, as keywords."""
+    def layer_inputs(self, places: TensorPlaces) -> dict[str, Any]:
+        """Return what every layer takes beside the states, as keywords; the last layer also takes
+        `read`: the places that are read, or None.
+        """
 
     def encode(self, batch: TensorBatch, read: ReadPlaces | None, inner: bool) -> EncodedBatch:
         """Run the encoder; read: where the last layer is read, None for all places; inner: return
         what heads below the last layer read too.
         """
         states, inputs = self.embed(batch), self.layer_inputs(batch)
+        shared = len(self.layers) - (self.private_layers if batch.slices else 0)
         seen: list[Tensor] = []
-        for number, layer in enumerate(self.layers, 1):
-            if inner:
-                seen.append(states)
-            last = number == len(self.layers)
-            states = layer(states, **inputs, read=read if last else None)
-        unread = 0.0 * self.sequence_states(states[:, 0]).sum()
-        return EncodedBatch(states, seen, unread)
+        for layer in self.layers[: min(shared, len(self.layers) - 1)]:
+            seen.append(states)
+            states = layer(states, **inputs)
+        if not batch.slices:
+            seen.append(states)
+            states = self.layers[-1](states, **inputs, read=read)
+            unread = 0.0 * self.sequence_states(states[:, 0]).sum()
+            return EncodedBatch(states, seen if inner else (), unread)
+        return self._encode_slices(states, batch, read, seen if inner else None)
+
+    def _encode_slices(
+        self,
+        states: Tensor,
+        batch: TensorBatch,
+        read: ReadPlaces | None,
+        seen: list[Tensor] | None,
+    ) -> EncodedBatch:
+        """Run the private layers of trunk and branches, each over its slice."""
+        reads, back = (None, batch.moved) if read is None else read.by_slice(batch.slices)
+        trunk = self.layers[len(self.layers) - self.private_layers :]
+        lasts: list[Tensor] = []
+        inner: list[list[Tensor]] = [[] for _ in trunk]
+        for number, part in enumerate(batch.slices):
+            layers = trunk if number == 0 else list(self.branches.values())[number - 1]
+            own, inputs = states[:, part.start : part.stop], self.layer_inputs(part)
+            for depth, layer in enumerate(layers):
+                inner[depth].append(own)
+                last = depth == len(trunk) - 1
+                own = layer(own, **inputs, **({"read": reads and reads[number]} if last else {}))
+            lasts.append(own)
+        whole = torch.cat(lasts, 1)
+        # A slice that nobody reads stays in the graph.
+        unread = 0.0 * (self.sequence_states(whole[:, 0]).sum() + whole.sum())
+        if seen is not None:
+            seen += [torch.cat(parts, 1) for parts in inner]
+        assert back is not None
+        return EncodedBatch(whole.index_select(1, back), seen or (), unread)
 
     @abstractmethod
     def sequence_states(self, states: Tensor) -> Tensor:
@@ -197,13 +220,20 @@ class EncoderFamily(ABC):
                 "again; set training.gradient_checkpointing=false"
             )
         enable({"use_reentrant": False})
+        for layer in self.all_layers:
+            # Branches are no part of the module.
+            for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
+                if hasattr(self.layers[0], name):
+                    setattr(layer, name, getattr(self.layers[0], name))
 
     def compile_layers(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile what the layers do beside attention, once: shapes stay the same, but for the
         places where the last is read.
         """
-        for layer in self.layers:
-            layer.compile(backend=backend, dynamic=layer is self.layers[-1])
+        for layer in self.all_layers:
+            # Slices have another number of places in each step.
+            sliced = self.branches and layer not in self.layers[: -self.private_layers]
+            layer.compile(backend=backend, dynamic=bool(sliced) or layer in self.last_layers)
 
     # --- weights from and to stock classes of transformers ---
 

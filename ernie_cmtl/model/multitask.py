@@ -5,15 +5,19 @@ runs every head.
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ernie_cmtl.head_kinds import Head, ReadStates, head_kind
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
-from ernie_cmtl.model.encoder import EncoderFamily, ReadPlaces
+from ernie_cmtl.model.branches import begin, pull_to_mean
+from ernie_cmtl.model.encoder import EncoderFamily
+from ernie_cmtl.model.read_places import ReadPlaces
+from ernie_cmtl.model.sharing import HARD, SharingTable
 from ernie_cmtl.model.tensor_batch import TensorBatch, TensorTargets
 from ernie_cmtl.randomness import derive_key
-from ernie_cmtl.records import MASKED_TOKEN
+from ernie_cmtl.records import MASKED_TOKEN, Batch
 from ernie_cmtl.task import HeadSpec
 
 LOSS, HITS, LABELS = range(3)
@@ -24,7 +28,12 @@ class MultiTaskModel(nn.Module):
     """An encoder and every head of a run, all there from the first step."""
 
     def __init__(
-        self, family: EncoderFamily, heads: Mapping[str, HeadSpec], tasks: int, seed: int
+        self,
+        family: EncoderFamily,
+        heads: Mapping[str, HeadSpec],
+        tasks: int,
+        seed: int,
+        sharing: SharingTable = HARD,
     ) -> None:
         super().__init__()
         self.family = family
@@ -34,7 +43,40 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _build_head(name, spec, family, seed) for name, spec in heads.items()}
         )
+        self.sharing = sharing
+        if sharing.branches:
+            family.branch_off(sharing.private_layers, sharing.branches)
+        self.branches = cast(nn.ModuleDict, family.branches) if sharing.branches else None
+        self.branch_of = sharing.route(0)
+        """Of each task, 0 for the trunk; int64 [tasks]."""
         self._reads_inner_layers = any(spec.encoder_layer != -1 for spec in heads.values())
+
+    def route(self, step: int) -> None:
+        """Send each task through the layers that are its own in a step."""
+        self.branch_of = self.sharing.route(step)
+
+    def begin(self, step: int) -> None:
+        """Make the branches that begin at a step copies of the trunk."""
+        if begun := self.sharing.begun(step):
+            begin(self.family.layers, self.family.branches, begun)
+
+    def pull_together(self, step: int) -> Tensor | None:
+        """Add the pull of softly shared parameters to their gradients; return the sum of their
+        squared distances from their means, or None where nothing pulls.
+        """
+        table, family = self.sharing, self.family
+        if not table.strength:
+            return None
+        begun = [
+            name
+            for name, begins in zip(table.branches, table.beginnings, strict=True)
+            if step >= begins
+        ]
+        return pull_to_mean(family.layers, family.branches, begun, table.strength)
+
+    def on_device(self, batch: Batch, device: torch.device) -> TensorBatch:
+        """Move a batch to a device, each task's places where its branch reads them."""
+        return TensorBatch.of(batch, device, self.branch_of, len(self.sharing.branches))
 
     def forward(self, batch: TensorBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the statistics of each head and task.
@@ -78,7 +120,10 @@ class MultiTaskModel(nn.Module):
         # What an idle head scores counts nothing, so it takes what others read: with or without it,
         # the same is computed.
         read = [name for name in last if not batch.targets[name].idle] or last
-        at = ReadPlaces(torch.cat([places[name] for name in read])) if read else None
+        at = None
+        if read:
+            on_host = np.concatenate([batch.targets[name].on_host.flatten() for name in read])
+            at = ReadPlaces(torch.cat([places[name] for name in read]), on_host)
         encoded = self.family.encode(batch, at, self._reads_inner_layers)
         states: dict[str, Tensor] = {}
         if read:

@@ -1,6 +1,6 @@
 """Which parameters belong to which task: rows of the task embedding, and heads."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ def idle_parameters(
             idle += model.heads[name].parameters()
     if not transformed:
         idle += model.family.sequence_transform.parameters()
+    idle += _idle_layers(model, labelled)
     active_rows = {
         row for task in range(model.tasks) if bool(labelled[:, task].any()) for row in rows[task]
     }
@@ -36,13 +37,36 @@ def idle_parameters(
     ]
 
 
-def new_since(model: MultiTaskModel, known_heads: Collection[str]) -> list[str]:
+def _idle_layers(model: MultiTaskModel, labelled: Tensor) -> list[nn.Parameter]:
+    """Return the parameters of private layers through which no labelled sequence went."""
+    family = model.family
+    if not family.branches:
+        return []
+    active = {
+        int(model.branch_of[task]) for task in range(model.tasks) if bool(labelled[:, task].any())
+    }
+    trunk = family.layers[len(family.layers) - family.private_layers :]
+    slices: list[Iterable[nn.Module]] = [trunk, *family.branches.values()]
+    return [
+        parameter
+        for number, layers in enumerate(slices)
+        if number not in active
+        for layer in layers
+        for parameter in layer.parameters()
+    ]
+
+
+def new_since(
+    model: MultiTaskModel, known_heads: Collection[str], known_branches: Collection[str]
+) -> list[str]:
     """Return the beginnings of the names of parameters that came with new tasks.
 
-    known_heads: of the run before it was extended. Rows of the task embedding are all there from
-    the first step.
+    known_heads, known_branches: of the run before it was extended. Rows of the task embedding are
+    all there from the first step.
     """
-    return [f"heads.{name}." for name in model.specs if name not in known_heads]
+    heads = [f"heads.{name}." for name in model.specs if name not in known_heads]
+    branches = [name for name in model.family.branches if name not in known_branches]
+    return heads + [f"branches.{name}." for name in branches]
 
 
 def task_table(family: EncoderFamily) -> Tensor:
@@ -50,9 +74,15 @@ def task_table(family: EncoderFamily) -> Tensor:
     return torch.stack(family.task_rows).detach().cpu().float()
 
 
-def kept_beside_export(model: MultiTaskModel) -> dict[str, Tensor]:
-    """Return the weights of the heads for which a stock class of transformers has no place."""
-    heads = {name: head for name, head in model.heads.items() if name != MASKED_TOKEN}
+def kept_beside_export(model: MultiTaskModel, tasks: Collection[str]) -> dict[str, Tensor]:
+    """Return the weights of the heads for which a stock class of transformers has no place; tasks:
+    whose heads read the layers that are exported.
+    """
+    heads = {
+        name: head
+        for name, head in model.heads.items()
+        if name != MASKED_TOKEN and name.partition("/")[0] in tasks
+    }
     return {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, head in heads.items()

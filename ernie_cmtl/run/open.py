@@ -102,6 +102,7 @@ def open_run(
     encoder = run.config.encoder.model_copy(update={"init_from": None})
     model = Run(run.config.model_copy(update={"encoder": encoder})).make_model()
     load_weights(checkpoint, model)
+    model.route(max(0, ledger.step - 1))
     return run, model, ledger
 
 

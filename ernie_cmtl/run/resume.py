@@ -14,7 +14,6 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.foreign_files import checked
 from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.encoder_config import EncoderConfig
-from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.task_parameters import new_since
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.folder import RunFolder
@@ -25,8 +24,7 @@ from ernie_cmtl.settings import differences
 from ernie_cmtl.task_instance import run_heads
 from ernie_cmtl.training.checkpoint import checkpoints, load_state, parse_state, read_state
 from ernie_cmtl.training.checkpoint_tensors import load_optimizer, load_weights
-from ernie_cmtl.training.distributed import Workers
-from ernie_cmtl.training.optimizer import Optimizers
+from ernie_cmtl.training.trainer import Trainer
 
 IDENTITY = (
     "seed",
@@ -39,6 +37,7 @@ IDENTITY = (
     "data",
     "encoder",
     "loss_weighting",
+    "sharing",
 )
 """Settings that a run may not change when it goes on: they decide the data order or the weights."""
 
@@ -206,17 +205,19 @@ def reallocation(config: RunConfig, plan: Plan, step: int, workers: int) -> dict
     }
 
 
-def load_newest(
-    run: Run, model: MultiTaskModel, optimizer: Optimizers, state: RunState, workers: Workers
-) -> None:
-    """Give weights and moments what the main worker's newest checkpoint holds; heads that came
-    after it stay as they were made.
+def load_newest(run: Run, trainer: Trainer, state: RunState, step: int) -> None:
+    """Give weights and moments what the main worker's newest checkpoint holds; heads and branches
+    that came after it stay as they were made.
 
-    state: of that checkpoint.
+    state: of that checkpoint; step: so many were taken.
     """
+    model, send = trainer.model, trainer.workers.from_main
     # Where only the main worker sees the folder, only it has a path; the others are sent what it
     # reads.
     checkpoint = next(reversed(checkpoints(RunFolder(run.config.run).checkpoints)), run.config.run)
-    known = run_heads(run.instances[: len(state.tasks)])
-    load_weights(checkpoint, model, new_since(model, known), workers.from_main)
-    load_optimizer(checkpoint, model, optimizer, workers.from_main)
+    heads = run_heads(run.instances[: len(state.tasks)])
+    before = Run(config_of_checkpoint(run.config, state)).sharing(len(model.family.layers))
+    load_weights(checkpoint, model, new_since(model, heads, before.branches), send)
+    load_optimizer(checkpoint, model, trainer.optimizer, send)
+    # Until the next step, tasks take the layers that they took in the last one.
+    model.route(max(0, step - 1))

@@ -16,8 +16,10 @@ from ernie_cmtl.data.loader import Shares, StepSource
 from ernie_cmtl.data.stage_streams import StageStreams
 from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.branches import begin
 from ernie_cmtl.model.encoder import build_encoder, encoder_family
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.sharing import SharedTask, SharingTable, sharing_table
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.instances import check_init_from, make_instance
 from ernie_cmtl.scheduling.plan import Plan
@@ -205,6 +207,7 @@ class Run:
         head.begin_with(self.corpus.token_frequencies())
         if config.init_from:
             fresh = [*model.family.load_checkpoint(weights, head), *missing]
+            begin(model.family.layers, model.family.branches, model.sharing.branches)
             if fresh:
                 _log.warning("%s lacks %s: freshly initialised", config.init_from, ", ".join(fresh))
         return model
@@ -237,8 +240,31 @@ class Run:
                 f"samples of {self.config.longest} tokens are longer than the encoder's "
                 f"{positions} positions"
             )
+        table = self.sharing(family.config.layers)
+        heads, tasks = run_heads(self.instances), len(self.instances)
+        model = MultiTaskModel(family, heads, tasks, seed, table)
         if self.config.training.gradient_checkpointing:
             family.recompute_activations()
         if self.config.training.compile:
             family.compile_layers()
-        return MultiTaskModel(family, run_heads(self.instances), len(self.instances), seed)
+        return model
+
+    def sharing(self, layers: int) -> SharingTable:
+        """Return which layers the tasks share; layers: of the encoder.
+
+        Raises:
+            UserError: The mode does not fit the tasks or the layers.
+        """
+        tasks = [
+            SharedTask(
+                instance.name,
+                instance.task.family,
+                next(
+                    step
+                    for step, stage in zip((0, *self.table.ends), self.table.stages, strict=False)
+                    if stage.budgets.get(instance.name)
+                ),
+            )
+            for instance in self.instances
+        ]
+        return sharing_table(self.config.sharing, tasks, layers)

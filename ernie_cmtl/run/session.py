@@ -64,7 +64,7 @@ class Session:
         self.trainer.deadline = deadline
         if self.state:
             self.trainer.loss_weighting.load(self.state.loss_weighting)
-            load_newest(run, model, self.trainer.optimizer, self.state, workers)
+            load_newest(run, self.trainer, self.state, self.ledger.step)
         self.checkpoints = Checkpoints(run, resolved(run, model), workers, check_folder)
         self.skipped_steps = SkippedSteps(run, workers, self.ledger)
         self.heldout: dict[str, HeadScore] = {}
@@ -265,6 +265,7 @@ class Session:
                 "tasks": scores_by_head(statistics, self.trainer.model.specs, self.run.instances),
                 "learning_rate": result.learning_rate,
                 "gradient_norm": finite(float(result.gradient_norm)),
+                **({} if result.distance is None else {"distance": float(result.distance)}),
                 "real_tokens_per_second": round(real_tokens / seconds, 1),
                 "packing_efficiency": round(real_tokens / slots, 4),
                 "data_wait_share": round(window.wait_seconds / seconds, 4),

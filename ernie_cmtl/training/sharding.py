@@ -30,7 +30,7 @@ def shard(model: MultiTaskModel, mesh: DeviceMesh, reduce_dtype: torch.dtype) ->
     reduce_dtype: of the gradients that workers add up.
     """
     policy = MixedPrecisionPolicy(reduce_dtype=reduce_dtype)
-    for layer in model.family.layers:
+    for layer in model.family.all_layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     # Heads and word embeddings stay in one piece of the model, so that a head may read the
     # embeddings that it is tied to.

@@ -12,7 +12,6 @@ from torch import Tensor
 from ernie_cmtl.data.loader import StepSource, load_steps
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.task_parameters import idle_parameters
-from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Ledger, StepData
 from ernie_cmtl.scheduling.stages import StageTable
@@ -28,7 +27,7 @@ from ernie_cmtl.training.loss_weighting import (
     build_loss_weighting,
 )
 from ernie_cmtl.training.optimizer import OptimizerConfig, build_optimizer
-from ernie_cmtl.training.sharding import clip_gradients
+from ernie_cmtl.training.sharding import clip_gradients, whole
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ class StepResult:
     statistics: Tensor
     """Of this worker's groups: float32 [heads, tasks + 1, 3], sums of losses, hits and labels."""
     gradient_norm: Tensor
+    distance: Tensor | None
+    """Sum of squared distances of softly shared parameters from their means, before the step."""
     skipped: Tensor
     """Loss or gradient were not finite or too large, so weights and moments are as before; one
     bool, on the device.
@@ -136,12 +137,15 @@ class Trainer:
             dtype=self._dtype,
             device=self.workers.device,
         )
-        self.wrapped(TensorBatch.of(data.groups[0], self.workers.device), nothing)[0].backward()
+        first = self.model.on_device(data.groups[0], self.workers.device)
+        self.wrapped(first, nothing)[0].backward()
         self.optimizer.zero_grad()
         self._order_is_settled = True
 
     def step(self, data: StepData, wait_seconds: float = 0.0) -> StepResult:
         """Take one step on this worker's groups; wait_seconds: how long its data was waited for."""
+        self.model.begin(data.step)
+        self.model.route(data.step)
         with self.timed("communication"):
             labels, stops = self._count_labels(data)
         coefficients = self._coefficients(labels, data)
@@ -160,7 +164,7 @@ class Trainer:
             with self.workers.gradients(self.wrapped, reduced=number == len(data.groups) - 1):
                 with self.timed("forward"):
                     batch_loss, sums = self.wrapped(
-                        TensorBatch.of(group, self.workers.device), coefficients
+                        self.model.on_device(group, self.workers.device), coefficients
                     )
                 with self.timed("backward"):
                     # The reduction is a mean over workers; the loss is a sum over them.
@@ -170,7 +174,7 @@ class Trainer:
             not_finite[global_number] = ~sums[:, :-1, 0].isfinite().all(0)
         rate = learning_rate(data.step, self.table.ends, self.config, self.table.restarts)
         with self.timed("optimizer"):
-            norm, skipped = self._update(data.step, labels, self.workers.sum(loss), rate)
+            norm, distance, skipped = self._update(data.step, labels, self.workers.sum(loss), rate)
         counts = (data.real_tokens, data.slots)
         guard = (skipped, not_finite)
         return StepResult(
@@ -179,6 +183,7 @@ class Trainer:
             loss,
             statistics,
             norm,
+            distance,
             *guard,
             rate,
             *counts,
@@ -188,12 +193,14 @@ class Trainer:
 
     def _update(
         self, step: int, labels: Tensor, loss: Tensor, rate: float
-    ) -> tuple[Tensor, Tensor]:
-        """Move the weights, unless the step is to be skipped; return the gradient's norm and
-        whether it was.
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Move the weights, unless the step is to be skipped; return the gradient's norm, the
+        distance of softly shared parameters, and whether it was.
         """
         for parameter in idle_parameters(self.model, labels > 0, self.rows):
             parameter.grad = None
+        # After the reduction, so that it counts once, whatever the workers.
+        distance = self.model.pull_together(step)
         norm = clip_gradients(self.model.parameters(), self.config.clip_norm)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
@@ -202,7 +209,7 @@ class Trainer:
             skipped = self.spikes.skips(step, norm, skipped)
         self.optimizer.step_unless(skipped)
         self.optimizer.zero_grad()
-        return norm, skipped
+        return norm, None if distance is None else whole(distance), skipped
 
     def _count_labels(self, data: StepData) -> tuple[Tensor, tuple[bool, bool]]:
         """Return the labels of each head and task over all workers, int64 [heads, tasks], and

@@ -1,9 +1,11 @@
 """The verb export: the encoder of a run for other programs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.errors import UserError, choices
+from ernie_cmtl.export.views import take_view
 from ernie_cmtl.export.writer import EXPORT_FORMATS, TrainedModel, write_export
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import MASKED_TOKEN
@@ -22,20 +24,25 @@ def export_run(
     task: str | None = None,
     verified: bool = True,
     corpus: Path | None = None,
+    view: str | None = None,
 ) -> dict[str, Any]:
     """Export a run; returns path, format and what the format measures of its own result.
 
     task: whose row of the task embedding is folded into the weights, where the stock class takes no
-    task; None means the first one that masks tokens. verified: load the result and compare it with
+    task; None means the first one that masks tokens and uses the exported layers. view: a group or
+    task whose layers are exported where tasks have layers of their own, or "mean" of those that are
+    softly shared; None means the trunk. verified: load the result and compare it with
     the run. corpus: in place of the run's own; its tokenizer is exported.
 
     Raises:
-        UserError: The run cannot be opened, the format or task is unknown, or the output folder
-            holds what no export wrote.
+        UserError: The run cannot be opened, the format, task or view is unknown, or the output
+            folder holds what no export wrote.
     """
     EXPORT_FORMATS.find(format)
     run, model, ledger = open_run(folder, step, corpus)
-    viewed = viewed_task(run, model, task)
+    sharing = take_view(model, run.instances, ledger.step, view)
+    users = [instance for instance in run.instances if instance.name in sharing["tasks_of_view"]]
+    viewed = viewed_task(run, model, task, users)
     heads = {
         f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)}
         for i in run.instances
@@ -48,6 +55,7 @@ def export_run(
         "tasks": {instance.name: instance.row for instance in run.instances},
         "task_embedding": run.config.encoder.task_embedding,
         "folded_row": viewed.row if model.family.folds_task else None,
+        **sharing,
         "heads": heads,
         "losses": losses,
         "losses_at_step": measured,
@@ -56,16 +64,23 @@ def export_run(
     return write_export(format, trained, output, verified)
 
 
-def viewed_task(run: Run, model: MultiTaskModel, task: str | None = None) -> TaskInstance:
-    """Return the task whose view of the encoder a stock class without tasks gets; None: the first
-    one that masks tokens, or else the first.
+def viewed_task(
+    run: Run,
+    model: MultiTaskModel,
+    task: str | None = None,
+    users: Sequence[TaskInstance] = (),
+) -> TaskInstance:
+    """Return the task whose row of the task embedding a stock class without tasks gets; None: the
+    first one that masks tokens, or else the first, of those that use the exported layers (users;
+    none: of all).
 
     Raises:
         UserError: There is no such task, or the stock class takes every task.
     """
     if task is None:
-        masks = [one for one in run.instances if MASKED_TOKEN in one.heads]
-        return (masks or run.instances)[0]
+        among = users or run.instances
+        masks = [one for one in among if MASKED_TOKEN in one.heads]
+        return (masks or among)[0]
     if not model.family.folds_task:
         raise UserError(
             "this encoder's export takes the task with each input (task_type_ids), so it holds all "

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.store.manifest import MANIFEST
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import encoder_family
 from ernie_cmtl.model.flops import encoder_flops, vocabulary_flops
+from ernie_cmtl.model.sharing import TRUNK
 from ernie_cmtl.run.instances import task_options
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.scheduling.stages import StageTable
@@ -55,6 +58,7 @@ def plan(
         "tokens_by_task": per_task,
         "flops": flops,
         "vocabulary_size": vocabulary,
+        "sharing": _sharing(run) if run else None,
         "hours": _hours(flops, gpus, peak_tflops, mfu),
         "workers": workers,
         "epochs": epochs,
@@ -105,6 +109,39 @@ def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int 
             total += encoder_flops(encoder, layer, count, count * shape.longest)
             total += count * rates[task] * label
     return round(total)
+
+
+def _sharing(run: Run) -> dict[str, Any] | None:
+    """Return who shares which layers, and how many parameters there are; None where the encoder's
+    size is not known here.
+
+    A token passes as many layers whatever its branch, so branches cost no operations.
+    """
+    try:
+        # Nothing is allocated.
+        with torch.device("meta"):
+            model = run.make_model()
+    except UserError:
+        # Of the mode and the tasks, nothing is hidden by a checkpoint that cannot be read.
+        if not run.config.encoder.init_from:
+            raise
+        return None
+    table = model.sharing
+    groups = zip(run.table.tasks, table.groups or [TRUNK] * len(run.table.tasks), strict=True)
+    tasks: dict[str, list[str]] = {}
+    for task, group in groups:
+        tasks.setdefault(group or "trunk", []).append(task)
+    counted = {"encoder": model.encoder, "branches": model.branches, "heads": model.heads}
+    return {
+        "mode": run.config.sharing.mode,
+        "private_layers": table.private_layers,
+        "groups": tasks,
+        "begins": dict(zip(table.branches, table.beginnings, strict=True)),
+        "parameters": {
+            name: sum(parameter.numel() for parameter in module.parameters()) if module else 0
+            for name, module in counted.items()
+        },
+    }
 
 
 def _hours(

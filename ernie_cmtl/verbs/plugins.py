@@ -5,11 +5,15 @@ from typing import Any
 from ernie_cmtl.export.writer import EXPORT_FORMATS
 from ernie_cmtl.head_kinds import HEAD_KINDS
 from ernie_cmtl.model.encoder import ENCODERS
+from ernie_cmtl.model.sharing import SHARING_MODES
 from ernie_cmtl.plugins import Plugins, add_to_its_kind
 from ernie_cmtl.task_registry import TASKS
 from ernie_cmtl.training.loss_weighting import LOSS_WEIGHTINGS
 
-KINDS: tuple[Plugins[Any], ...] = (TASKS, ENCODERS, HEAD_KINDS, LOSS_WEIGHTINGS, EXPORT_FORMATS)
+KINDS: tuple[Plugins[Any], ...] = (
+    *(TASKS, ENCODERS, HEAD_KINDS, SHARING_MODES, LOSS_WEIGHTINGS),
+    EXPORT_FORMATS,
+)
 """What a module may add; layers of a corpus belong to `prepare`."""
 
 

@@ -11,7 +11,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.model.encoder_config import Positions
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel
-from ernie_cmtl.model.tensor_batch import TensorBatch, TensorTargets
+from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.task import HeadSpec
 from tests.support.heads import KINDS, every_kind
 
@@ -107,7 +107,13 @@ def test_compiled_layers_compute_the_same(either: tuple[MultiTaskModel, TensorBa
     words = batch.targets["every_kind/word_class"]
     # As many places as a head has units would make the compiler take the one for the other.
     fewer = [
-        TensorTargets(words.positions[first:], words.labels[first:], words.tasks[first:])
+        replace(
+            words,
+            positions=words.positions[first:],
+            labels=words.labels[first:],
+            tasks=words.tasks[first:],
+            on_host=words.on_host[first:],
+        )
         for first in (1, 2)
     ]
     batches = [

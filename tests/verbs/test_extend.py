@@ -28,7 +28,6 @@ from ernie_cmtl.run.resume import load_newest, read_checkpoint
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.checkpoint import checkpoints, load_state
 from ernie_cmtl.training.distributed import Workers
-from ernie_cmtl.training.optimizer import build_optimizer
 from ernie_cmtl.verbs.evaluate import evaluate_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.extend import Extension, extended_config
@@ -134,11 +133,10 @@ def test_weights_and_moments_are_handed_over_unchanged(copied: Path) -> None:
     old = state_of(copied)
     run = Run(extended_config(copied, ORDER))
     model, fresh = run.new_model(), run.new_model().state_dict()
-    optimizer = build_optimizer(
-        model, run.config.optimizer, model.family.norms, model.family.matrices
-    )
     state = read_checkpoint(checkpoints(copied / "checkpoints")[-1])[1]
-    load_newest(run, model, optimizer, state, Workers("fp32"))
+    trainer = run.new_trainer(model, Workers("fp32"))
+    optimizer = trainer.optimizer
+    load_newest(run, trainer, state, 12)
     new_head = {f"heads.sentence_order/order.dense.{name}" for name in ("weight", "bias")}
     found = model.state_dict()
     assert found.keys() - old.keys() == new_head

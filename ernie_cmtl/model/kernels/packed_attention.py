@@ -5,6 +5,7 @@ own Ernie layers use it.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -55,12 +56,18 @@ class PackedLayout:
 
     @cached_property
     def boundaries(self) -> Tensor:
-        """Cumulative lengths for the variable-length kernel, the tails of rows as sequences of
-        their own; int32 [S + 1].
+        """Cumulative lengths for the variable-length kernel, padding as sequences of its own that
+        are no longer than a row; int32 [S + 1].
         """
-        row_starts = np.arange(0, self.slots + 1, self.row_length)
-        edges = np.unique(np.concatenate([row_starts, self.starts, self.starts + self.lengths]))
-        return to_device(edges.astype(np.int32), self.device)
+        ends = self.starts + self.lengths
+        edges = np.unique(np.concatenate([[0, self.slots], self.starts, ends]))
+        # Only padding is longer than a row.
+        cuts = [
+            np.arange(start, stop, self.row_length)
+            for start, stop in pairwise(edges.tolist())
+            if stop - start > self.row_length
+        ]
+        return to_device(np.unique(np.concatenate([edges, *cuts])).astype(np.int32), self.device)
 
 
 def _width_groups(

@@ -8,9 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.ernie.modeling_ernie import ErnieLayer
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.model.encoder import ReadPlaces
 from ernie_cmtl.model.flops import encoder_flops, training_flops, vocabulary_flops
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.read_places import ReadPlaces
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run

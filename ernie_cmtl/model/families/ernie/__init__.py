@@ -21,7 +21,7 @@ from ernie_cmtl.model.kernels import packed_attention
 from ernie_cmtl.model.kernels.dropout import replace_dropout
 from ernie_cmtl.model.kernels.rotary import NoPositions, RotaryTable
 from ernie_cmtl.model.task_embedding import TASK_ROWS, TaskEmbedding
-from ernie_cmtl.model.tensor_batch import TensorBatch
+from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Vocabulary
 
@@ -129,10 +129,10 @@ class Ernie(EncoderFamily):
         )
         return embedded
 
-    def layer_inputs(self, batch: TensorBatch) -> dict[str, Any]:
+    def layer_inputs(self, places: TensorPlaces) -> dict[str, Any]:
         """Return what attention needs to know of the places."""
-        rotation = self._rotary and self._rotary.at(batch.position_ids)
-        return {"packed_layout": batch.layout, "rotation": rotation}
+        rotation = self._rotary and self._rotary.at(places.position_ids)
+        return {"packed_layout": places.layout, "rotation": rotation}
 
     def sequence_states(self, states: Tensor) -> Tensor:
         """Put states of [CLS] places through the pooler."""

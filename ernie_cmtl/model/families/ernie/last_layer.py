@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import ErnieModel
 from transformers.models.ernie.modeling_ernie import ErnieLayer
 
-from ernie_cmtl.model.encoder import ReadPlaces
+from ernie_cmtl.model.read_places import ReadPlaces
 
 
 class LastLayer(ErnieLayer):  # type: ignore[no-untyped-call]

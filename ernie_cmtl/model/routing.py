@@ -1,0 +1,62 @@
+"""Where the places of a batch go when its sequences run through the layers of several branches.
+
+Sequences do not see each other, so those of one branch can be laid side by side, and each branch
+runs over a slice of the whole: no more operations than without branches.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ernie_cmtl.records import Batch, IntArray
+
+
+@dataclass(frozen=True)
+class Routed:
+    """The places of a batch, those of each branch side by side."""
+
+    order: IntArray
+    """What stands at each place: a place of the flattened batch, or one of padding behind it, one
+    for each slice; int64 [P].
+    """
+    edges: IntArray
+    """Where the slices of trunk and branches begin and end; int64 [branches + 2]."""
+    moved: IntArray
+    """Place of the flattened batch -> where it is now; int64 [slots]."""
+    starts: IntArray
+    """Of sequences, in order of place; int64 [S]."""
+    lengths: IntArray
+
+
+def lay_out(batch: Batch, branch_of: IntArray | None, branches: int) -> Routed:
+    """Lay the sequences of each branch side by side, in their order: those of the trunk first, then
+    the padding of the batch, then each branch. A place of padding stands before each of them, so
+    that its layers run where none of its tasks has a sample.
+
+    branch_of: of each task, 0 for the trunk, int64 [tasks]; None: all on the trunk.
+    """
+    slots, lengths = batch.token_ids.size, batch.sequence_lengths
+    count = slots + branches + 1
+    owner = np.zeros(count, dtype=np.int64)
+    owner[slots:] = np.arange(branches + 1)
+    # Within a slice: its own padding, sequences, other padding.
+    turn = np.full(count, 2)
+    turn[slots:] = 0
+    places = np.repeat(batch.sequence_starts, lengths) + _counted(lengths)
+    turn[places] = 1
+    if branch_of is not None and len(batch.sequence_tasks):
+        owner[places] = np.repeat(branch_of[batch.sequence_tasks], lengths)
+    order = np.lexsort((np.arange(count), turn, owner))
+    moved = np.empty_like(order)
+    moved[order] = np.arange(len(order))
+    starts = moved[batch.sequence_starts]
+    in_order = np.argsort(starts)
+    edges = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=branches + 1))])
+    return Routed(order, edges, moved[:slots], starts[in_order], lengths[in_order])
+
+
+def _counted(lengths: IntArray) -> IntArray:
+    """Return 0, 1, ... of each length, one after the other; int64 [sum of lengths]."""
+    ends = np.cumsum(lengths)
+    counted: IntArray = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+    return counted

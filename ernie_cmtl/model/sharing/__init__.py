@@ -1,0 +1,159 @@
+"""How tasks share an encoder. One mode a file; its name is the name of the file. A mode writes a
+table, and nothing behind the table knows of modes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.plugins import Plugins
+from ernie_cmtl.records import IntArray
+from ernie_cmtl.settings import explain
+
+TRUNK = ""
+"""Group of the tasks that run through the layers of the encoder itself."""
+
+
+class SharingConfig(BaseModel):
+    """Which mode tasks share an encoder by; the other keys are its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    mode: str = "hard"
+    """A file of `model/sharing`, or a plug-in."""
+
+
+class SharingOptions(BaseModel):
+    """Options of a mode; one that has any adds them by subclassing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class SharedTask:
+    """What a mode may know of a task."""
+
+    name: str
+    family: str
+    """lexical, syntactic or semantic."""
+    begins: int
+    """First step of the first stage that serves it."""
+
+
+@dataclass(frozen=True)
+class SharingTable:
+    """Which sequences run through which layers."""
+
+    groups: tuple[str, ...] = ()
+    """Of each task, the name of its branch or TRUNK; empty: all on the trunk."""
+    private_layers: int = 0
+    """So many of the last layers are a group's own."""
+    beginnings: tuple[int, ...] = ()
+    """Of each branch, the step before which it becomes a copy of the trunk."""
+    strength: float = 0.0
+    """Of the pull of the copies of a layer to their mean; 0: none."""
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of the branches, in the order of their first tasks."""
+        return tuple(dict.fromkeys(group for group in self.groups if group != TRUNK))
+
+    def route(self, step: int) -> IntArray:
+        """Return the branch of each task in a step, counted from 1, 0 for the trunk; int64 [tasks].
+        Tasks of a branch that has not begun run through the trunk.
+        """
+        numbers = {TRUNK: 0} | {
+            name: number if step >= begins else 0
+            for number, (name, begins) in enumerate(
+                zip(self.branches, self.beginnings, strict=True), 1
+            )
+        }
+        return np.array([numbers[group] for group in self.groups], dtype=np.int64)
+
+    def begun(self, step: int) -> list[str]:
+        """Return the branches that begin at a step."""
+        pairs = zip(self.branches, self.beginnings, strict=True)
+        return [name for name, begins in pairs if begins == step]
+
+
+HARD = SharingTable()
+"""All tasks on the trunk."""
+
+
+class SharingMode(ABC):
+    """One mode."""
+
+    Options: ClassVar[type[SharingOptions]] = SharingOptions
+
+    def __init__(self, options: SharingOptions) -> None:
+        self.options = options
+
+    @abstractmethod
+    def table(self, tasks: Sequence[SharedTask], layers: int) -> SharingTable:
+        """Return the table for the tasks of a run, in the order of their rows; layers: of the
+        encoder.
+
+        Raises:
+            UserError: An option does not fit the tasks or the layers.
+        """
+
+
+SHARING_MODES = Plugins(
+    SharingMode,  # type: ignore[type-abstract]
+    "sharing mode",
+    package=__name__,
+    group="ernie_cmtl.sharing_modes",
+)
+
+
+def sharing_table(config: SharingConfig, tasks: Sequence[SharedTask], layers: int) -> SharingTable:
+    """Return the table of the mode that the settings name.
+
+    Raises:
+        UserError: There is no such mode, or an option is not accepted or does not fit.
+    """
+    mode = SHARING_MODES.find(config.mode)
+    try:
+        options = mode.Options.model_validate(config.model_extra or {})
+    except ValidationError as error:
+        raise UserError(explain(error, mode.Options, "sharing")) from error
+    return mode(options).table(tasks, layers)
+
+
+def table_of_groups(
+    groups: Mapping[str, str], tasks: Sequence[SharedTask], private_layers: int, **other: Any
+) -> SharingTable:
+    """Return the table of tasks in groups that have the last layers for themselves.
+
+    groups: name of each task's group; one that is not there is on the trunk, as is the whole group
+    of the first task.
+    """
+    first = groups.get(tasks[0].name)
+    placed = [groups.get(task.name, TRUNK) for task in tasks]
+    placed = [TRUNK if group == first else group for group in placed]
+    begins: dict[str, int] = {}
+    for task, group in zip(tasks, placed, strict=True):
+        begins[group] = min(begins.get(group, task.begins), task.begins)
+    branches = dict.fromkeys(group for group in placed if group != TRUNK)
+    if not branches:
+        return SharingTable()
+    return SharingTable(
+        tuple(placed), private_layers, tuple(begins[group] for group in branches), **other
+    )
+
+
+def check_layers(asked: int, layers: int) -> None:
+    """Refuse more private layers than there are.
+
+    Raises:
+        UserError: There are.
+    """
+    if asked > layers:
+        raise UserError(
+            f"sharing.layers {asked} is more than the encoder has; accepted are 1 to {layers}"
+        )
