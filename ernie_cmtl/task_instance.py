@@ -1,7 +1,7 @@
 """A task as one run uses it: its name, its row of the task embedding and its heads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ernie_cmtl.records import MASKED_TOKEN
@@ -24,6 +24,11 @@ class TaskInstance:
     own.
     """
 
+    level: int | None = None
+    """Layer that its own heads read, counted from 1; None: each head's own choice, the last by
+    default.
+    """
+
     @property
     def rows(self) -> tuple[int, ...]:
         """Rows of the task embedding that its samples may have."""
@@ -35,6 +40,11 @@ class TaskInstance:
         option asks for them.
         """
         own = self.task.heads
+        if self.level is not None:
+            own = tuple(
+                spec if spec.name == MASKED_TOKEN else replace(spec, encoder_layer=self.level)
+                for spec in own
+            )
         return (*own, MASKED_TOKEN_HEAD) if self.task.options.masked_tokens else own
 
     @cached_property

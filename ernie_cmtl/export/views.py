@@ -50,6 +50,9 @@ def take_view(
     if view is not None and view not in accepted:
         raise UserError(f"the run has no view {view!r}; {choices(view, accepted, 'accepted are')}")
     chosen = groups.get(view or "", TRUNK if view in (None, TRUNK_VIEW) else str(view))
-    give_to_trunk(family.layers, family.branches, [chosen])
+    if model.low_rank and chosen:
+        model.low_rank.merge(family.layers, chosen)
+    else:
+        give_to_trunk(family.layers, family.branches, [chosen])
     users = [task for task, group in groups.items() if group == chosen]
     return {"view": chosen or TRUNK_VIEW, "tasks_of_view": users}

@@ -21,7 +21,7 @@ tags: [{architecture}, fill-mask, continual-multi-task-pretraining]
 # {name}
 
 An encoder of {layers} layers x {hidden}, pretrained by continual multi-task learning with
-`ernie_cmtl`: {steps} steps over the stages {stages}.{view} {usage}
+`ernie_cmtl`: {steps} steps over the stages {stages}.{view}{usage}
 
 | row | task | held-out loss{measured} |
 |---|---|---|
@@ -33,6 +33,7 @@ _VIEW = """
 
 Tasks of this run have layers of their own. The export holds the view `{view}`, the layers of
 {tasks}; `export --view NAME` writes another one.
+
 """
 
 
@@ -127,7 +128,7 @@ def _card(name: str, trained: TrainedModel, usage: str) -> str:
         stages=", ".join(about["stages"]),
         view=_VIEW.format(view=view, tasks=", ".join(about["tasks_of_view"]))
         if len(about["tasks_of_view"]) < len(about["tasks"]) or view != "trunk"
-        else "",
+        else " ",
         usage=usage,
         measured="" if step in (None, about["steps"]) else f" at step {step}",
         rows="\n".join(rows),

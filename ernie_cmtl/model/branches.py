@@ -2,12 +2,15 @@
 the last layers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+
+from ernie_cmtl.model.read_places import ReadPlaces
+from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
 
 
 def new_branches(
@@ -17,6 +20,46 @@ def new_branches(
     last = list(layers)[len(layers) - private :]
     made = {name: nn.ModuleList([deepcopy(layer) for layer in last]) for name in names}
     return cast(Mapping[str, nn.ModuleList], nn.ModuleDict(made))
+
+
+class LastStates(NamedTuple):
+    """What the last layers of trunk and branches give."""
+
+    read: Tensor
+    """Of the places that are read, or of all, in the order of the batch; [1, N, hidden]."""
+    whole: Tensor
+    """The same, slice after slice, with a place of each slice before it."""
+
+
+def run_slices(
+    states: Tensor,
+    batch: TensorBatch,
+    layers: Sequence[Iterable[nn.Module]],
+    inputs: Callable[[TensorPlaces], dict[str, Any]],
+    read: ReadPlaces | None,
+) -> tuple[LastStates, list[Tensor]]:
+    """Run the private layers of the trunk and of each branch over its slice; return what the last
+    ones give, and what each depth took, [1, P, hidden].
+
+    states: [1, P, hidden]; layers: of the trunk and of each branch; inputs: returns what every
+    layer takes beside the states.
+    """
+    reads, back = (None, batch.moved) if read is None else read.by_slice(batch.slices)
+    assert back is not None, "a batch with slices was laid out by branch"
+    lasts: list[Tensor] = []
+    taken: list[list[Tensor]] = []
+    for number, (part, own) in enumerate(zip(batch.slices, layers, strict=True)):
+        found, keywords = states[:, part.start : part.stop], inputs(part)
+        taken.append([])
+        *lower, last = own
+        for layer in lower:
+            taken[-1].append(found)
+            found = layer(found, **keywords)
+        taken[-1].append(found)
+        lasts.append(last(found, **keywords, read=reads and reads[number]))
+    whole = torch.cat(lasts, 1)
+    lower_states = [torch.cat(parts, 1) for parts in zip(*taken, strict=True)]
+    return LastStates(whole.index_select(1, back), whole), lower_states
 
 
 def copies(

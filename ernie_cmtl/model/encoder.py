@@ -1,23 +1,24 @@
 """What the rest of the code may ask of an encoder, whatever its family."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
-from ernie_cmtl.model.branches import new_branches
+from ernie_cmtl.model.branches import new_branches, run_slices
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.read_places import EncodedBatch, ReadPlaces
 from ernie_cmtl.model.task_embedding import TASK_ROWS
 from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
 from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.records import Vocabulary
+
+Between = Callable[[TensorBatch, Tensor, int], Tensor]
 
 
 class LayerWeights(NamedTuple):
@@ -153,9 +154,16 @@ class EncoderFamily(ABC):
         `read`: the places that are read, or None.
         """
 
-    def encode(self, batch: TensorBatch, read: ReadPlaces | None, inner: bool) -> EncodedBatch:
+    def encode(
+        self,
+        batch: TensorBatch,
+        read: ReadPlaces | None,
+        inner: bool,
+        between: Between | None = None,
+    ) -> EncodedBatch:
         """Run the encoder; read: where the last layer is read, None for all places; inner: return
-        what heads below the last layer read too.
+        what heads below the last layer read too; between: takes the batch, the states after a layer
+        and its number, and returns what the next layer takes.
         """
         states, inputs = self.embed(batch), self.layer_inputs(batch)
         shared = len(self.layers) - (self.private_layers if batch.slices else 0)
@@ -163,40 +171,19 @@ class EncoderFamily(ABC):
         for layer in self.layers[: min(shared, len(self.layers) - 1)]:
             seen.append(states)
             states = layer(states, **inputs)
+            if between:
+                states = between(batch, states, len(seen))
         if not batch.slices:
             seen.append(states)
             states = self.layers[-1](states, **inputs, read=read)
             unread = 0.0 * self.sequence_states(states[:, 0]).sum()
             return EncodedBatch(states, seen if inner else (), unread)
-        return self._encode_slices(states, batch, read, seen if inner else None)
-
-    def _encode_slices(
-        self,
-        states: Tensor,
-        batch: TensorBatch,
-        read: ReadPlaces | None,
-        seen: list[Tensor] | None,
-    ) -> EncodedBatch:
-        """Run the private layers of trunk and branches, each over its slice."""
-        reads, back = (None, batch.moved) if read is None else read.by_slice(batch.slices)
         trunk = self.layers[len(self.layers) - self.private_layers :]
-        lasts: list[Tensor] = []
-        inner: list[list[Tensor]] = [[] for _ in trunk]
-        for number, part in enumerate(batch.slices):
-            layers = trunk if number == 0 else list(self.branches.values())[number - 1]
-            own, inputs = states[:, part.start : part.stop], self.layer_inputs(part)
-            for depth, layer in enumerate(layers):
-                inner[depth].append(own)
-                last = depth == len(trunk) - 1
-                own = layer(own, **inputs, **({"read": reads and reads[number]} if last else {}))
-            lasts.append(own)
-        whole = torch.cat(lasts, 1)
+        layers: list[Iterable[nn.Module]] = [trunk, *self.branches.values()]
+        last, lower = run_slices(states, batch, layers, self.layer_inputs, read)
         # A slice that nobody reads stays in the graph.
-        unread = 0.0 * (self.sequence_states(whole[:, 0]).sum() + whole.sum())
-        if seen is not None:
-            seen += [torch.cat(parts, 1) for parts in inner]
-        assert back is not None
-        return EncodedBatch(whole.index_select(1, back), seen or (), unread)
+        unread = 0.0 * (self.sequence_states(last.whole[:, 0]).sum() + last.whole.sum())
+        return EncodedBatch(last.read, [*seen, *lower] if inner else (), unread)
 
     @abstractmethod
     def sequence_states(self, states: Tensor) -> Tensor:

@@ -3,6 +3,7 @@ runs every head.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from ernie_cmtl.head_kinds import Head, ReadStates, head_kind
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.branches import begin, pull_to_mean
-from ernie_cmtl.model.encoder import EncoderFamily
+from ernie_cmtl.model.encoder import Between, EncoderFamily
+from ernie_cmtl.model.feeding import fed_places, feeds_of, label_embeddings
+from ernie_cmtl.model.low_rank import LowRankParts
 from ernie_cmtl.model.read_places import ReadPlaces
 from ernie_cmtl.model.sharing import HARD, SharingTable
-from ernie_cmtl.model.tensor_batch import TensorBatch, TensorTargets
+from ernie_cmtl.model.tensor_batch import TensorBatch, TensorTargets, groups_of
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import MASKED_TOKEN, Batch
 from ernie_cmtl.task import HeadSpec
@@ -34,6 +37,7 @@ class MultiTaskModel(nn.Module):
         tasks: int,
         seed: int,
         sharing: SharingTable = HARD,
+        task_names: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.family = family
@@ -44,11 +48,15 @@ class MultiTaskModel(nn.Module):
             {name: _build_head(name, spec, family, seed) for name, spec in heads.items()}
         )
         self.sharing = sharing
-        if sharing.branches:
-            family.branch_off(sharing.private_layers, sharing.branches)
-        self.branches = cast(nn.ModuleDict, family.branches) if sharing.branches else None
+        if sharing.copied:
+            family.branch_off(sharing.private_layers, sharing.copied)
+        self.branches = cast(nn.ModuleDict, family.branches) if sharing.copied else None
+        self.low_rank = _low_rank(family, sharing, seed)
         self.branch_of = sharing.route(0)
         """Of each task, 0 for the trunk; int64 [tasks]."""
+        names = {task: number for number, task in enumerate(task_names)}
+        self.feeds = feeds_of(heads, names, sharing)
+        self.label_embeddings = label_embeddings(self.feeds, heads, family.hidden_size)
         self._reads_inner_layers = any(spec.encoder_layer != -1 for spec in heads.values())
 
     def route(self, step: int) -> None:
@@ -57,7 +65,7 @@ class MultiTaskModel(nn.Module):
 
     def begin(self, step: int) -> None:
         """Make the branches that begin at a step copies of the trunk."""
-        if begun := self.sharing.begun(step):
+        if self.branches and (begun := self.sharing.begun(step)):
             begin(self.family.layers, self.family.branches, begun)
 
     def pull_together(self, step: int) -> Tensor | None:
@@ -76,7 +84,21 @@ class MultiTaskModel(nn.Module):
 
     def on_device(self, batch: Batch, device: torch.device) -> TensorBatch:
         """Move a batch to a device, each task's places where its branch reads them."""
-        return TensorBatch.of(batch, device, self.branch_of, len(self.sharing.branches))
+        moved = TensorBatch.of(batch, device, self.branch_of, len(self.sharing.copied))
+        if self.low_rank:
+            moved = replace(moved, groups=groups_of(batch, self.branch_of, device))
+        fed = fed_places(batch, self.feeds, device)
+        return replace(moved, fed=fed) if fed else moved
+
+    def _feed(self, batch: TensorBatch, states: Tensor, level: int) -> Tensor:
+        """Add what the heads of a level predict to the states of the tasks above it."""
+        for feed in self.feeds:
+            if feed.level == level and feed.head in batch.fed:
+                flat, places = states.flatten(0, 1), batch.fed[feed.head]
+                scores = self._scores(feed.head, flat.index_select(0, places), places.shape)
+                added = scores.softmax(-1) @ self.label_embeddings[feed.head].to(scores.dtype)
+                states = flat.index_add(0, places, added.to(flat.dtype)).view_as(states)
+        return states
 
     def forward(self, batch: TensorBatch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the statistics of each head and task.
@@ -108,7 +130,8 @@ class MultiTaskModel(nn.Module):
 
     def masked_token_scores(self, batch: TensorBatch) -> Tensor:
         """Return the vocabulary scores of every place of a batch; [slots, vocabulary]."""
-        states = self.family.encode(batch, None, False).last.flatten(0, 1)
+        self._see(batch, None)
+        states = self.family.encode(batch, None, False, self._between).last.flatten(0, 1)
         return self._scores(MASKED_TOKEN, states, states.shape[:1])
 
     def _read(self, batch: TensorBatch, names: Collection[str]) -> tuple[dict[str, Tensor], Tensor]:
@@ -124,7 +147,8 @@ class MultiTaskModel(nn.Module):
         if read:
             on_host = np.concatenate([batch.targets[name].on_host.flatten() for name in read])
             at = ReadPlaces(torch.cat([places[name] for name in read]), on_host)
-        encoded = self.family.encode(batch, at, self._reads_inner_layers)
+        self._see(batch, at)
+        encoded = self.family.encode(batch, at, self._reads_inner_layers, self._between)
         states: dict[str, Tensor] = {}
         if read:
             sizes = [len(places[name]) for name in read]
@@ -137,6 +161,18 @@ class MultiTaskModel(nn.Module):
             elif name not in read:
                 states[name] = encoded.last[0, :1].expand(len(places[name]), -1)
         return states, encoded.unread
+
+    def _see(self, batch: TensorBatch, read: ReadPlaces | None) -> None:
+        """Tell the low-rank parts whose places the layers will see."""
+        if self.low_rank:
+            groups = batch.groups
+            if groups is None:
+                groups = torch.zeros_like(batch.token_ids).flatten()
+            self.low_rank.see(groups, None if read is None else read.places)
+
+    @property
+    def _between(self) -> Between | None:
+        return self._feed if self.feeds else None
 
     def _losses(
         self, name: str, states: Tensor, targets: TensorTargets, weights: Tensor
@@ -154,6 +190,15 @@ class MultiTaskModel(nn.Module):
         if head_kind(self.specs[name].kind).reads_sequence:
             states = self.family.sequence_states(states)
         return ReadStates(states, shape, self.family.word_embeddings)
+
+
+def _low_rank(family: EncoderFamily, sharing: SharingTable, seed: int) -> LowRankParts | None:
+    if not (sharing.rank and sharing.branches):
+        return None
+    first = len(family.layers) - sharing.private_layers
+    layers = dict(list(enumerate(family.layers))[first:])
+    deviation = family.config.initializer_range
+    return LowRankParts(layers, sharing.branches, sharing.rank, deviation, seed)
 
 
 def _build_head(name: str, spec: HeadSpec, family: EncoderFamily, seed: int) -> Head:

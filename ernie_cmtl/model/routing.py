@@ -42,7 +42,7 @@ def lay_out(batch: Batch, branch_of: IntArray | None, branches: int) -> Routed:
     # Within a slice: its own padding, sequences, other padding.
     turn = np.full(count, 2)
     turn[slots:] = 0
-    places = np.repeat(batch.sequence_starts, lengths) + _counted(lengths)
+    places = sequence_places(batch.sequence_starts, lengths)
     turn[places] = 1
     if branch_of is not None and len(batch.sequence_tasks):
         owner[places] = np.repeat(branch_of[batch.sequence_tasks], lengths)
@@ -55,8 +55,9 @@ def lay_out(batch: Batch, branch_of: IntArray | None, branches: int) -> Routed:
     return Routed(order, edges, moved[:slots], starts[in_order], lengths[in_order])
 
 
-def _counted(lengths: IntArray) -> IntArray:
-    """Return 0, 1, ... of each length, one after the other; int64 [sum of lengths]."""
+def sequence_places(starts: IntArray, lengths: IntArray) -> IntArray:
+    """Return the places of sequences, one sequence after the other; int64 [sum of lengths]."""
     ends = np.cumsum(lengths)
-    counted: IntArray = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
-    return counted
+    counted = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
+    places: IntArray = np.repeat(starts, lengths) + counted
+    return places

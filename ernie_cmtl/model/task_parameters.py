@@ -1,14 +1,17 @@
 """Which parameters belong to which task: rows of the task embedding, and heads."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.model.encoder import EncoderFamily
+from ernie_cmtl.model.feeding import feeds_of
 from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.model.sharing import SharingTable
 from ernie_cmtl.records import MASKED_TOKEN
+from ernie_cmtl.task import HeadSpec
 
 
 def idle_parameters(
@@ -29,6 +32,11 @@ def idle_parameters(
     if not transformed:
         idle += model.family.sequence_transform.parameters()
     idle += _idle_layers(model, labelled)
+    idle += [
+        model.label_embeddings[feed.head]
+        for feed in model.feeds
+        if not bool(labelled[:, list(feed.receivers)].any())
+    ]
     active_rows = {
         row for task in range(model.tasks) if bool(labelled[:, task].any()) for row in rows[task]
     }
@@ -40,11 +48,18 @@ def idle_parameters(
 def _idle_layers(model: MultiTaskModel, labelled: Tensor) -> list[nn.Parameter]:
     """Return the parameters of private layers through which no labelled sequence went."""
     family = model.family
-    if not family.branches:
+    if not model.sharing.branches:
         return []
     active = {
         int(model.branch_of[task]) for task in range(model.tasks) if bool(labelled[:, task].any())
     }
+    if model.low_rank:
+        return [
+            parameter
+            for number, group in enumerate(model.low_rank.groups, 1)
+            if number not in active
+            for parameter in model.low_rank.of(group)
+        ]
     trunk = family.layers[len(family.layers) - family.private_layers :]
     slices: list[Iterable[nn.Module]] = [trunk, *family.branches.values()]
     return [
@@ -57,16 +72,36 @@ def _idle_layers(model: MultiTaskModel, labelled: Tensor) -> list[nn.Parameter]:
 
 
 def new_since(
-    model: MultiTaskModel, known_heads: Collection[str], known_branches: Collection[str]
+    model: MultiTaskModel,
+    known_heads: Mapping[str, HeadSpec],
+    known_tasks: Sequence[str],
+    known: SharingTable,
 ) -> list[str]:
     """Return the beginnings of the names of parameters that came with new tasks.
 
-    known_heads, known_branches: of the run before it was extended. Rows of the task embedding are
-    all there from the first step.
+    known_heads, known_tasks, known: heads, tasks and shared layers of the run before it was
+    extended. Rows of the task embedding are all there from the first step.
     """
-    heads = [f"heads.{name}." for name in model.specs if name not in known_heads]
-    branches = [name for name in model.family.branches if name not in known_branches]
-    return heads + [f"branches.{name}." for name in branches]
+    numbers = {task: number for number, task in enumerate(known_tasks)}
+    fed = {feed.head for feed in feeds_of(known_heads, numbers, known)}
+    return [
+        *(f"heads.{name}." for name in model.specs if name not in known_heads),
+        *(f"branches.{name}." for name in model.family.branches if name not in known.branches),
+        *_new_low_rank(model, known),
+        *(f"label_embeddings.{name}" for name in model.label_embeddings if name not in fed),
+    ]
+
+
+def _new_low_rank(model: MultiTaskModel, known: SharingTable) -> list[str]:
+    if not model.low_rank:
+        return []
+    return [
+        f"low_rank.{side}.{key}.{group}"
+        for side in ("down", "up")
+        for key in model.low_rank.down
+        for group in model.low_rank.groups
+        if group not in known.branches
+    ]
 
 
 def task_table(family: EncoderFamily) -> Tensor:

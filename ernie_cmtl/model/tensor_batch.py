@@ -1,14 +1,14 @@
 """A batch on the device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ernie_cmtl.model.kernels.packed_attention import PackedLayout, to_device
-from ernie_cmtl.model.routing import lay_out
+from ernie_cmtl.model.routing import lay_out, sequence_places
 from ernie_cmtl.records import Batch, IntArray
 
 
@@ -46,6 +46,10 @@ class TensorBatch(TensorPlaces):
     """Of the trunk and of each branch, in this order; empty where there are no branches."""
     moved: Tensor | None = None
     """Place of the batch as it was -> where branches have put it; int64 [slots]."""
+    groups: Tensor | None = None
+    """Of each place, counted from 1, 0 for the trunk; int64 [slots]."""
+    fed: Mapping[str, Tensor] = field(default_factory=dict)
+    """Head -> places whose states get what it predicts; int64 [N]."""
 
     @classmethod
     def of(
@@ -73,6 +77,15 @@ class TensorBatch(TensorPlaces):
             task_type_ids=to_device(batch.task_type_ids, device),
             targets=_targets(batch, device),
         )
+
+
+def groups_of(batch: Batch, group_of: IntArray, device: torch.device) -> Tensor:
+    """Return the group of each place; int64 [slots]. group_of: of each task, 0 for the trunk."""
+    found = np.zeros(batch.token_ids.size, dtype=np.int64)
+    if len(batch.sequence_tasks):
+        places = sequence_places(batch.sequence_starts, batch.sequence_lengths)
+        found[places] = np.repeat(group_of[batch.sequence_tasks], batch.sequence_lengths)
+    return to_device(found, device)
 
 
 @dataclass(frozen=True)

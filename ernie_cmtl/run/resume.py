@@ -215,9 +215,10 @@ def load_newest(run: Run, trainer: Trainer, state: RunState, step: int) -> None:
     # Where only the main worker sees the folder, only it has a path; the others are sent what it
     # reads.
     checkpoint = next(reversed(checkpoints(RunFolder(run.config.run).checkpoints)), run.config.run)
-    heads = run_heads(run.instances[: len(state.tasks)])
-    before = Run(config_of_checkpoint(run.config, state)).sharing(len(model.family.layers))
-    load_weights(checkpoint, model, new_since(model, heads, before.branches), send)
+    before = Run(config_of_checkpoint(run.config, state))
+    known = run_heads(run.instances[: len(state.tasks)])
+    new = new_since(model, known, before.table.tasks, before.sharing)
+    load_weights(checkpoint, model, new, send)
     load_optimizer(checkpoint, model, trainer.optimizer, send)
     # Until the next step, tasks take the layers that they took in the last one.
     model.route(max(0, step - 1))

@@ -18,6 +18,7 @@ from ernie_cmtl.data.streams import MixturePart, SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.branches import begin
 from ernie_cmtl.model.encoder import build_encoder, encoder_family
+from ernie_cmtl.model.feeding import feeds
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.sharing import SharedTask, SharingTable, sharing_table
 from ernie_cmtl.records import Ledger
@@ -59,6 +60,17 @@ class Run:
     @cached_property
     def instances(self) -> list[TaskInstance]:
         """The task instances in order of introduction."""
+        levels = self.sharing.levels or [None] * len(self.table.tasks)
+        last = self._layers
+        return [
+            # The last layer is computed only where it is read.
+            replace(instance, level=None if level == last else level)
+            for instance, level in zip(self._instances, levels, strict=True)
+        ]
+
+    @cached_property
+    def _instances(self) -> list[TaskInstance]:
+        """The task instances without what the sharing of layers does to them."""
         self.config.check_tasks()
         settings = self.config.tasks
         drawn = (
@@ -207,7 +219,7 @@ class Run:
         head.begin_with(self.corpus.token_frequencies())
         if config.init_from:
             fresh = [*model.family.load_checkpoint(weights, head), *missing]
-            begin(model.family.layers, model.family.branches, model.sharing.branches)
+            begin(model.family.layers, model.family.branches, model.sharing.copied)
             if fresh:
                 _log.warning("%s lacks %s: freshly initialised", config.init_from, ", ".join(fresh))
         return model
@@ -240,31 +252,39 @@ class Run:
                 f"samples of {self.config.longest} tokens are longer than the encoder's "
                 f"{positions} positions"
             )
-        table = self.sharing(family.config.layers)
         heads, tasks = run_heads(self.instances), len(self.instances)
-        model = MultiTaskModel(family, heads, tasks, seed, table)
+        model = MultiTaskModel(family, heads, tasks, seed, self.sharing, self.table.tasks)
         if self.config.training.gradient_checkpointing:
             family.recompute_activations()
         if self.config.training.compile:
             family.compile_layers()
         return model
 
-    def sharing(self, layers: int) -> SharingTable:
-        """Return which layers the tasks share; layers: of the encoder.
+    @cached_property
+    def sharing(self) -> SharingTable:
+        """Which layers the tasks share.
 
         Raises:
             UserError: The mode does not fit the tasks or the layers.
         """
+        stages = list(zip((0, *self.table.ends), self.table.stages, strict=False))
         tasks = [
             SharedTask(
                 instance.name,
                 instance.task.family,
-                next(
-                    step
-                    for step, stage in zip((0, *self.table.ends), self.table.stages, strict=False)
-                    if stage.budgets.get(instance.name)
-                ),
+                next(step for step, stage in stages if stage.budgets.get(instance.name)),
+                any(feeds(spec) for spec in instance.task.heads),
             )
-            for instance in self.instances
+            for instance in self._instances
         ]
-        return sharing_table(self.config.sharing, tasks, layers)
+        return sharing_table(self.config.sharing, tasks, self._layers)
+
+    @property
+    def _layers(self) -> int:
+        encoder = self.config.encoder
+        try:
+            return encoder_family(encoder.architecture).sized(encoder).layers
+        except UserError:
+            # The settings of a run that has begun hold the sizes of the checkpoint that it started
+            # from, which need not be there any more.
+            return encoder.layers

@@ -5,7 +5,6 @@ stopped.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from ernie_cmtl.run.agreement import check_agreement, state_of_main
 from ernie_cmtl.run.checkpoints import Checkpoints, pass_over_damaged
 from ernie_cmtl.run.feedback_history import Feedback
 from ernie_cmtl.run.folder import RunFolder, resolved, write_settings
+from ernie_cmtl.run.log import open_log
 from ernie_cmtl.run.logged_retention import run_retention, write_retention
 from ernie_cmtl.run.observer import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, reallocation, resume_point
@@ -24,7 +24,6 @@ from ernie_cmtl.run.skipped_steps import SkippedSteps, finite, new_spikes, skipp
 from ernie_cmtl.run.stopping import stop_reason
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.metrics import MetricsLog
-from ernie_cmtl.training.trackers import tracker_options
 from ernie_cmtl.training.trainer import StepResult
 
 
@@ -80,7 +79,7 @@ class Session:
             self.observer.started(
                 self.table.steps, first, self.workers.count, self.workers.precision
             )
-        with self._open_log(first) as log:
+        with open_log(self.config, self.folder, self.workers, first, self.observer) as log:
             self._begin(log, first)
             last, tokens = self._take_steps(log)
             self.checkpoints.settle()
@@ -194,25 +193,6 @@ class Session:
 
     # --- the log ---
 
-    @contextmanager
-    def _open_log(self, step: int) -> Iterator[MetricsLog | None]:
-        """Open the log on the main worker; what the disk has not taken at the end ends all workers
-        alike.
-        """
-        opened: list[MetricsLog] = []
-        self.workers.on_main(lambda: opened.append(self._new_log(step)))
-        with ExitStack() as stack:
-            yield stack.enter_context(opened[0]) if opened else None
-            self.workers.on_main(lambda: opened[0].finish())
-
-    def _new_log(self, step: int) -> MetricsLog:
-        options = tracker_options(self.config.training.trackers, self.folder.tracker_id, step)
-        name = self.folder.path.resolve().name
-        self.workers.trackers.start(name, self.config.model_dump(mode="json"), options)
-        return MetricsLog(
-            self.folder.metrics, self.workers.trackers.log, step, self.observer.unwritten
-        )
-
     def _begin(self, log: MetricsLog | None, first: int) -> None:
         """Say what is not as it was when the checkpoint was made, and measure the start."""
         if log:
@@ -265,12 +245,13 @@ class Session:
                 "tasks": scores_by_head(statistics, self.trainer.model.specs, self.run.instances),
                 "learning_rate": result.learning_rate,
                 "gradient_norm": finite(float(result.gradient_norm)),
-                **({} if result.distance is None else {"distance": float(result.distance)}),
                 "real_tokens_per_second": round(real_tokens / seconds, 1),
                 "packing_efficiency": round(real_tokens / slots, 4),
                 "data_wait_share": round(window.wait_seconds / seconds, 4),
                 "consumed": dict(zip(self.table.tasks, result.ledger.tokens, strict=True)),
             }
+            if result.distance is not None:
+                line["distance"] = float(result.distance)
             log.write("train", result.ledger.step, line)
             self.observer.logged(stage, {"step": result.ledger.step, **line})
         self.skipped_steps.check()

@@ -43,8 +43,13 @@ def export_run(
     sharing = take_view(model, run.instances, ledger.step, view)
     users = [instance for instance in run.instances if instance.name in sharing["tasks_of_view"]]
     viewed = viewed_task(run, model, task, users)
+    _check_not_fed(model, run, viewed)
     heads = {
-        f"{i.name}/{s.name}": {"kind": s.kind, "classes": list(s.class_names)}
+        f"{i.name}/{s.name}": {
+            "kind": s.kind,
+            "classes": list(s.class_names),
+            "layer": s.encoder_layer,
+        }
         for i in run.instances
         for s in i.specs
     }
@@ -62,6 +67,22 @@ def export_run(
     }
     trained = TrainedModel(model.cpu(), run.corpus.tokenizer, viewed.row, about)
     return write_export(format, trained, output, verified)
+
+
+def _check_not_fed(model: MultiTaskModel, run: Run, viewed: TaskInstance) -> None:
+    """Refuse the view of a task whose states get what other tasks predict: no stock class adds
+    that.
+
+    Raises:
+        UserError: It is such a task.
+    """
+    fed = {run.instances[number].name for feed in model.feeds for number in feed.receivers}
+    if viewed.name in fed:
+        others = [instance.name for instance in run.instances if instance.name not in fed]
+        raise UserError(
+            f"task {viewed.name!r} is fed what lower tasks predict (sharing.feed), which no class "
+            f"of transformers does; {choices(viewed.name, others, 'accepted are --task')}"
+        )
 
 
 def viewed_task(

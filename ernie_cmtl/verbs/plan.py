@@ -115,7 +115,8 @@ def _sharing(run: Run) -> dict[str, Any] | None:
     """Return who shares which layers, and how many parameters there are; None where the encoder's
     size is not known here.
 
-    A token passes as many layers whatever its branch, so branches cost no operations.
+    A token passes as many layers whatever its branch, so copies cost no operations; `rank` adds
+    two thin products to each matrix.
     """
     try:
         # Nothing is allocated.
@@ -131,10 +132,15 @@ def _sharing(run: Run) -> dict[str, Any] | None:
     tasks: dict[str, list[str]] = {}
     for task, group in groups:
         tasks.setdefault(group or "trunk", []).append(task)
-    counted = {"encoder": model.encoder, "branches": model.branches, "heads": model.heads}
+    counted = {
+        "encoder": model.encoder,
+        "branches": model.branches or model.low_rank,
+        "heads": model.heads,
+    }
     return {
         "mode": run.config.sharing.mode,
         "private_layers": table.private_layers,
+        "rank": table.rank or None,
         "groups": tasks,
         "begins": dict(zip(table.branches, table.beginnings, strict=True)),
         "parameters": {

@@ -26,10 +26,11 @@ CPU = torch.device("cpu")
 MODES: dict[str, dict[str, Any]] = {
     "partial": {"mode": "partial", "layers": 1, "groups": "task"},
     "soft": {"mode": "soft", "strength": 0.05},
+    "rank": {"mode": "partial", "groups": "task", "rank": 4},
 }
 
 
-@pytest.fixture(scope="module", params=["partial learned", "partial rotary", "soft rotary"])
+@pytest.fixture(scope="module", params=["partial learned", "rank rotary", "soft rotary"])
 def run(
     request: pytest.FixtureRequest, english: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

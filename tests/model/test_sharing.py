@@ -2,7 +2,8 @@
 beside their sequences.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.branches import copies
+from ernie_cmtl.model.feeding import Feed
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
@@ -30,6 +32,11 @@ MODES: dict[str, dict[str, Any]] = {
     "a task each": {"mode": "partial", "layers": 2, "groups": "task"},
     "a table": {"mode": "partial", "layers": 1, "groups": {"order": ["sentence_reordering"]}},
     "soft": {"mode": "soft", "strength": 0.1},
+    "low rank": {"mode": "partial", "groups": "task", "rank": 4},
+    "low rank above": {"mode": "partial", "rank": 2, "layers": 1},
+    "levels": {"mode": "hierarchical"},
+    "levels of a table": {"mode": "hierarchical", "levels": {"capitalization": 2}},
+    "fed": {"mode": "hierarchical", "feed": True},
 }
 
 
@@ -74,7 +81,13 @@ def stock_weights(model: MultiTaskModel, branch: int) -> dict[str, Tensor]:
     found = dict(model.encoder.named_parameters())
     rows = [found.pop(name) for name in list(found) if ".rows." in name]
     found["embeddings.task_type_embeddings.weight"] = torch.stack(rows)
-    if branch:
+    if branch and model.low_rank:
+        group = model.low_rank.groups[branch - 1]
+        for key, (number, name) in model.low_rank._names.items():
+            part = model.low_rank.up[key][group] @ model.low_rank.down[key][group]
+            weight = f"encoder.layer.{number}.{name}.weight"
+            found[weight] = found[weight] + part
+    elif branch:
         layers = list(model.family.branches.values())[branch - 1]
         first = len(model.family.layers) - len(layers)
         for number, layer in enumerate(layers, first):
@@ -88,32 +101,63 @@ def stock_loss(model: MultiTaskModel, batch: Batch) -> Tensor:
     config = model.family.stock_config()
     config._attn_implementation = "eager"
     stock = ErnieModel(config).double().eval()
-    states = torch.zeros(batch.token_ids.size, model.family.hidden_size, dtype=torch.float64)
-    arrays = {
-        "input_ids": batch.token_ids,
-        "token_type_ids": batch.token_type_ids,
-        "task_type_ids": batch.task_type_ids,
-    }
+    slots, layers = batch.token_ids.size, len(model.family.layers)
+    states = [torch.zeros(slots, model.family.hidden_size).double() for _ in range(layers + 1)]
     branches = model.branch_of[batch.sequence_tasks] if len(model.branch_of) else [0] * 99
-    for start, length, branch in zip(
-        batch.sequence_starts, batch.sequence_lengths, branches, strict=False
+    for start, length, task, branch in zip(
+        batch.sequence_starts, batch.sequence_lengths, batch.sequence_tasks, branches, strict=False
     ):
         inputs = {
             name: torch.from_numpy(array.flatten()[start : start + length])[None]
-            for name, array in arrays.items()
+            for name, array in (
+                ("input_ids", batch.token_ids),
+                ("token_type_ids", batch.token_type_ids),
+                ("task_type_ids", batch.task_type_ids),
+            )
         }
-        weights = stock_weights(model, int(branch))
-        output = torch.func.functional_call(stock, weights, kwargs=inputs)
+        with feeding(model, stock, int(task)):
+            output = torch.func.functional_call(
+                stock,
+                stock_weights(model, int(branch)),
+                kwargs=inputs | {"output_hidden_states": True},
+            )
         places = torch.arange(start, start + length)
-        states = states.index_put((places,), output.last_hidden_state[0])
+        for depth, found in enumerate(output.hidden_states):
+            states[depth] = states[depth].index_put((places,), found[0])
     loss = torch.zeros((), dtype=torch.float64)
     targets = model.on_device(batch, CPU).targets
-    for row, name in enumerate(model.specs):
+    for row, (name, spec) in enumerate(model.specs.items()):
         labels = targets[name]
         places = torch.from_numpy(batch.targets[name].positions.flatten())
         weights = coefficients(model)[row][labels.tasks]
-        loss = loss + model._losses(name, states[places], labels, weights)[0]
+        loss = loss + model._losses(name, states[spec.encoder_layer][places], labels, weights)[0]
     return loss
+
+
+@contextmanager
+def feeding(model: MultiTaskModel, stock: ErnieModel, task: int) -> Iterator[None]:
+    """Add what lower tasks predict to the states of a sequence of a task, after their layers."""
+    handles = []
+    for feed in model.feeds:
+        if task not in feed.receivers:
+            continue
+
+        def add(_: Any, __: Any, states: Tensor, feed: Feed = feed) -> Tensor:
+            read = states[0, :1] if feed.whole_sequence else states[0]
+            if feed.whole_sequence:
+                pooler = model.encoder.pooler.dense
+                read = torch.tanh(read @ pooler.weight.T + pooler.bias)
+            head = model.heads[feed.head].dense
+            scores = read @ head.weight.T + head.bias
+            parts = scores.exp() / scores.exp().sum(-1, keepdim=True)
+            added = parts @ model.label_embeddings[feed.head]
+            rest = states.shape[1] - len(added)
+            return states + torch.nn.functional.pad(added, (0, 0, 0, rest))[None]
+
+        handles.append(stock.encoder.layer[feed.level - 1].register_forward_hook(add))
+    yield
+    for handle in handles:
+        handle.remove()
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -133,7 +177,7 @@ def test_a_mode_equals_a_stock_model_for_each_branch(english: Corpus, name: str)
 
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", [name for name in MODES if "level" not in name and name != "fed"])
 def test_branches_begin_as_hard_sharing(english: Corpus, name: str, positions: str) -> None:
     run, hard = (run_of(english, MODES[mode], positions=positions) for mode in (name, "hard"))
     batch = mixed_batch(hard)
@@ -170,6 +214,27 @@ def test_a_branch_without_samples_is_in_the_graph(english: Corpus) -> None:
     for name, gradient in found.items():
         if name.startswith("branches."):
             assert not gradient.any()
+
+
+def test_what_is_fed_is_zero_at_first(english: Corpus) -> None:
+    runs = [run_of(english, MODES[name]) for name in ("fed", "levels")]
+    batch = mixed_batch(runs[0])
+    fed, levels = (run.new_model().double() for run in runs)
+    assert [(feed.head, feed.level, feed.receivers) for feed in fed.feeds] == [
+        ("capitalization/capital", 1, (2,))
+    ]
+    losses = [model(model.on_device(batch, CPU), coefficients(model))[0] for model in (fed, levels)]
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
+    assert gradients(fed, losses[0])["label_embeddings.capitalization/capital"].any()
+
+
+def test_own_heads_read_the_layer_of_their_level(english: Corpus) -> None:
+    specs = run_of(english, MODES["levels"], layers=6).make_model().specs
+    assert {name: spec.encoder_layer for name, spec in specs.items()} == {
+        "masked_token": -1,
+        "capitalization/capital": 2,
+        "sentence_reordering/order": 4,
+    }
 
 
 def test_scores_of_places_are_in_the_order_of_the_batch(english: Corpus) -> None:
@@ -224,7 +289,10 @@ def test_the_pull_is_the_gradient_of_the_distance(english: Corpus, strength: flo
 @pytest.mark.parametrize(
     ("sharing", "message"),
     [
-        ({"mode": "weak"}, "no sharing mode named 'weak'; registered are hard, partial, soft"),
+        (
+            {"mode": "weak"},
+            "no sharing mode named 'weak'; registered are hard, hierarchical, partial, soft",
+        ),
         ({"mode": "hard", "layers": 2}, "sharing: unknown key 'layers'; accepted: none"),
         ({"mode": "partial", "layers": 9}, "sharing.layers 9 is more than .* 1 to 3"),
         ({"mode": "partial", "layers": 0}, "layers"),
@@ -238,6 +306,16 @@ def test_the_pull_is_the_gradient_of_the_distance(english: Corpus, strength: flo
         ),
         ({"mode": "partial", "groups": {"a.b": ["capitalization"]}}, "'a.b' is not made of"),
         ({"mode": "soft", "strength": -1}, "strength"),
+        (
+            {"mode": "hierarchical", "levels": {"capitalization": 4}},
+            "sharing.levels.capitalization 4 is beyond the encoder; accepted are 1 to 3",
+        ),
+        ({"mode": "hierarchical", "levels": {"capital": 1}}, "names the task 'capital'; did you"),
+        (
+            {"mode": "hierarchical", "levels": {"knowledge_masking": 1}, "feed": True},
+            "task 'knowledge_masking' predicts no classes",
+        ),
+        ({"mode": "hierarchical", "levels": {}, "feed": True}, "no task below the last layer"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(

@@ -27,7 +27,11 @@ from tests.support.workers import together
 MODES: dict[str, dict[str, Any]] = {
     "partial": {"mode": "partial", "layers": 1, "groups": "family"},
     "soft": {"mode": "soft", "strength": 0.05},
+    "rank": {"mode": "partial", "groups": "task", "rank": 4},
+    "fed": {"mode": "hierarchical", "levels": {"capitalization": 1}, "feed": True},
 }
+OTHERS = [mode for mode in MODES if mode != "partial"]
+"""Modes that the quick tests run once."""
 BEGINS = 5
 """Steps before the second stage, whose tasks have branches."""
 
@@ -38,7 +42,10 @@ def config_of(corpus: Corpus, run: Path, mode: str, **training: Any) -> RunConfi
     return RunConfig.model_validate(settings)
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(
+    scope="module",
+    params=["partial", *(pytest.param(mode, marks=pytest.mark.slow) for mode in OTHERS)],
+)
 def unbroken(
     request: pytest.FixtureRequest, english: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
@@ -47,9 +54,18 @@ def unbroken(
     return request.param, folder
 
 
-def test_branches_are_trained_from_their_stage_on(unbroken: tuple[str, Path]) -> None:
-    mode, folder = unbroken
-    tensors = final_tensors(folder)
+def check_own_weights(
+    mode: str, tensors: dict[str, torch.Tensor], lines: list[dict[str, Any]]
+) -> None:
+    """What tasks have for themselves was trained, from their stage on."""
+    if mode == "fed":
+        assert float(tensors["label_embeddings.capitalization/capital"].abs().max()) > 1e-4
+        return
+    if mode == "rank":
+        ups = {name: value for name, value in tensors.items() if name.startswith("low_rank.up.")}
+        assert len({name.split(".")[2] for name in ups}) == 12
+        assert all(value.any() for name, value in ups.items() if "|" not in name)
+        return
     branches = {name.split(".")[1] for name in tensors if name.startswith("branches.")}
     expected = ["capitalization", "sentence_reordering"] if mode == "soft" else ["syntactic"]
     assert branches == {*expected}
@@ -60,12 +76,17 @@ def test_branches_are_trained_from_their_stage_on(unbroken: tuple[str, Path]) ->
         assert not torch.equal(found, trunk)
         # They began as copies of it, a few steps ago.
         assert float((found - trunk).abs().max()) < 0.03
-    distances = [line.get("distance") for line in logged_lines(folder)]
+    distances = [line.get("distance") for line in lines]
     if mode == "soft":
         assert distances[: BEGINS + 1] == pytest.approx([0.0] * (BEGINS + 1), abs=1e-9)
         assert all(distance > 1e-6 for distance in distances[BEGINS + 1 :])
     else:
         assert distances == [None] * 12
+
+
+def test_branches_are_trained_from_their_stage_on(unbroken: tuple[str, Path]) -> None:
+    mode, folder = unbroken
+    check_own_weights(mode, final_tensors(folder), logged_lines(folder))
 
 
 @pytest.mark.parametrize("at", [BEGINS - 1, BEGINS, BEGINS + 1])
@@ -80,6 +101,17 @@ def test_a_run_that_ends_around_the_beginning_of_a_branch_resumes_bit_for_bit(
     assert same_tensors(final_tensors(tmp_path / "run"), final_tensors(folder))
     ends, expected = (logged_lines(run, "heldout") for run in (tmp_path / "run", folder))
     assert [line["tasks"] for line in ends] == [line["tasks"] for line in expected]
+
+
+@pytest.mark.parametrize("mode", OTHERS)
+def test_every_mode_resumes_bit_for_bit(english: Corpus, tmp_path: Path, mode: str) -> None:
+    whole, broken = (config_of(english, tmp_path / name, mode) for name in ("whole", "broken"))
+    pretrain(whole, Watcher())
+    assert pretrain(broken, Watcher(interrupt_at=BEGINS - 1))["steps"] == BEGINS
+    pretrain(broken, Watcher())
+    assert trace(broken.run) == trace(whole.run)
+    assert same_tensors(final_tensors(broken.run), final_tensors(whole.run))
+    check_own_weights(mode, final_tensors(whole.run), logged_lines(whole.run))
 
 
 def part(config: RunConfig) -> float:
@@ -128,6 +160,15 @@ def test_a_new_task_gets_a_branch_that_begins_as_the_trunk(
     report = pretrain(config, Watcher())
     assert "ir_relevance/relevance" in report["losses"]
     before, after = final_tensors(folder), final_tensors(run)
+    if mode == "fed":
+        new = {key for key in after.keys() - before.keys() if "rows." not in key}
+        assert all(key.startswith("heads.ir_relevance/relevance.dense.") for key in new)
+        return
+    if mode == "rank":
+        new = {key for key in after.keys() - before.keys() if key.startswith("low_rank.")}
+        assert new
+        assert {key.split(".")[3].partition("|")[0] for key in new} == {"ir_relevance"}
+        return
     name = "ir_relevance" if mode == "soft" else "semantic"
     new = {key for key in after.keys() - before.keys() if key.startswith("branches.")}
     assert new

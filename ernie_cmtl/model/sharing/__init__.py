@@ -43,6 +43,8 @@ class SharedTask:
     """lexical, syntactic or semantic."""
     begins: int
     """First step of the first stage that serves it."""
+    has_classes: bool = False
+    """Does a head of its own predict classes of tokens or sequences."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,26 @@ class SharingTable:
     """So many of the last layers are a group's own."""
     beginnings: tuple[int, ...] = ()
     """Of each branch, the step before which it becomes a copy of the trunk."""
+    rank: int = 0
+    """Of the parts that a group has beside each matrix of its private layers, in place of copies of
+    them; 0: copies.
+    """
     strength: float = 0.0
     """Of the pull of the copies of a layer to their mean; 0: none."""
+    levels: tuple[int, ...] = ()
+    """Of each task, the layer that its own heads read, counted from 1; empty: the last one."""
+    feeds: bool = False
+    """Do the predictions of a task go up to those of higher levels."""
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """Names of the branches, in the order of their first tasks."""
+        """Names of the groups beside the trunk, in the order of their first tasks."""
         return tuple(dict.fromkeys(group for group in self.groups if group != TRUNK))
+
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """Names of the branches that are copies of layers."""
+        return () if self.rank else self.branches
 
     def route(self, step: int) -> IntArray:
         """Return the branch of each task in a step, counted from 1, 0 for the trunk; int64 [tasks].

@@ -21,8 +21,10 @@ from ernie_cmtl.model.sharing import (
 class PartialOptions(SharingOptions):
     """Which tasks share a branch, and how many layers a branch has."""
 
-    layers: int = Field(1, ge=1)
-    """So many of the last layers are a group's own."""
+    layers: int | None = Field(None, ge=1)
+    """So many of the last layers are a group's own; none: the last one, with a rank all."""
+    rank: int | None = Field(None, ge=1)
+    """In place of copies, a group has two factors of this rank beside each matrix (LoRA)."""
     groups: Literal["family", "task"] | dict[str, list[str]] = "family"
     """family: lexical, syntactic, semantic; task: every task; or group -> its tasks, where a task
     that is not named is on the trunk.
@@ -30,7 +32,9 @@ class PartialOptions(SharingOptions):
 
 
 class Partial(SharingMode):
-    """Copies of the last layers for groups of tasks; the group of the first task is the trunk."""
+    """Copies of the last layers, or low-rank parts beside them, for groups of tasks; the group of
+    the first task is the trunk.
+    """
 
     Options = PartialOptions
     options: PartialOptions
@@ -42,8 +46,10 @@ class Partial(SharingMode):
             UserError: There are fewer layers, or a group names a task that is not there or in
                 another group.
         """
-        check_layers(self.options.layers, layers)
-        return table_of_groups(self._groups(tasks), tasks, self.options.layers)
+        rank = self.options.rank or 0
+        private = self.options.layers or (layers if rank else 1)
+        check_layers(private, layers)
+        return table_of_groups(self._groups(tasks), tasks, private, rank=rank)
 
     def _groups(self, tasks: Sequence[SharedTask]) -> dict[str, str]:
         groups = self.options.groups
