@@ -20,7 +20,7 @@ from ernie_cmtl.scheduling.presets import Preset
 from ernie_cmtl.scheduling.rounding import round_table
 from ernie_cmtl.scheduling.stages import Stage, StageTable
 from ernie_cmtl.settings import explain, load, validate
-from ernie_cmtl.training.loss_weighting import LossWeightingConfig
+from ernie_cmtl.training.loss_weighting import LossWeightingConfig, check_rule
 from ernie_cmtl.training.optimizer import OptimizerConfig
 from ernie_cmtl.training.training_config import TrainingConfig
 
@@ -84,7 +84,7 @@ class RunConfig(BaseModel):
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loss_weighting: LossWeightingConfig = LossWeightingConfig()
-    """How much the loss of each task counts, beside its share of the step."""
+    """How much the loss of each head and task counts, beside the task's share of the step."""
     sharing: SharingConfig = SharingConfig()
     """Which layers tasks share."""
     training: TrainingConfig = TrainingConfig()
@@ -114,6 +114,12 @@ class RunConfig(BaseModel):
                 "training.sharding 'full' cuts up the matrices that optimizer.kind 'muon' needs; "
                 "accepted: adamw"
             )
+        check_rule(
+            self.loss_weighting,
+            self.mode,
+            self.training.heldout.every,
+            moves_budgets=self.feedback is not None,
+        )
         scheduled = {task for stage in self.stages for task in stage.budgets}
         if idle := sorted(set(self.tasks) - scheduled):
             raise ValueError(

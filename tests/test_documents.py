@@ -15,6 +15,7 @@ from ernie_cmtl.run.run import Run
 from ernie_cmtl.task_checks.features import BASELINES
 from ernie_cmtl.task_registry import TASKS, describe_task
 from ernie_cmtl.training.learning_rate import Schedule
+from ernie_cmtl.training.loss_weighting import LOSS_WEIGHTINGS
 from ernie_cmtl.verbs.inspect import inspect
 from ernie_cmtl.verbs.pretrain import pretrain
 from ernie_cmtl.verbs.tasks_check import tasks_check
@@ -162,12 +163,14 @@ def test_the_settings_of_the_document_on_scheduling_are_valid() -> None:
     blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
     stages = next(block for block in blocks if "stages" in block)
     others = [block if isinstance(block, dict) else {"stages": block} for block in blocks]
-    assert len(others) == 4
+    assert len(others) == 5
     for block in others:
         table = {} if {"stages", "preset"} & block.keys() else stages
         config = RunConfig.model_validate({"run": "r", "corpus": "c"} | table | block)
         assert config.stages
         assert (config.feedback is not None) == ("feedback" in block)
+        assert (config.loss_weighting.rule != "manual") == ("loss_weighting" in block)
+    assert all(f"| `{name}` |" in text for name in LOSS_WEIGHTINGS.names() if name != "manual")
 
 
 def test_the_stages_of_the_document_on_training_are_valid(english: Corpus) -> None:

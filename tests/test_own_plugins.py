@@ -230,7 +230,7 @@ def test_an_option_of_the_rule_is_checked(english: Corpus, tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"loss_weighting: unknown key 'x'; accepted: strength"):
         pretrain(wrong, Watcher())
     absent = own_config(english, tmp_path / "run", loss_weighting={"rule": "absent"})
-    with pytest.raises(UserError, match="no loss weighting named 'absent'; registered are manual"):
+    with pytest.raises(UserError, match="no loss weighting named 'absent'; registered are classes"):
         pretrain(absent, Watcher())
 
 

@@ -11,7 +11,10 @@ from ernie_cmtl.cli.score_tables import retention_tables, score_table, with_inte
 from ernie_cmtl.cli.shared import CorpusFolder, Json, PluginModules, add_plugins, print_result
 from ernie_cmtl.cli.tables import Table
 from ernie_cmtl.cli.terminal import styled
+from ernie_cmtl.errors import UserError
 
+LAYERS = 2
+"""Upper layers whose gradients are compared, unless a number is given."""
 EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart/run training.heldout.samples=64"
 
 
@@ -39,6 +42,15 @@ def evaluate(
     sources: Annotated[
         bool, typer.Option("--sources/--no-sources", help="Held-out tasks by source too.")
     ] = True,
+    relatedness: Annotated[
+        bool, typer.Option("--relatedness", help="Compare the gradients of a run's tasks.")
+    ] = False,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Upper layers whose gradients --relatedness compares; {LAYERS} if not given."
+        ),
+    ] = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
@@ -49,9 +61,11 @@ def evaluate(
     from ernie_cmtl.verbs.evaluate import evaluate as measure
 
     add_plugins(plugin)
-    result = measure(
-        model, step, corpus, settings or [], Measures(minimal_pairs, rest_of_word, sts, sources)
-    )
+    if layers is not None and not relatedness:
+        raise UserError(f"--layers {layers} is of --relatedness: add it, or leave --layers out")
+    related_by = (LAYERS if layers is None else layers) if relatedness else None
+    measures = Measures(minimal_pairs, rest_of_word, sts, sources, related_by)
+    result = measure(model, step, corpus, settings or [], measures)
     print_result(result, as_json, lambda: Group(*judged_tables(result)))
 
 
@@ -63,10 +77,37 @@ def judged_tables(result: Mapping[str, Any]) -> Iterator[Table]:
         for name, scores in result["sources"].items():
             yield score_table(f"source {name}", scores)
         yield from retention_tables(result["retention"])
+    if "relatedness" in result:
+        yield _relatedness_table(result["relatedness"])
     if "minimal_pairs" in result:
         yield _pairs_table(result["minimal_pairs"])
     if "sts" in result:
         yield _similarity_table(result["sts"])
+
+
+def _relatedness_table(found: Mapping[str, Any]) -> Table:
+    from ernie_cmtl.evaluation.relatedness import RELIABLE
+
+    tasks = list(found["cosine"])
+    table = Table(
+        "task",
+        "samples",
+        "halves agree",
+        *tasks,
+        title=f"relatedness: cosines of gradients, last {found['layers']} layer(s)",
+        caption=f"unknown: the halves of a task agree by no more than {RELIABLE}; more samples "
+        "(training.heldout.samples=N) may tell",
+    )
+    for task, others in found["cosine"].items():
+        agree = found["reliability"][task]
+        cells = ["-" if other == task else _cosine(others[other]) for other in tasks]
+        samples = f"{found['used'][task]:,}"
+        table.add_row(task, samples, "-" if agree is None else _cosine(agree), *cells)
+    return table
+
+
+def _cosine(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:+.2f}"
 
 
 def _pairs_table(found: Mapping[str, Any]) -> Table:

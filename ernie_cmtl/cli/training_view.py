@@ -119,6 +119,11 @@ class RunView(Observer):
             f"feedback, step {decision.revision.step}, stage {stage}: {', '.join(moved)}"
         )
 
+    def weighed(self, stage: str, step: int, weights: Mapping[str, float]) -> None:
+        """Say what each loss weighs now."""
+        listed = ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items())
+        self._terminal.say(f"loss weights, step {step}, stage {stage}: {listed}")
+
     def stopped(self, step: int, reason: str) -> None:
         """Say why, and how to go on."""
         self._terminal.say(

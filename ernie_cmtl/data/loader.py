@@ -125,9 +125,17 @@ def fixed_batches(
     """Yield (number, batch) over the first samples of one epoch, packed; the same ones for every
     model and worker count.
     """
+    numbers = range(min(samples, len(stream)))
+    yield from enumerate(batches_of(stream, numbers, config, pad_id))
+
+
+def batches_of(
+    stream: SampleStream, numbers: Iterable[int], config: DataConfig, pad_id: int
+) -> Iterator[Batch]:
+    """Yield batches of some samples of one task, packed in the order of their numbers."""
     space = RowSpace(0, config.row_length)
     rows: list[Row] = []
-    for number in range(min(samples, len(stream))):
+    for number in numbers:
         row = space.place(stream.slot(number))
         if row is None:
             space.open_row(len(rows))
@@ -142,4 +150,4 @@ def fixed_batches(
             _examples((task, stream, number) for task, number in row)
             for row in rows[first : first + size]
         ]
-        yield first // size, make_batch(made, config.row_length, [stream.instance], heads, pad_id)
+        yield make_batch(made, config.row_length, [stream.instance], heads, pad_id)

@@ -1,6 +1,7 @@
 """How a run goes on: what is summed up between two lines of the log, and who is told of it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from ernie_cmtl.evaluation.heldout import HeadScore
 from ernie_cmtl.scheduling.feedback import Decision
-from ernie_cmtl.training.trainer import StepResult
+from ernie_cmtl.training.trainer import StepResult, Trainer
 
 
 @dataclass
@@ -22,6 +23,13 @@ class Window:
     slots: int = 0
     wait_seconds: float = 0.0
     started: float = field(default_factory=time.perf_counter)
+
+    @staticmethod
+    def of(trainer: Trainer) -> "Window":
+        """Return one without steps."""
+        model, device = trainer.model, trainer.workers.device
+        shape = (len(model.specs), model.tasks + 1, 3)
+        return Window(torch.zeros(shape, device=device), torch.zeros((), device=device))
 
     def add(self, result: StepResult) -> None:
         """Take a step in; nothing is read back from the device."""
@@ -76,6 +84,9 @@ class Observer:
 
     def decided(self, stage: str, decision: Decision) -> None:
         """Budgets moved by feedback."""
+
+    def weighed(self, stage: str, step: int, weights: Mapping[str, float]) -> None:
+        """Losses weigh something else by what was measured; weights: by `<instance>/<head>`."""
 
     def stopped(self, step: int, reason: str) -> None:
         """The run has saved this step and stops before its end, for a reason."""

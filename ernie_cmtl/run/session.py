@@ -121,7 +121,7 @@ class Session:
         of this worker.
         """
         training, table = self.config.training, self.table
-        result, tokens, window = None, 0, self._new_window()
+        result, tokens, window = None, 0, Window.of(self.trainer)
         for result in self._steps():
             done, stage = self.ledger.step, table.stages[table.stage_of(result.step)].name
             window.add(result)
@@ -131,7 +131,7 @@ class Session:
 
             if done % training.log_every == 0 or done == table.steps or result.stops:
                 self._log(log, window, result, stage)
-                window = self._new_window()
+                window = Window.of(self.trainer)
 
             if self._is_evaluated(done):
                 self._evaluate(log, stage)
@@ -173,7 +173,7 @@ class Session:
         )
 
     def _evaluate(self, log: MetricsLog | None, stage: str) -> None:
-        """Score the held-out samples, and let budgets move by what is measured."""
+        """Score the held-out samples, and let budgets or loss weights move by what is measured."""
         self.workers.on_each(self.run.corpus.check_sizes)
         config, step = self.config, self.ledger.step
         pad_id, samples = self.run.corpus.vocabulary.pad_id, config.training.heldout.samples
@@ -190,6 +190,10 @@ class Session:
             if decision:
                 log.write("feedback", step, {"stage": stage, **decision.line()})
                 self.observer.decided(stage, decision)
+            shares = self.feedback.plan(min(step, self.table.steps - 1))
+            if line := self.trainer.loss_weighting.line(shares):
+                log.write("loss_weighting", step, {"stage": stage, **line})
+                self.observer.weighed(stage, step, line["weights"])
 
     # --- the log ---
 
@@ -221,11 +225,6 @@ class Session:
             line = reallocation(self.config, self.feedback.plan, step, workers)
             log.write("workers", step, {"before": before, **line})
             self.observer.reallocated(before, line)
-
-    def _new_window(self) -> Window:
-        model, device = self.trainer.model, self.workers.device
-        shape = (len(model.specs), model.tasks + 1, 3)
-        return Window(torch.zeros(shape, device=device), torch.zeros((), device=device))
 
     def _log(self, log: MetricsLog | None, window: Window, result: StepResult, stage: str) -> None:
         """Write a line over the steps of a window; here what the device has computed is read

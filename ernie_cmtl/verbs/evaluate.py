@@ -10,6 +10,7 @@ from ernie_cmtl.corpus.read.tables import read_rows
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.masked_lm import DEVICE, MaskedLanguageModel, load_masked_lm
 from ernie_cmtl.evaluation.minimal_pairs import judge_pairs, read_pairs
+from ernie_cmtl.evaluation.relatedness import relatedness, upper_layers
 from ernie_cmtl.evaluation.similarity import judge_similarity, scored_pairs
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.logged_retention import run_retention
@@ -31,6 +32,8 @@ class Measures:
     sts: Path | None = None
     sources: bool = True
     """Measure the held-out tasks for each source of the text too."""
+    related_by: int | None = None
+    """Measure how related the tasks of a run are, by the gradients of so many upper layers."""
 
 
 def evaluate(
@@ -46,10 +49,15 @@ def evaluate(
     scored = scored_pairs(read_rows(measures.sts, None), measures.sts) if measures.sts else None
     folder = Path(name)
     is_run = RunFolder(folder).is_run or not (pairs or scored)
+    if not is_run and measures.related_by is not None:
+        raise UserError(
+            f"{name} is no run folder: --relatedness compares the tasks of a run; name the run, or "
+            "leave --relatedness out"
+        )
     if not is_run and (settings or corpus or step is not None):
         raise UserError(f"{name} is no run folder: it takes no --step, --corpus or settings")
     result: dict[str, Any] = (
-        evaluate_run(folder, step, corpus, settings, measures.sources)
+        evaluate_run(folder, step, corpus, settings, measures.sources, measures.related_by)
         if is_run
         else {"model": name}
     )
@@ -68,14 +76,21 @@ def evaluate_run(
     corpus: Path | None = None,
     settings: Sequence[str] = (),
     by_source: bool = True,
+    related_by: int | None = None,
 ) -> dict[str, Any]:
     """Measure the held-out loss and accuracy of each task of a run, over its mixture and for each
     source of the text.
 
     settings: `tasks.NAME.OPTION=value` of the held-out examples in place of the run's own, and
-    `training.heldout.samples=N`; by_source: measure each source apart too, where there are several.
+    `training.heldout.samples=N`; by_source: measure each source apart too, where there are several;
+    related_by: number of upper layers by whose gradients tasks are compared, none: they are not.
+
+    Raises:
+        UserError: It is no run folder, a setting is not accepted, or the encoder has fewer layers.
     """
     run, model, ledger = open_run(folder, step, corpus)
+    if related_by is not None:
+        upper_layers(model.family, related_by)
     run = _with_settings(run, settings)
     workers = Workers(run.config.training.precision)
     # In place: the model moves to the device and computes in the run's precision. No gradient needs
@@ -83,8 +98,9 @@ def evaluate_run(
     workers.wrap(model)
     sources = list(run.corpus.manifest.sources)
     apart = sources if by_source and len(sources) > 1 else []
-    heldout = score_heldout(run, model, workers, run.streams("heldout"))
-    return {
+    streams = run.streams("heldout")
+    heldout = score_heldout(run, model, workers, streams)
+    found = {
         "run": str(folder),
         "corpus": str(run.config.corpus),
         "step": ledger.step,
@@ -95,6 +111,12 @@ def evaluate_run(
         },
         "retention": run_retention(RunFolder(folder).metrics, run.table, ledger.step),
     }
+    if related_by is not None:
+        samples, pad_id = run.config.training.heldout.samples, run.corpus.vocabulary.pad_id
+        found["relatedness"] = relatedness(
+            model, streams, samples, related_by, run.config.data, pad_id, workers
+        )
+    return found
 
 
 def _with_settings(run: Run, settings: Sequence[str]) -> Run:

@@ -214,6 +214,21 @@ from tests.support.corpora import sample_texts, write_jsonl
             id="evaluate other settings",
         ),
         pytest.param(
+            "evaluate {0}/model --relatedness",
+            ["/model is no run folder"],
+            id="relatedness of a model that is no run",
+        ),
+        pytest.param(
+            "evaluate {0}/run --relatedness --layers 2",
+            ["--layers 2 does not fit", "accepted: 1 to 1"],
+            id="relatedness by layers that are not there",
+        ),
+        pytest.param(
+            "evaluate {0}/run --layers 1",
+            ["--layers 1 is of --relatedness"],
+            id="layers without relatedness",
+        ),
+        pytest.param(
             "export {0}/corpus --output {0}/x", ["/corpus is no run folder"], id="export no run"
         ),
         pytest.param(

@@ -97,6 +97,30 @@ def test_a_model_that_is_no_run_takes_no_settings(tmp_path: Path) -> None:
         evaluate(str(tmp_path), 3, None, [], PAIRS)
 
 
+def test_the_tasks_of_a_run_are_compared(run: Path) -> None:
+    given = ["training.heldout.samples=200"]
+    found = evaluate(str(run), None, None, given, Measures(related_by=1))["relatedness"]
+    assert (found["layers"], found["samples"]) == (1, 200)
+    assert 0.2 < found["reliability"]["capitalization"] <= 1
+    assert set(found["cosine"]) == {"knowledge_masking", "capitalization"}
+    assert "relatedness" not in evaluate(str(run), None, None, [], Measures())
+    # The held-out scores are those of the model as it is.
+    plain = evaluate(str(run), None, None, given, Measures())
+    related = evaluate(str(run), None, None, given, Measures(related_by=2))
+    assert related["heldout"] == plain["heldout"]
+    assert related["relatedness"] != found
+
+
+def test_what_is_no_run_has_no_tasks_to_compare(run: Path, tmp_path: Path) -> None:
+    measures = Measures(minimal_pairs=OBVIOUS, related_by=2)
+    with pytest.raises(UserError, match="is no run folder: --relatedness compares the tasks of"):
+        evaluate(str(tmp_path), None, None, [], measures)
+    with pytest.raises(UserError, match="is no run folder"):
+        evaluate(str(tmp_path), None, None, [], Measures(related_by=2))
+    with pytest.raises(UserError, match="--layers 3 does not fit the encoder; accepted: 1 to 2"):
+        evaluate(str(run), None, None, [], Measures(related_by=3))
+
+
 def save(corpus: Corpus, folder: Path, model: Any, tokenizer: bool = True) -> str:
     model.save_pretrained(folder)
     if tokenizer:

@@ -3,6 +3,7 @@ BERT.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,13 @@ from transformers import BertConfig, BertForMaskedLM
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
-from ernie_cmtl.model.encoder import EncodedBatch, EncoderFamily, LayerWeights, ReadPlaces
+from ernie_cmtl.model.encoder import EncoderFamily, LayerWeights
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.kernels.dropout import Dropout
 from ernie_cmtl.model.kernels.packed_attention import PackedLayout, packed_attention
+from ernie_cmtl.model.read_places import ReadPlaces
 from ernie_cmtl.model.task_embedding import TASK_ROWS, TaskEmbedding
-from ernie_cmtl.model.tensor_batch import TensorBatch
+from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
 from ernie_cmtl.randomness import derive_key
 from ernie_cmtl.records import Vocabulary
 
@@ -42,7 +44,9 @@ class ToyBlock(nn.Module):
         self.first, self.second = ToyNorm(hidden), ToyNorm(hidden)
         self.drop = Dropout(config.dropout)
 
-    def forward(self, states: Tensor, layout: PackedLayout) -> Tensor:
+    def forward(
+        self, states: Tensor, layout: PackedLayout, read: ReadPlaces | None = None
+    ) -> Tensor:
         rows, length, hidden = states.shape
         query, key, value = (
             part.view(rows, length, self.heads, -1).transpose(1, 2)
@@ -50,7 +54,8 @@ class ToyBlock(nn.Module):
         )
         attended, _ = packed_attention(self, query, key, value, None, packed_layout=layout)
         states = self.first(states + self.drop(self.out(attended.reshape(rows, length, hidden))))
-        return self.second(states + self.drop(self.narrow(functional.gelu(self.wide(states)))))
+        states = self.second(states + self.drop(self.narrow(functional.gelu(self.wide(states)))))
+        return read.of(states) if read else states
 
 
 class ToyModule(nn.Module):
@@ -67,14 +72,6 @@ class ToyModule(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=config.initializer_range)
-
-    def forward(self, batch: TensorBatch) -> list[Tensor]:
-        found = self.words(batch.token_ids) + self.places(batch.position_ids)
-        found = found + self.segments(batch.token_type_ids) + self.tasks(batch.task_type_ids)
-        states = [self.start(found)]
-        for block in self.blocks:
-            states.append(block(states[-1], batch.layout))
-        return states
 
 
 class ToyEncoder(EncoderFamily):
@@ -116,10 +113,14 @@ class ToyEncoder(EncoderFamily):
         hidden = self.config.hidden_size
         return nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), ToyNorm(hidden))
 
-    def encode(self, batch: TensorBatch, read: ReadPlaces | None, inner: bool) -> EncodedBatch:
-        states = self.module(batch)
-        last = read.of(states[-1]) if read else states[-1]
-        return EncodedBatch(last, states, 0.0 * self.sequence_states(last[:, :1]).sum())
+    def embed(self, batch: TensorBatch) -> Tensor:
+        module = self.module
+        found = module.words(batch.token_ids) + module.places(batch.position_ids)
+        found = found + module.segments(batch.token_type_ids) + module.tasks(batch.task_type_ids)
+        return module.start(found)
+
+    def layer_inputs(self, places: TensorPlaces) -> dict[str, Any]:
+        return {"layout": places.layout}
 
     def sequence_states(self, states: Tensor) -> Tensor:
         return torch.tanh(self.module.summary(states))
