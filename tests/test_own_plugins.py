@@ -64,6 +64,8 @@ def own_config(corpus: Corpus, run: Path, **changes: Any) -> RunConfig:
     settings["encoder"] |= {"architecture": "toy_encoder", "dropout": 0.1}
     settings["loss_weighting"] = {"rule": "toy_weighting", "strength": 2.0}
     settings["stages"][1]["budgets"] = {"knowledge_masking": 4, "toy_task": 3}
+    # A family has every mode of sharing without a line of its own.
+    settings["sharing"] = {"mode": "partial", "groups": "task"}
     return RunConfig.model_validate(settings | changes)
 
 
@@ -107,7 +109,7 @@ def test_the_norms_of_the_family_are_not_decayed_and_muon_gets_its_matrices(
     adamw, muon = build_optimizer(
         model, OptimizerConfig(kind="muon"), model.family.norms, model.family.matrices
     ).parts
-    blocks = [f"encoder.blocks.{number}." for number in range(2)]
+    blocks = ["encoder.blocks.0.", "encoder.blocks.1.", "branches.toy_task.0."]
     assert [names[id(p)] for p in muon.param_groups[0]["params"]] == [
         f"{block}{name}.weight" for block in blocks for name in ("mixed", "out", "wide", "narrow")
     ]
