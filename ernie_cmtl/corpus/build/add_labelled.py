@@ -1,10 +1,10 @@
 """A file of labelled rows -> arrays beside the text."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,52 +12,65 @@ from pydantic import BaseModel, ConfigDict
 
 from ernie_cmtl.atomic_files import file_hash, write_array, write_folder
 from ernie_cmtl.corpus.build.digests import split_hash, text_digest
-from ernie_cmtl.corpus.build.executor import Processes, annotate_texts
+from ernie_cmtl.corpus.build.executor import Processes, annotate_texts, token_starts
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
-from ernie_cmtl.corpus.read.tables import read_rows
+from ernie_cmtl.corpus.build.word_tags import Kind, TaggedWord, tag_layer, with_tagged_words
+from ernie_cmtl.corpus.read.class_folders import folder_stamp
+from ernie_cmtl.corpus.read.inputs import FileInput
+from ernie_cmtl.corpus.read.labelled_rows import labelled_rows, row_place
 from ernie_cmtl.corpus.store.manifest import LABELS, LabelledColumn, LabelledTable
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.records import AnnotatedText, Array, IntArray
+from ernie_cmtl.records import AnnotatedText, Array, IntArray, Language
 
 MOST_GUESSED_CLASSES = 500
 _ROWS_AT_ONCE = 1000
-Kind = Literal["text", "class", "number"]
+Answer = TypeVar("Answer")
 
 
 class LabelledConfig(BaseModel):
-    """A file of labelled rows."""
+    """A file or folder of labelled rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
-    """`.tsv` or `.csv` with a header line, `.jsonl` or `.parquet`."""
-    columns: dict[str, Kind] | None = None
-    """Column -> text, class or number; columns that are not named are left out. None: every column,
-    its kind guessed.
+    """`.tsv` or `.csv` with a header line, `.jsonl`, `.parquet`, words with their tags (`.conll`,
+    `.bio`, `.iob`, `.txt`), or a folder of class folders.
     """
+    columns: dict[str, Kind] | None = None
+    """Column -> text, class, number or tags; columns that are not named are left out. None: every
+    column, its kind guessed.
+    """
+
+    def stamp(self) -> tuple[int, ...]:
+        """Return what tells whether the rows were changed."""
+        path = Path(self.file).expanduser()
+        return folder_stamp(path) if path.is_dir() else FileInput(path).stamp()
 
 
 def add_labelled(
     folder: Path,
     config: LabelledConfig,
     rule: HeldoutRule,
+    language: Language,
     token_type: npt.DTypeLike,
     workers: Processes,
 ) -> LabelledTable:
-    """Store a file of labelled rows in a folder, unless it stands there already, and return its
-    record.
+    """Store labelled rows in a folder, unless they stand there already, and return their record.
 
     rule: chooses what is held out, by the first text: rows that share it, as the candidates of a
     query, stay in one split.
 
     Raises:
         UserError: A column that is not there, a row with a wrong number of columns, a value that
-            does not fit its column's kind.
+            does not fit its column's kind, tags that do not fit their words.
     """
-    rows, kinds = read_table(config)
+    rows, kinds = read_table(config, language)
     text_names = [name for name, kind in kinds.items() if kind == "text"]
     distinct, complete = distinct_and_complete(rows, kinds)
-    texts = {name: _annotated([str(row[name]) for row in complete], workers) for name in text_names}
+    texts = {
+        name: _in_pieces([str(row[name]) for row in complete], annotate_texts, workers)
+        for name in text_names
+    }
     usable = [
         place
         for place in range(len(complete))
@@ -76,7 +89,8 @@ def add_labelled(
     arrays = _text_arrays(
         [[texts[name][place] for name in text_names] for place in order], token_type
     )
-    columns, labels = _label_arrays([complete[place] for place in order], kinds, config.file)
+    ordered = [complete[place] for place in order]
+    columns, labels = _label_arrays(ordered, kinds, config.file, workers)
     arrays |= labels
     if not folder.exists():
         write_folder(folder, lambda partial: _write(partial, arrays))
@@ -94,27 +108,37 @@ def add_labelled(
     )
 
 
-def read_table(config: LabelledConfig) -> tuple[list[dict[str, object]], dict[str, Kind]]:
-    """Return the rows of a file and the kind of each column that is stored.
+def read_table(
+    config: LabelledConfig, language: Language
+) -> tuple[list[dict[str, object]], dict[str, Kind]]:
+    """Return the rows of a file or folder, texts as str and tags as tuples of `TaggedWord`, and the
+    kind of each column that is stored.
 
     Raises:
-        UserError: A column that is not there, a row with a wrong number of columns, or no column of
-            text.
+        UserError: A column that is not there, a row with a wrong number of columns, tags that do
+            not fit their words, no column of text, or several beside one of tags.
     """
-    rows = [
-        row
-        for _, row in read_rows(Path(config.file), list(config.columns) if config.columns else None)
-    ]
+    path = Path(config.file).expanduser()
+    numbered = list(labelled_rows(path, list(config.columns) if config.columns else None))
+    rows = [row for _, row in numbered]
     kinds = config.columns or {
         name: _guess([row.get(name) for row in rows]) for name in (rows[0] if rows else {})
     }
-    if "text" not in kinds.values():
+    texts = [name for name, kind in kinds.items() if kind == "text"]
+    if not texts:
         shown = ", ".join(f"{name}: {kind}" for name, kind in kinds.items()) or "no row was read"
         raise UserError(
             f"{config.file} has no column of text ({shown}); say which with "
             "labelled.NAME.columns.COLUMN=text"
         )
-    return rows, kinds
+    if "tags" in kinds.values() and len(texts) > 1:
+        raise UserError(
+            f"{config.file} has tags and the texts {', '.join(texts)}, and tags stand at the words "
+            "of one text; name the columns to keep with labelled.NAME.columns.COLUMN=KIND"
+        )
+    return [
+        with_tagged_words(row, kinds, language, row_place(path, number)) for number, row in numbered
+    ], kinds
 
 
 def distinct_and_complete(
@@ -136,10 +160,13 @@ def _is_there(value: object) -> bool:
     return value is not None and value == value and bool(str(value).strip())
 
 
-def _annotated(texts: list[str], workers: Processes) -> list[AnnotatedText]:
+def _in_pieces(
+    texts: Sequence[str], function: Callable[[list[str]], list[Answer]], workers: Processes
+) -> list[Answer]:
+    """Ask a question about texts, many at once, and return the answer for each."""
     remaining = iter(texts)
     pieces = iter(lambda: list(islice(remaining, _ROWS_AT_ONCE)), [])
-    return [text for answers in workers.map(annotate_texts, pieces) for text in answers]
+    return [answer for answers in workers.map(function, pieces) for answer in answers]
 
 
 def _text_arrays(
@@ -160,7 +187,7 @@ def _text_arrays(
 
 
 def _label_arrays(
-    rows: Sequence[dict[str, object]], kinds: Mapping[str, Kind], file: str
+    rows: Sequence[dict[str, object]], kinds: Mapping[str, Kind], file: str, workers: Processes
 ) -> tuple[dict[str, LabelledColumn], dict[str, Array]]:
     """Return what the columns hold, and the arrays of those that are labels."""
     columns = {name: LabelledColumn(kind=kind) for name, kind in kinds.items()}
@@ -171,7 +198,23 @@ def _label_arrays(
             columns[name].classes, arrays[f"{LABELS}{number}"] = _classes(values)
         elif kind == "number":
             arrays[f"{LABELS}{number}"] = _numbers(values, name, file)
+        elif kind == "tags":
+            (text,) = (name for name, kind in kinds.items() if kind == "text")
+            texts = [str(row[text]) for row in rows]
+            columns[name].classes, arrays[f"{LABELS}{number}"] = _tags(values, texts, workers)
     return columns, arrays
+
+
+def _tags(
+    values: Sequence[object], texts: Sequence[str], workers: Processes
+) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """Return the names of the tags, and the tag of each token of the texts; int32 [T]."""
+    tagged: list[Sequence[TaggedWord]] = [v for v in values if isinstance(v, tuple)]
+    classes, _ = _classes([word.tag for words in tagged for word in words])
+    numbers = {name: number for number, name in enumerate(classes)}
+    starts = _in_pieces(texts, token_starts, workers)
+    layers = [tag_layer(words, numbers, at) for words, at in zip(tagged, starts, strict=True)]
+    return classes, np.concatenate(layers)
 
 
 def _classes(values: Sequence[object]) -> tuple[list[str], IntArray]:
@@ -208,9 +251,12 @@ def _class_name(value: object) -> str:
 
 def _guess(values: Sequence[object]) -> Kind:
     """Guess what a column holds: few distinct values are classes, other numbers are numbers, the
-    rest is text.
+    rest is text; of lists, few distinct values are tags, the rest is the words of a text.
     """
     found = [value for value in values if _is_there(value)]
+    if any(isinstance(value, list) for value in found):
+        listed = [one for value in found if isinstance(value, list) for one in value]
+        return "tags" if _guess([str(one) for one in listed]) == "class" else "text"
     distinct = {_class_name(value) for value in found}
     numbers = [_number(value) for value in distinct]
     if distinct and None not in numbers:

@@ -57,7 +57,7 @@ def build(
         if request.base:
             Corpus(request.folder).verify()
         for table in request.config.labelled.values():
-            read_table(table)
+            read_table(table, request.language)
         build = Build(request, report, begin(request, restart))
         manifest = _built(build, processes)
         writer.check()
@@ -119,7 +119,7 @@ def _labelled(
     for name, table in config.labelled.items():
         rule = HeldoutRule(config.heldout_fraction, config.heldout_minimum)
         folder = build.folder / "labelled" / name
-        found[name] = add_labelled(folder, table, rule, token_type, workers)
+        found[name] = add_labelled(folder, table, rule, build.request.language, token_type, workers)
         mark_rows(build.folder, build.request.layers, found[name], folder)
     return found
 
