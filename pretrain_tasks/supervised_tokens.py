@@ -23,15 +23,14 @@ class SupervisedTokens(PretrainTask):
     """A class at the first token of each word; the other tokens of a word have no label."""
 
     family = "lexical"
-    citation = (
-        "Collobert et al. 2011, section 2, sentence tagging; BERT (Devlin et al. 2019), section 5.3"
-    )
+    citation = "BERT (Devlin et al. 2019), section 5.3, the first piece of each word"
     Options = SupervisedTokensOptions
     options: SupervisedTokensOptions
     known_leaks = MappingProxyType(
         {
             "token_identity": "a word has a tag that it takes most often",
             "neighbours": "the words around a word tell much of its tag",
+            "token_position": "the first words of a sentence have other tags than the later ones",
         }
     )
 

@@ -15,9 +15,10 @@ from ernie_cmtl.corpus.build.digests import split_hash, text_digest
 from ernie_cmtl.corpus.build.executor import Processes, annotate_texts, token_starts
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
 from ernie_cmtl.corpus.build.word_tags import Kind, TaggedWord, tag_layer, with_tagged_words
-from ernie_cmtl.corpus.read.class_folders import folder_stamp
+from ernie_cmtl.corpus.read.class_folders import LABEL, TEXT, folder_stamp
 from ernie_cmtl.corpus.read.inputs import FileInput
 from ernie_cmtl.corpus.read.labelled_rows import labelled_rows, row_place
+from ernie_cmtl.corpus.read.tagged_words import WORDS
 from ernie_cmtl.corpus.store.manifest import LABELS, LabelledColumn, LabelledTable
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import AnnotatedText, Array, IntArray, Language
@@ -121,9 +122,7 @@ def read_table(
     path = Path(config.file).expanduser()
     numbered = list(labelled_rows(path, list(config.columns) if config.columns else None))
     rows = [row for _, row in numbered]
-    kinds = config.columns or {
-        name: _guess([row.get(name) for row in rows]) for name in (rows[0] if rows else {})
-    }
+    kinds = config.columns or _kinds_of(path, rows)
     texts = [name for name, kind in kinds.items() if kind == "text"]
     if not texts:
         shown = ", ".join(f"{name}: {kind}" for name, kind in kinds.items()) or "no row was read"
@@ -139,6 +138,25 @@ def read_table(
     return [
         with_tagged_words(row, kinds, language, row_place(path, number)) for number, row in numbered
     ], kinds
+
+
+def _kinds_of(path: Path, rows: Sequence[dict[str, object]]) -> dict[str, Kind]:
+    """Return the kind of each column: of lists one holds the words of a text, `words` or that with
+    the most different ones, and the others tags; the rest is known by the format, or guessed.
+    """
+    if path.is_dir():
+        return {TEXT: "text", LABEL: "class"}
+    columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else {})}
+    different = {
+        name: len({str(one) for value in values if isinstance(value, list) for one in value})
+        for name, values in columns.items()
+        if any(isinstance(value, list) for value in values)
+    }
+    words = WORDS if WORDS in different else max(different, key=different.__getitem__, default=None)
+    return {
+        name: _guess(values) if name not in different else "text" if name == words else "tags"
+        for name, values in columns.items()
+    }
 
 
 def distinct_and_complete(
@@ -251,12 +269,9 @@ def _class_name(value: object) -> str:
 
 def _guess(values: Sequence[object]) -> Kind:
     """Guess what a column holds: few distinct values are classes, other numbers are numbers, the
-    rest is text; of lists, few distinct values are tags, the rest is the words of a text.
+    rest is text.
     """
     found = [value for value in values if _is_there(value)]
-    if any(isinstance(value, list) for value in found):
-        listed = [one for value in found if isinstance(value, list) for one in value]
-        return "tags" if _guess([str(one) for one in listed]) == "class" else "text"
     distinct = {_class_name(value) for value in found}
     numbers = [_number(value) for value in distinct]
     if distinct and None not in numbers:
