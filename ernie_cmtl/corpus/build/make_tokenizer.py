@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ernie_cmtl.atomic_files import remove_folder, write_folder
-from ernie_cmtl.corpus.build.add_labelled import distinct_and_complete, read_table
 from ernie_cmtl.corpus.build.digests import text_digest
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.labelled_table import distinct_and_complete, read_table
 from ernie_cmtl.corpus.build.scan import TextSample
 from ernie_cmtl.corpus.build.steps import Build
 from ernie_cmtl.corpus.build.word_tags import Kind

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ernie_cmtl.atomic_files import new_file, remove_folder, write_text
-from ernie_cmtl.corpus.build.add_labelled import add_labelled, read_table
+from ernie_cmtl.corpus.build.add_labelled import add_labelled
 from ernie_cmtl.corpus.build.add_layers import add_text_layers
 from ernie_cmtl.corpus.build.describe import describe
 from ernie_cmtl.corpus.build.executor import Processes, annotation_processes
 from ernie_cmtl.corpus.build.fit_layers import add_fitted_layers, mark_rows
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.labelled_table import read_table
 from ernie_cmtl.corpus.build.make_tokenizer import tokenizer_of_tables
 from ernie_cmtl.corpus.build.new_shards import new_shards
 from ernie_cmtl.corpus.build.progress import Reporter
