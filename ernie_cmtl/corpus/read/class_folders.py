@@ -2,6 +2,7 @@
 class.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def folder_stamp(folder: Path) -> tuple[int, ...]:
 def _files(folder: Path) -> list[Path]:
     """Return the files of the class folders."""
     files: list[Path] = []
-    root = Path(folder).absolute()
+    root = Path(os.path.abspath(folder))
     for found in find_inputs([str(folder)]):
         if not isinstance(found, FileInput):
             continue

@@ -28,6 +28,8 @@ def test_a_text_is_a_file_and_its_class_the_name_of_the_folder(tmp_path: Path) -
         {"text": "packed", "label": "pos"},
     ]
     assert [row for _, row in labelled_rows(folder, ["label"])][-1] == {"label": "pos"}
+    indirect = folder / ".." / "train"
+    assert list(labelled_rows(indirect, None)) == list(labelled_rows(folder, None))
 
 
 def test_links_to_folders_are_passed_over_as_where_a_folder_is_an_input(tmp_path: Path) -> None:
