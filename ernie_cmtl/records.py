@@ -77,6 +77,8 @@ class TableProfile:
     """Number columns."""
     layers: tuple[str, ...]
     """Annotation layers that the texts have."""
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column of tags -> their names; a tag stands at the first token of its word."""
 
 
 @dataclass(frozen=True, slots=True)

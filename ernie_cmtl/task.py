@@ -96,8 +96,8 @@ class TaskCorpus(TextLayout, Protocol):
 
     @property
     def labels(self) -> Mapping[str, Array]:
-        """Column -> int64 [documents] classes or float64 [documents] numbers; running text has
-        none.
+        """Column -> int64 [documents] classes, float64 [documents] numbers, or int32 [tokens] tags,
+        -1 where none stands; running text has no column.
         """
 
     def document_layer(self, name: str, document: int) -> Array:

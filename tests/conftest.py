@@ -8,6 +8,7 @@ import os
 import sys
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,11 +18,15 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from tests.support.corpora import (
-    build_corpus,
-    sample_texts,
+from tests.support.corpora import build_corpus, make_corpus, sample_texts
+from tests.support.labelled_rows import (
+    COLUMNS,
+    NAMES,
+    opinions,
+    rows_of,
+    write_class_folders,
+    write_conll,
 )
-from tests.support.labelled_rows import COLUMNS, rows_of
 from tests.support.runs import tiny_settings
 
 torch.set_num_threads(1)
@@ -63,6 +68,29 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows_of(name)), encoding="utf-8")
         labelled[name] = {"file": str(path), "columns": columns}
     build_corpus(folder, sample_texts("en", 12), labelled=labelled)
+    return Corpus(folder / "corpus")
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Labelled rows alone: two tables of classes out of folders, one out of CSV, and tagged words;
+    read-only.
+    """
+    folder = tmp_path_factory.mktemp("tables")
+    topics = {place: [f"{name} lives in {place}, says {name}." for name in NAMES] for place in "ab"}
+    questions = [f'"Who is {name}, the {n}?",{n % 2}\n' for name in NAMES for n in range(6)]
+    (folder / "questions.csv").write_text("question,label\n" + "".join(questions))
+    files = {
+        "sentiment": write_class_folders(folder / "opinions", opinions()),
+        "topics": write_class_folders(folder / "topics", topics),
+        "questions": folder / "questions.csv",
+        "chunks": write_conll(folder / "chunks.conll"),
+    }
+    labelled: dict[str, dict[str, Any]] = {
+        name: {"file": str(file)} for name, file in files.items()
+    }
+    labelled["questions"]["columns"] = {"question": "text", "label": "class"}
+    make_corpus([], folder / "corpus", layers={"document_counts": {}}, labelled=labelled)
     return Corpus(folder / "corpus")
 
 

@@ -81,13 +81,15 @@ def test_every_step_of_a_config_has_its_shares_and_its_rows(path: Path) -> None:
     assert config.optimizer.warmup_steps < table.stages[0].steps
 
 
+CORPORA = {"mt_dnn": "judged", "sentiment_and_topics": "tables", "questions_and_chunks": "tables"}
+"""Configuration -> the fixture of a corpus that has its tables."""
+
+
 @every_config
 def test_the_tasks_of_a_config_are_those_of_a_language(
     path: Path, request: pytest.FixtureRequest
 ) -> None:
-    name = (
-        "judged" if path.stem == "mt_dnn" else "chinese" if path.stem.endswith("_zh") else "english"
-    )
+    name = CORPORA.get(path.stem, "chinese" if path.stem.endswith("_zh") else "english")
     corpus: Corpus = request.getfixturevalue(name)
     run = Run(load_run_config(path, [f"corpus={corpus.folder}"]))
     assert [instance.name for instance in run.instances] == list(run.table.tasks)
@@ -134,6 +136,34 @@ def test_a_config_that_fits_a_laptop_runs(
     assert result["finished"]
     assert {name.partition("/")[0] for name in result["losses"]} == set(StageTable(few).tasks)
     assert all(samples > 0 for samples in result["samples"].values())
+
+
+@pytest.mark.parametrize("name", ["sentiment_and_topics", "questions_and_chunks"])
+@pytest.mark.parametrize("preset", ["continual", "multitask", "continual_multitask"])
+def test_a_config_of_labelled_tasks_runs_with_each_preset(
+    name: str, preset: str, tables: Corpus, tmp_path: Path
+) -> None:
+    overrides = [
+        *(f"run={tmp_path / 'run'}", f"corpus={tables.folder}", f"preset.name={preset}"),
+        *("preset.budget=3", "optimizer.warmup_steps=1", "training.heldout.every=2"),
+        *("data.row_length=64", "data.rows=2", "data.rows_per_group=2"),
+    ]
+    config = load_run_config(ROOT / "configs" / f"{name}.yaml", overrides)
+    result = pretrain(config, Watcher())
+    first, second = StageTable(config.stages).tasks
+    stages = [stage.budgets for stage in config.stages]
+    assert (
+        stages
+        == {
+            "continual": [{first: 3}, {second: 3}],
+            "multitask": [{first: 3, second: 3}],
+            "continual_multitask": [{first: 2}, {first: 1, second: 3}],
+        }[preset]
+    )
+    assert result["finished"]
+    scores = {key.partition("/")[0]: score for key, score in result["heldout"].items()}
+    assert {*scores} == {first, second}
+    assert all(0 < score["majority"] < 1 and score["labels"] for score in scores.values())
 
 
 @every_config

@@ -49,7 +49,7 @@ def prepare(
     ] = None,
     labelled: Annotated[
         list[str] | None,
-        typer.Option("--labelled", help="NAME=FILE: labelled rows, beside the text or alone."),
+        typer.Option("--labelled", help="NAME=PATH: labelled rows, beside the text or alone."),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="A fast tokenizer of transformers; default: train one.")

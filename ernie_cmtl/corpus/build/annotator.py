@@ -77,6 +77,10 @@ class Annotator:
             for place, (found, offsets) in enumerate(zip(tokens, sentences, strict=True))
         ]
 
+    def token_starts(self, texts: Sequence[str]) -> list[IntArray]:
+        """Return the first character of each token of texts; int64 [T] each."""
+        return [found.starts for found in self._tokenize(texts)]
+
     def _annotated(
         self, tokens: TokenizedText, sentences: IntArray, marks: Mapping[str, Marks]
     ) -> AnnotatedText:

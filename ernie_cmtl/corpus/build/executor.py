@@ -17,7 +17,7 @@ import numpy as np
 
 from ernie_cmtl.corpus.build.annotator import Annotator
 from ernie_cmtl.corpus.layers import TextLayer
-from ernie_cmtl.records import AnnotatedText, Language
+from ernie_cmtl.records import AnnotatedText, IntArray, Language
 
 Item = TypeVar("Item")
 Question = TypeVar("Question")
@@ -65,6 +65,14 @@ def annotate_texts(texts: list[str]) -> list[AnnotatedText]:
         replace(text, token_ids=text.token_ids.astype(np.int32))
         for text in _annotator().annotate(texts)
     ]
+
+
+def token_starts(texts: list[str]) -> list[IntArray]:
+    """Return the first character of each token of texts, in this process, which must have been
+    started for it; int64 [T] each.
+    """
+    assert _annotator is not None
+    return _annotator().token_starts(texts)
 
 
 @dataclass

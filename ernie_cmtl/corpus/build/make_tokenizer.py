@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ernie_cmtl.atomic_files import remove_folder, write_folder
-from ernie_cmtl.corpus.build.add_labelled import (
-    LabelledConfig,
-    distinct_and_complete,
-    read_table,
-)
 from ernie_cmtl.corpus.build.digests import text_digest
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.labelled_table import distinct_and_complete, read_table
 from ernie_cmtl.corpus.build.scan import TextSample
 from ernie_cmtl.corpus.build.steps import Build
+from ernie_cmtl.corpus.build.word_tags import Kind
 from ernie_cmtl.corpus.tokens.tokenizer import (
     TokenizerConfig,
     TokenizerFacts,
@@ -44,16 +41,21 @@ def tokenizer_of_tables(build: Build) -> None:
         below = {}
         for name, table in config.labelled.items():
             rule = HeldoutRule(config.heldout_fraction, config.heldout_minimum)
-            _add_rows(sample, name, table, rule)
+            _add_rows(sample, name, read_table(table, build.request.language), rule)
             below[name] = rule.below
         build.tokenizer = train(build.folder, sample.texts(below), config.tokenizer)
 
 
-def _add_rows(sample: TextSample, name: str, table: LabelledConfig, rule: HeldoutRule) -> None:
+def _add_rows(
+    sample: TextSample,
+    name: str,
+    table: tuple[list[dict[str, object]], dict[str, Kind]],
+    rule: HeldoutRule,
+) -> None:
     """Offer the texts of labelled rows, each one once; the first of a row decides whether it is
     held out.
     """
-    rows, kinds = read_table(table)
+    rows, kinds = table
     columns = [column for column, kind in kinds.items() if kind == "text"]
     offered: set[tuple[bytes, bytes]] = set()
     first_texts: dict[bytes, None] = {}

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ernie_cmtl.atomic_files import new_file, remove_folder, write_text
-from ernie_cmtl.corpus.build.add_labelled import add_labelled, read_table
+from ernie_cmtl.corpus.build.add_labelled import add_labelled
 from ernie_cmtl.corpus.build.add_layers import add_text_layers
 from ernie_cmtl.corpus.build.describe import describe
 from ernie_cmtl.corpus.build.executor import Processes, annotation_processes
 from ernie_cmtl.corpus.build.fit_layers import add_fitted_layers, mark_rows
 from ernie_cmtl.corpus.build.held_out import HeldoutRule
+from ernie_cmtl.corpus.build.labelled_table import read_table
 from ernie_cmtl.corpus.build.make_tokenizer import tokenizer_of_tables
 from ernie_cmtl.corpus.build.new_shards import new_shards
 from ernie_cmtl.corpus.build.progress import Reporter
@@ -57,7 +58,7 @@ def build(
         if request.base:
             Corpus(request.folder).verify()
         for table in request.config.labelled.values():
-            read_table(table)
+            read_table(table, request.language)
         build = Build(request, report, begin(request, restart))
         manifest = _built(build, processes)
         writer.check()
@@ -119,7 +120,7 @@ def _labelled(
     for name, table in config.labelled.items():
         rule = HeldoutRule(config.heldout_fraction, config.heldout_minimum)
         folder = build.folder / "labelled" / name
-        found[name] = add_labelled(folder, table, rule, token_type, workers)
+        found[name] = add_labelled(folder, table, rule, build.request.language, token_type, workers)
         mark_rows(build.folder, build.request.layers, found[name], folder)
     return found
 

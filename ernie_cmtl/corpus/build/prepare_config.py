@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ernie_cmtl.corpus.build.add_labelled import LabelledConfig
+from ernie_cmtl.corpus.build.labelled_table import LabelledConfig
 from ernie_cmtl.corpus.read.reader_config import ReaderConfig
 from ernie_cmtl.corpus.tokens.tokenizer import TokenizerConfig
 from ernie_cmtl.records import Language

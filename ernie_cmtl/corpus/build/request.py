@@ -82,7 +82,7 @@ class Request:
                 name: [layer.options.model_dump(mode="json"), _stamps(layer.files)]
                 for name, layer in self.layers.items()
             },
-            "labelled": _stamps(table.file for table in self.config.labelled.values()),
+            "labelled": [table.stamp() for table in self.config.labelled.values()],
             "inputs": [
                 [item.source, item.input.label, list(item.input.stamp())] for item in self.inputs
             ],

@@ -80,6 +80,16 @@ def looks_like(path: Path) -> str:
     return shown_encoding(names[0]) if names else NO_TEXT
 
 
+def encoding_hint(path: Path) -> str:
+    """Return what to add to a message about a file in another encoding; empty where it is in
+    none.
+    """
+    name = looks_like(path)
+    if name in ("", NO_TEXT):
+        return ""
+    return f"; by its bytes, it is in {name}: convert it with iconv -f {name} -t UTF-8"
+
+
 def _may_be(wanted: str, guess: _Guess, sample: bytes) -> bool:
     """Tell whether the encoding that was named may be that of a file, for all that its bytes
     say.

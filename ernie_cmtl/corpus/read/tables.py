@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ernie_cmtl.corpus.read.compression import COMPRESSIONS, DamagedFileError, has_ending
-from ernie_cmtl.corpus.read.encoding_detection import NO_TEXT, looks_like
+from ernie_cmtl.corpus.read.encoding_detection import encoding_hint
 from ernie_cmtl.corpus.read.encodings import UTF8, open_text
 from ernie_cmtl.corpus.read.rows import (
     BadRow,
@@ -52,23 +52,13 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     try:
         for row in table_rows(path, columns, MAXIMUM_LINE_BYTES):
             if isinstance(row, BadRow):
-                hint = _encoding_hint(path) if row.reason == "invalid_utf8" else ""
+                hint = encoding_hint(path) if row.reason == "invalid_utf8" else ""
                 raise UserError(f"{path}, {kind} {row.number}: {row.detail}{hint}")
             yield row
     except (UnknownColumnError, UnreadableHeaderError) as error:
-        raise type(error)(f"{error}{_encoding_hint(path)}") from error
+        raise type(error)(f"{error}{encoding_hint(path)}") from error
     except DamagedFileError as error:
         raise UserError(f"{path} is damaged; {error}") from error
-
-
-def _encoding_hint(path: Path) -> str:
-    """Return what to add to a message about a file in another encoding; empty where it is in
-    none.
-    """
-    name = looks_like(path)
-    if name in ("", NO_TEXT):
-        return ""
-    return f"; by its bytes, it is in {name}: convert it with iconv -f {name} -t UTF-8"
 
 
 def table_rows(

@@ -8,6 +8,7 @@ import numpy as np
 from ernie_cmtl.atomic_files import read_array
 from ernie_cmtl.corpus.store.manifest import (
     LABELS,
+    NO_TAG,
     STRUCTURE,
     Extent,
     LabelledTable,
@@ -56,7 +57,7 @@ def check_table(folder: Path, table: LabelledTable, vocabulary_size: int) -> Non
     """Compare the arrays of a labelled table with what the manifest says of them.
 
     Raises:
-        UserError: As for a shard, or a class or number is none.
+        UserError: As for a shard, or a class, tag or number is none.
     """
     columns = enumerate(table.columns.values())
     labels = [f"{LABELS}{number}" for number, column in columns if column.kind != "text"]
@@ -72,6 +73,8 @@ def check_table(folder: Path, table: LabelledTable, vocabulary_size: int) -> Non
         path = folder / f"{LABELS}{number}.npy"
         if column.kind == "class":
             _check_below(path, rows, len(column.classes), "a class that its manifest lacks")
+        elif column.kind == "tags":
+            _check_below(path, tokens, len(column.classes), "a tag that its manifest lacks", NO_TAG)
         elif column.kind == "number":
             numbers = read_array(path)
             check_array(numbers, path, "f", (rows,))
@@ -93,10 +96,10 @@ def _check_tokens(path: Path, count: int, vocabulary_size: int) -> None:
     _check_below(path, count, vocabulary_size, "a token that the vocabulary lacks")
 
 
-def _check_below(path: Path, count: int, limit: int, what: str) -> None:
+def _check_below(path: Path, count: int, limit: int, what: str, least: int = 0) -> None:
     array = read_array(path)
     check_array(array, path, "iu", (count,))
-    if count and not 0 <= int(array.min()) <= int(array.max()) < limit:
+    if count and not least <= int(array.min()) <= int(array.max()) < limit:
         raise UserError(f"{path} is damaged: it holds {what}")
 
 

@@ -16,13 +16,16 @@ def table_profile(table: LabelledTable) -> TableProfile:
     """Return what tasks need to know of a table."""
     of = {
         kind: [name for name, column in table.columns.items() if column.kind == kind]
-        for kind in ("text", "class", "number")
+        for kind in ("text", "class", "number", "tags")
     }
-    classes = {name: tuple(table.columns[name].classes) for name in of["class"]}
+    classes, tags = (
+        {name: tuple(table.columns[name].classes) for name in of[kind]}
+        for kind in ("class", "tags")
+    )
     layers = [
         name for name in table.hashes if name not in STRUCTURE and not name.startswith(LABELS)
     ]
-    return TableProfile(tuple(of["text"]), classes, tuple(of["number"]), tuple(layers))
+    return TableProfile(tuple(of["text"]), classes, tuple(of["number"]), tuple(layers), tags)
 
 
 def open_rows(folder: Path, table: LabelledTable, split: Split) -> TextSplit:
@@ -36,8 +39,11 @@ def open_rows(folder: Path, table: LabelledTable, split: Split) -> TextSplit:
         first * sentences : (first + rows) * sentences + 1
     ]
     tokens = slice(int(offsets[0]), int(offsets[-1]))
+    of_rows = slice(first, first + rows)
     labels = {
-        name: read_array(folder / f"{LABELS}{number}.npy")[first : first + rows]
+        name: read_array(folder / f"{LABELS}{number}.npy")[
+            tokens if column.kind == "tags" else of_rows
+        ]
         for number, (name, column) in enumerate(table.columns.items())
         if column.kind != "text"
     }

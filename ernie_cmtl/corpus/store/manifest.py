@@ -33,6 +33,9 @@ LABELS = "labels-"
 anything.
 """
 
+NO_TAG = -1
+"""Stands in an array of tags at each token that no tagged word begins at."""
+
 
 def _inside(file: str) -> str:
     if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
@@ -119,8 +122,9 @@ class LabelledColumn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["text", "class", "number"]
+    kind: Literal["text", "class", "number", "tags"]
     classes: list[str] = []
+    """Names of the classes, or of the tags."""
 
 
 class LabelledTable(BaseModel):

@@ -30,7 +30,9 @@ class TextSplit:
     arrays: Sequence[Mapping[str, Array]] = field(repr=False)
     """Per shard: `token_ids` and the layers."""
     labels: Mapping[str, Array] = field(default_factory=dict, repr=False)
-    """Column -> int64 [documents] classes or float64 [documents] numbers; running text has none."""
+    """Column -> int64 [documents] classes, float64 [documents] numbers, or int32 [tokens] tags, -1
+    where none stands; running text has no column.
+    """
 
     @property
     def documents(self) -> int:
