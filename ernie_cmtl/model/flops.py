@@ -19,6 +19,13 @@ def encoder_flops(config: EncoderConfig, layer: LayerWeights, tokens: int, pairs
     return config.layers * (6 * sum(layer) * tokens + 12 * config.hidden_size * pairs)
 
 
+def low_rank_flops(tokens: int, parameters: int) -> int:
+    """Return the operations of low-rank parts: a token is multiplied with those of every group, of
+    which one counts.
+    """
+    return 6 * tokens * parameters
+
+
 def vocabulary_flops(hidden: int, vocabulary: int) -> int:
     """Return the operations of the vocabulary head for one label."""
     head = MASKED_TOKEN_HEAD
@@ -36,6 +43,8 @@ def training_flops(model: MultiTaskModel, batch: Batch) -> int:
     read = sum(targets.positions.size for targets in last if (targets.tasks >= 0).any())
     # Of the last layer, what follows attention is computed at the places that are read alone.
     total -= 6 * layer.after_attention * max(0, tokens - read)
+    if model.low_rank:
+        total += low_rank_flops(tokens, sum(part.numel() for part in model.low_rank.parameters()))
     transform = sum(
         weight.numel() for weight in family.sequence_transform.parameters() if weight.ndim == 2
     )

@@ -9,7 +9,7 @@ from ernie_cmtl.config import RunConfig, TaskConfig
 from ernie_cmtl.corpus.store.manifest import MANIFEST
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.encoder import encoder_family
-from ernie_cmtl.model.flops import encoder_flops, vocabulary_flops
+from ernie_cmtl.model.flops import encoder_flops, low_rank_flops, vocabulary_flops
 from ernie_cmtl.model.sharing import TRUNK
 from ernie_cmtl.run.instances import task_options
 from ernie_cmtl.run.run import Run
@@ -43,7 +43,11 @@ def plan(
     per_task = {task: sum(stage.get(task, 0) for stage in tokens) for task in table.tasks}
     run = Run(config) if (config.corpus / MANIFEST).is_file() else None
     vocabulary = run.corpus.vocabulary.size if run else _VOCABULARY
+    sharing = _sharing(run) if run else None
     flops = _training_flops(config, tokens, vocabulary)
+    if flops and sharing and sharing["rank"]:
+        places = sum(per_task.values())
+        flops += low_rank_flops(places, sharing["parameters"]["branches"])
     epochs = _epochs(run, tokens) if run else None
     return {
         "run": str(config.run),
@@ -58,7 +62,7 @@ def plan(
         "tokens_by_task": per_task,
         "flops": flops,
         "vocabulary_size": vocabulary,
-        "sharing": _sharing(run) if run else None,
+        "sharing": sharing,
         "hours": _hours(flops, gpus, peak_tflops, mfu),
         "workers": workers,
         "epochs": epochs,

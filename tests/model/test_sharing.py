@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import ErnieModel
 
 from ernie_cmtl.corpus.store.corpus import Corpus
@@ -17,6 +18,7 @@ from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.branches import copies
 from ernie_cmtl.model.feeding import Feed
+from ernie_cmtl.model.flops import training_flops
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
@@ -340,3 +342,18 @@ def test_places_without_a_sequence_are_the_trunks(english: Corpus) -> None:
     padding = batch.token_ids.size - real.sum()
     assert sizes == [real[0] + padding + 1, real[1] + 1, real[2] + 1]
     assert sum(sizes) == batch.token_ids.size + 3
+
+
+def test_operations_of_low_rank_parts_are_counted(english: Corpus) -> None:
+    counted, declared = [], []
+    for name in ("hard", "low rank"):
+        run = run_of(english, MODES[name])
+        model, batch = run.new_model(), mixed_batch(run)
+        with FlopCounterMode(display=False) as counter:
+            model(model.on_device(batch, CPU), coefficients(model).float())[0].backward()
+        counted.append(counter.get_total_flops())
+        # Of the batch, padding is computed too.
+        places = batch.token_ids.size / batch.sequence_lengths.sum()
+        declared.append(training_flops(model, batch) * places)
+    # After the attention of the last layer, few places are read, and the parts count them all.
+    assert counted[1] - counted[0] == pytest.approx(declared[1] - declared[0], rel=0.35)
