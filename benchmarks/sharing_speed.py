@@ -4,7 +4,7 @@ one process.
     python benchmarks/sharing_speed.py --corpus corpora/bench_en [--turns 15] [--threads 1]
 
 A step is 4,096 places of samples of 128 tokens, of three tasks of three families at once; 4x256,
-rotary positions, AdamW, dropout 0, and the precision that a run takes by itself. Ratios are medians
+rotary positions, AdamW, dropout 0, and the default precision. Ratios are medians
 of paired turns, after three that are not counted.
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ErnieModel
 
@@ -357,3 +358,26 @@ def test_operations_of_low_rank_parts_are_counted(english: Corpus) -> None:
         declared.append(training_flops(model, batch) * places)
     # After the attention of the last layer, few places are read, and the parts count them all.
     assert counted[1] - counted[0] == pytest.approx(declared[1] - declared[0], rel=0.35)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a family each", "low rank", "fed", "soft"])
+def test_compiled_layers_compute_the_same_and_are_compiled_once(english: Corpus, name: str) -> None:
+    run = run_of(english, MODES[name])
+    model = run.new_model()
+    shake(model)
+    batches = [
+        model.on_device(mixed_batch(run, tasks), CPU)
+        for tasks in ((0, 1, 2, 1, 0, 2), (0, 0, 1, 2, 2, 2))
+    ]
+    weights = coefficients(model).float()
+    expected = [model(batch, weights)[0] for batch in batches]
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    model.family.compile_layers(counter)
+    compiled = []
+    for _ in range(2):
+        found = [model(batch, weights)[0] for batch in batches]
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+        compiled.append(counter.frame_count)
+    assert compiled[0] == compiled[1]
