@@ -53,6 +53,16 @@ class TrainedModel:
     task embedding), `losses` (`<instance>/<head>` -> held-out loss) and `losses_at_step`.
     """
 
+    @property
+    def view(self) -> str:
+        """Whose layers it has, where tasks have layers of their own."""
+        return str(self.about.get("view", "trunk"))
+
+    @property
+    def tasks_of_view(self) -> list[str]:
+        """Tasks that ran through these layers."""
+        return list(self.about.get("tasks_of_view", self.about["tasks"]))
+
 
 class ExportFormat(ABC):
     """One format: a file of `export/formats`, or a plug-in; its name is the name of the file."""
@@ -118,7 +128,7 @@ def _card(name: str, trained: TrainedModel, usage: str) -> str:
         )
         rows.append(f"| {row} | {task} | {losses or '-'} |")
     step = about["losses_at_step"]
-    view = about["view"]
+    view, users = trained.view, trained.tasks_of_view
     return _CARD.format(
         name=name,
         architecture=config.architecture,
@@ -126,8 +136,8 @@ def _card(name: str, trained: TrainedModel, usage: str) -> str:
         hidden=config.hidden_size,
         steps=about["steps"],
         stages=", ".join(about["stages"]),
-        view=_VIEW.format(view=view, tasks=", ".join(about["tasks_of_view"]))
-        if len(about["tasks_of_view"]) < len(about["tasks"]) or view != "trunk"
+        view=_VIEW.format(view=view, tasks=", ".join(users))
+        if len(users) < len(about["tasks"]) or view != "trunk"
         else " ",
         usage=usage,
         measured="" if step in (None, about["steps"]) else f" at step {step}",

@@ -43,8 +43,8 @@ def load_weights(
                 config=config,
                 use_safetensors=True,
                 output_loading_info=True,
+                trust_remote_code=False,
                 **options,
-                **_no_code(model_class),
             )
     except Exception as error:
         raise UserError(f"{what} holds no safetensors weights that fit: {reason(error)}") from error
@@ -63,10 +63,6 @@ def new_weights(model_class: Any, config: PretrainedConfig, **options: Any) -> P
 def _is_concrete(model_class: Any) -> bool:
     """Tell the class of a model from an automatic one."""
     return isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)
-
-
-def _no_code(model_class: Any) -> dict[str, bool]:
-    return {} if _is_concrete(model_class) else {"trust_remote_code": False}
 
 
 def _check_files(name: str) -> int:

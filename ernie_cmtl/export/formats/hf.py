@@ -64,7 +64,7 @@ class HuggingFace(ExportFormat):
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
         trained.tokenizer.model_max_length = family.config.maximum_positions
         trained.tokenizer.save_pretrained(folder)
-        if weights := kept_beside_export(model, trained.about["tasks_of_view"]):
+        if weights := kept_beside_export(model, trained.tasks_of_view):
             save_file(weights, folder / "pretraining_heads.safetensors")
         if family.folds_task and family.task_rows:
             save_file({"rows": task_table(family)}, folder / TASK_EMBEDDING)
