@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ernie_cmtl.model.kernels.packed_attention import PackedLayout, to_device
-from ernie_cmtl.model.routing import lay_out, sequence_places
+from ernie_cmtl.model.routing import lay_out, padding_places, sequence_places
 from ernie_cmtl.records import Batch, IntArray
 
 
@@ -119,7 +119,8 @@ def _routed(
         return PackedLayout(starts, lengths, slots, length, device)
 
     def sorted_by_branch(array: IntArray) -> Tensor:
-        padded = np.concatenate([array.flatten(), np.zeros(branches + 1, dtype=np.int64)])
+        more = np.zeros(padding_places(branches), dtype=np.int64)
+        padded = np.concatenate([array.flatten(), more])
         return to_device(padded[places.order][None], device)
 
     positions = sorted_by_branch(batch.position_ids)
