@@ -45,7 +45,7 @@ VERB = RUN | {
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "pretrained": {"errors"},
+    "pretrained": {"errors", "foreign_files"},
     "redaction": set(),
     "printable": set(),
     "errors": {"redaction"},

@@ -49,9 +49,9 @@ def take_view(
         )
     if view is not None and view not in accepted:
         raise UserError(f"the run has no view {view!r}; {choices(view, accepted, 'accepted are')}")
-    chosen = groups.get(view or "", TRUNK if view in (None, TRUNK_VIEW) else str(view))
-    if model.low_rank and chosen:
-        model.low_rank.merge(family.layers, chosen)
+    chosen = TRUNK if view in (None, TRUNK_VIEW) else groups.get(str(view), str(view))
+    if model.low_rank:
+        model.low_rank.leave(family.layers, chosen or None)
     else:
         give_to_trunk(family.layers, family.branches, [chosen])
     users = [task for task, group in groups.items() if group == chosen]

@@ -37,9 +37,10 @@ def run_slices(
     layers: Sequence[Iterable[nn.Module]],
     inputs: Callable[[TensorPlaces], dict[str, Any]],
     read: ReadPlaces | None,
+    inner: bool,
 ) -> tuple[LastStates, list[Tensor]]:
     """Run the private layers of the trunk and of each branch over its slice; return what the last
-    ones give, and what each depth took, [1, P, hidden].
+    ones give, and, if inner, what each depth took, [1, P, hidden].
 
     states: [1, P, hidden]; layers: of the trunk and of each branch; inputs: returns what every
     layer takes beside the states.
@@ -53,9 +54,9 @@ def run_slices(
         taken.append([])
         *lower, last = own
         for layer in lower:
-            taken[-1].append(found)
+            taken[-1] += [found] if inner else []
             found = layer(found, **keywords)
-        taken[-1].append(found)
+        taken[-1] += [found] if inner else []
         lasts.append(last(found, **keywords, read=reads and reads[number]))
     whole = torch.cat(lasts, 1)
     lower_states = [torch.cat(parts, 1) for parts in zip(*taken, strict=True)]

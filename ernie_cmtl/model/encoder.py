@@ -168,22 +168,23 @@ class EncoderFamily(ABC):
         states, inputs = self.embed(batch), self.layer_inputs(batch)
         shared = len(self.layers) - (self.private_layers if batch.slices else 0)
         seen: list[Tensor] = []
-        for layer in self.layers[: min(shared, len(self.layers) - 1)]:
-            seen.append(states)
+        for number, layer in enumerate(self.layers[: min(shared, len(self.layers) - 1)], 1):
+            # Not kept for nobody: without gradients, a layer's states need not outlive the next.
+            seen += [states] if inner else []
             states = layer(states, **inputs)
             if between:
-                states = between(batch, states, len(seen))
+                states = between(batch, states, number)
         if not batch.slices:
-            seen.append(states)
+            seen += [states] if inner else []
             states = self.layers[-1](states, **inputs, read=read)
             unread = 0.0 * self.sequence_states(states[:, 0]).sum()
-            return EncodedBatch(states, seen if inner else (), unread)
+            return EncodedBatch(states, seen, unread)
         trunk = self.layers[len(self.layers) - self.private_layers :]
         layers: list[Iterable[nn.Module]] = [trunk, *self.branches.values()]
-        last, lower = run_slices(states, batch, layers, self.layer_inputs, read)
+        last, lower = run_slices(states, batch, layers, self.layer_inputs, read, inner)
         # A slice that nobody reads stays in the graph.
         unread = 0.0 * (self.sequence_states(last.whole[:, 0]).sum() + last.whole.sum())
-        return EncodedBatch(last.read, [*seen, *lower] if inner else (), unread)
+        return EncodedBatch(last.read, [*seen, *lower], unread)
 
     @abstractmethod
     def sequence_states(self, states: Tensor) -> Tensor:

@@ -46,12 +46,17 @@ def feeds_of(
     if not table.feeds:
         return []
     owners = {name: tasks[name.partition("/")[0]] for name in heads if "/" in name}
-    with_heads = sorted(set(owners.values()))
     found = []
     for name, task in owners.items():
         level = table.levels[task]
-        receivers = tuple(other for other in with_heads if table.levels[other] > level)
-        if feeds(heads[name]) and receivers:
+        if level is None or not feeds(heads[name]):
+            continue
+        receivers = tuple(
+            other
+            for other in sorted(set(owners.values()))
+            if (above := table.levels[other]) is None or above > level
+        )
+        if receivers:
             whole = head_kind(heads[name].kind).reads_sequence
             found.append(Feed(name, level, receivers, whole))
     return sorted(found, key=lambda feed: feed.level)

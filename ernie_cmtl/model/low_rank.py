@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ernie_cmtl.randomness import derive_key
 
@@ -30,6 +31,7 @@ class LowRankParts(nn.Module):
         super().__init__()
         self.groups, self.rank = tuple(groups), rank
         self._masks: dict[int, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
         self._names: dict[str, tuple[int, str]] = {}
         self.down, self.up = nn.ModuleDict(), nn.ModuleDict()
         with torch.random.fork_rng(devices=[]):
@@ -37,8 +39,10 @@ class LowRankParts(nn.Module):
             for number, layer in layers.items():
                 for name, module in layer.named_modules():
                     if isinstance(module, nn.Linear):
-                        self._add(f"{number}_{name.replace('.', '_')}", module, deviation)
-                        self._names[f"{number}_{name.replace('.', '_')}"] = (number, name)
+                        # No name of a module may have a dot.
+                        key = f"{number}_{name.replace('.', '_')}"
+                        self._names[key] = (number, name)
+                        self._add(key, module, deviation)
 
     def _add(self, key: str, linear: nn.Linear, deviation: float) -> None:
         inner, outer = linear.in_features, linear.out_features
@@ -52,7 +56,7 @@ class LowRankParts(nn.Module):
         def add(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             return output + self._part(key, arguments[0]).to(output.dtype)
 
-        linear.register_forward_hook(add)
+        self._hooks.append(linear.register_forward_hook(add))
 
     def see(self, groups: Tensor, read: Tensor | None) -> None:
         """Take note of the group of each place of a batch, counted from 1, 0 for the trunk; int64
@@ -79,10 +83,14 @@ class LowRankParts(nn.Module):
                 yield cast(nn.ParameterDict, part)[group]
 
     @torch.no_grad()
-    def merge(self, layers: Sequence[nn.Module], group: str) -> None:
-        """Add the parts of a group to the matrices themselves, and make the parts zero."""
+    def leave(self, layers: Sequence[nn.Module], group: str | None) -> None:
+        """Add nothing any more; the parts of a group, if one is named, go into the matrices
+        themselves.
+        """
+        for hook in self._hooks:
+            hook.remove()
+        if group is None:
+            return
         for key, (number, name) in self._names.items():
             down, up = (cast(nn.ParameterDict, parts[key]) for parts in (self.down, self.up))
             cast(nn.Linear, layers[number].get_submodule(name)).weight += up[group] @ down[group]
-            for other in self.groups:
-                up[other].zero_()

@@ -34,16 +34,18 @@ class MultiTaskModel(nn.Module):
         self,
         family: EncoderFamily,
         heads: Mapping[str, HeadSpec],
-        tasks: int,
+        tasks: Sequence[str],
         seed: int,
         sharing: SharingTable = HARD,
-        task_names: Sequence[str] = (),
     ) -> None:
+        """tasks: names, in the order of their rows; heads begin with weights that follow from the
+        seed.
+        """
         super().__init__()
         self.family = family
         self.encoder = family.module
         self.specs = dict(heads)
-        self.tasks = tasks
+        self.tasks = len(tasks)
         self.heads = nn.ModuleDict(
             {name: _build_head(name, spec, family, seed) for name, spec in heads.items()}
         )
@@ -54,8 +56,8 @@ class MultiTaskModel(nn.Module):
         self.low_rank = _low_rank(family, sharing, seed)
         self.branch_of = sharing.route(0)
         """Of each task, 0 for the trunk; int64 [tasks]."""
-        names = {task: number for number, task in enumerate(task_names)}
-        self.feeds = feeds_of(heads, names, sharing)
+        numbers = {task: number for number, task in enumerate(tasks)}
+        self.feeds = feeds_of(heads, numbers, sharing)
         self.label_embeddings = label_embeddings(self.feeds, heads, family.hidden_size)
         self._reads_inner_layers = any(spec.encoder_layer != -1 for spec in heads.values())
 
@@ -65,22 +67,18 @@ class MultiTaskModel(nn.Module):
 
     def begin(self, step: int) -> None:
         """Make the branches that begin at a step copies of the trunk."""
-        if self.branches and (begun := self.sharing.begun(step)):
-            begin(self.family.layers, self.family.branches, begun)
+        if self.branches and (names := self.sharing.beginning_at(step)):
+            begin(self.family.layers, self.family.branches, names)
 
     def pull_together(self, step: int) -> Tensor | None:
         """Add the pull of softly shared parameters to their gradients; return the sum of their
         squared distances from their means, or None where nothing pulls.
         """
-        table, family = self.sharing, self.family
-        if not table.strength:
+        strength, family = self.sharing.strength, self.family
+        if not strength:
             return None
-        begun = [
-            name
-            for name, begins in zip(table.branches, table.beginnings, strict=True)
-            if step >= begins
-        ]
-        return pull_to_mean(family.layers, family.branches, begun, table.strength)
+        begun = self.sharing.begun_by(step)
+        return pull_to_mean(family.layers, family.branches, begun, strength)
 
     def on_device(self, batch: Batch, device: torch.device) -> TensorBatch:
         """Move a batch to a device, each task's places where its branch reads them."""

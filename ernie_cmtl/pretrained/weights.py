@@ -1,6 +1,5 @@
 """The weights of a checkpoint: safetensors alone, and as many as its config describes."""
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -9,18 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from safetensors import safe_open
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 from transformers.utils.hub import cached_file
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.foreign_files import read_json
 from ernie_cmtl.pretrained.reasons import reason
 
 _DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "BOOL"}
 """Floats, and the kinds of buffers; all others hold quantized weights."""
 _NEW_WEIGHTS = 100_000_000
 """Most weights that a model may have beside twice those of its files, such as a new head."""
+
+
+class _Index(BaseModel):
+    """What is read of the index of weights in several files."""
+
+    weight_map: dict[str, str]
 
 
 def load_weights(
@@ -96,7 +103,7 @@ def _files(name: str) -> list[str]:
     whole, index = (_found(name, file) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
     parts: list[str] = []
     if index:
-        parts = sorted(set(json.loads(Path(index).read_text("utf-8"))["weight_map"].values()))
+        parts = sorted(set(read_json(Path(index), _Index).weight_map.values()))
         for part in parts:
             if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", part):
                 raise ValueError(f"{SAFE_WEIGHTS_INDEX_NAME} names {part!r}")

@@ -61,10 +61,8 @@ class Run:
     def instances(self) -> list[TaskInstance]:
         """The task instances in order of introduction."""
         levels = self.sharing.levels or [None] * len(self.table.tasks)
-        last = self._layers
         return [
-            # The last layer is computed only where it is read.
-            replace(instance, level=None if level == last else level)
+            replace(instance, level=level)
             for instance, level in zip(self._instances, levels, strict=True)
         ]
 
@@ -252,8 +250,8 @@ class Run:
                 f"samples of {self.config.longest} tokens are longer than the encoder's "
                 f"{positions} positions"
             )
-        heads, tasks = run_heads(self.instances), len(self.instances)
-        model = MultiTaskModel(family, heads, tasks, seed, self.sharing, self.table.tasks)
+        heads = run_heads(self.instances)
+        model = MultiTaskModel(family, heads, self.table.tasks, seed, self.sharing)
         if self.config.training.gradient_checkpointing:
             family.recompute_activations()
         if self.config.training.compile:
@@ -277,10 +275,9 @@ class Run:
             )
             for instance in self._instances
         ]
-        return sharing_table(self.config.sharing, tasks, self._layers)
+        return sharing_table(self.config.sharing, tasks, self._count_layers)
 
-    @property
-    def _layers(self) -> int:
+    def _count_layers(self) -> int:
         encoder = self.config.encoder
         try:
             return encoder_family(encoder.architecture).sized(encoder).layers

@@ -101,7 +101,7 @@ def test_the_losses_of_a_few_steps_are_those_of_before_the_setting() -> None:
         layers=1, hidden_size=16, attention_heads=2, maximum_positions=16, dropout=0.0
     )
     encoder = build_encoder(sizes, Vocabulary(30, 1, 2, 0, 3, nothing.astype(bool), nothing), 1)
-    model = MultiTaskModel(encoder, {MASKED_TOKEN: MASKED_TOKEN_HEAD}, 2, 1)
+    model = MultiTaskModel(encoder, {MASKED_TOKEN: MASKED_TOKEN_HEAD}, ["a", "b"], 1)
     instances = [replace(instance, row=row) for row, instance in enumerate(make_instances()[:2])]
     optimizer = OptimizerConfig(learning_rate=0.01, warmup_steps=0)
     table = StageTable([Stage(name="all", budgets={"first": 2, "second": 1})])

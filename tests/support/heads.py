@@ -67,5 +67,5 @@ def every_kind(
         maximum_positions=16,
         positions=positions,
     )
-    model = MultiTaskModel(build_encoder(sizes, vocabulary, 0), heads, 1, 0)
+    model = MultiTaskModel(build_encoder(sizes, vocabulary, 0), heads, ["every_kind"], 0)
     return model.eval(), TensorBatch.of(batch, torch.device("cpu"))

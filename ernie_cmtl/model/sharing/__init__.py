@@ -3,7 +3,7 @@ table, and nothing behind the table knows of modes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,8 +63,10 @@ class SharingTable:
     """
     strength: float = 0.0
     """Of the pull of the copies of a layer to their mean; 0: none."""
-    levels: tuple[int, ...] = ()
-    """Of each task, the layer that its own heads read, counted from 1; empty: the last one."""
+    levels: tuple[int | None, ...] = ()
+    """Of each task, the layer that its own heads read, counted from 1, None for the last one;
+    empty: all read the last one.
+    """
     feeds: bool = False
     """Do the predictions of a task go up to those of higher levels."""
 
@@ -82,18 +84,19 @@ class SharingTable:
         """Return the branch of each task in a step, counted from 1, 0 for the trunk; int64 [tasks].
         Tasks of a branch that has not begun run through the trunk.
         """
-        numbers = {TRUNK: 0} | {
-            name: number if step >= begins else 0
-            for number, (name, begins) in enumerate(
-                zip(self.branches, self.beginnings, strict=True), 1
-            )
-        }
-        return np.array([numbers[group] for group in self.groups], dtype=np.int64)
+        begun = self.begun_by(step)
+        numbers = {name: number for number, name in enumerate(self.branches, 1) if name in begun}
+        return np.array([numbers.get(group, 0) for group in self.groups], dtype=np.int64)
 
-    def begun(self, step: int) -> list[str]:
+    def beginning_at(self, step: int) -> list[str]:
         """Return the branches that begin at a step."""
         pairs = zip(self.branches, self.beginnings, strict=True)
         return [name for name, begins in pairs if begins == step]
+
+    def begun_by(self, step: int) -> list[str]:
+        """Return the branches that have begun before a step or begin at it."""
+        pairs = zip(self.branches, self.beginnings, strict=True)
+        return [name for name, begins in pairs if begins <= step]
 
 
 HARD = SharingTable()
@@ -109,9 +112,11 @@ class SharingMode(ABC):
         self.options = options
 
     @abstractmethod
-    def table(self, tasks: Sequence[SharedTask], layers: int) -> SharingTable:
-        """Return the table for the tasks of a run, in the order of their rows; layers: of the
-        encoder.
+    def table(self, tasks: Sequence[SharedTask], layers: Callable[[], int]) -> SharingTable:
+        """Return the table for the tasks of a run, in the order of their rows.
+
+        layers: returns the number of the encoder's, for which a checkpoint may have to be looked
+        up.
 
         Raises:
             UserError: An option does not fit the tasks or the layers.
@@ -126,7 +131,9 @@ SHARING_MODES = Plugins(
 )
 
 
-def sharing_table(config: SharingConfig, tasks: Sequence[SharedTask], layers: int) -> SharingTable:
+def sharing_table(
+    config: SharingConfig, tasks: Sequence[SharedTask], layers: Callable[[], int]
+) -> SharingTable:
     """Return the table of the mode that the settings name.
 
     Raises:

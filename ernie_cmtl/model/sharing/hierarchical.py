@@ -3,7 +3,7 @@ predict may go up to the tasks above (label embeddings of Hashimoto et al. 2017)
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -31,24 +31,26 @@ class Hierarchical(SharingMode):
     Options = HierarchicalOptions
     options: HierarchicalOptions
 
-    def table(self, tasks: Sequence[SharedTask], layers: int) -> SharingTable:
+    def table(self, tasks: Sequence[SharedTask], layers: Callable[[], int]) -> SharingTable:
         """Return the level of each task.
 
         Raises:
             UserError: A level is beyond the depth, a task is unknown, or nothing can be fed.
         """
-        levels = {task.name: self._level(task, layers) for task in tasks}
-        self._check(tasks, layers)
-        if self.options.feed and not any(
-            task.has_classes and levels[task.name] < layers for task in tasks
-        ):
+        depth = layers()
+        self._check(tasks, depth)
+        levels = {task.name: self._level(task, depth) for task in tasks}
+        lower = [name for name, level in levels.items() if level < depth]
+        if self.options.feed and not any(task.has_classes for task in tasks if task.name in lower):
             raise UserError(
                 "sharing.feed: no task below the last layer predicts classes; set "
                 "sharing.feed=false, or give a task of classes a level from 1 to "
-                f"{max(1, layers - 1)}"
+                f"{max(1, depth - 1)}"
             )
         return SharingTable(
-            levels=tuple(levels[task.name] for task in tasks), feeds=self.options.feed
+            # The last layer is computed only where it is read, the lower ones everywhere.
+            levels=tuple(level if name in lower else None for name, level in levels.items()),
+            feeds=self.options.feed,
         )
 
     def _level(self, task: SharedTask, layers: int) -> int:

@@ -2,7 +2,7 @@
 universal and task-specific modules).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -39,16 +39,16 @@ class Partial(SharingMode):
     Options = PartialOptions
     options: PartialOptions
 
-    def table(self, tasks: Sequence[SharedTask], layers: int) -> SharingTable:
+    def table(self, tasks: Sequence[SharedTask], layers: Callable[[], int]) -> SharingTable:
         """Return which group each task is in.
 
         Raises:
             UserError: There are fewer layers, or a group names a task that is not there or in
                 another group.
         """
-        rank = self.options.rank or 0
-        private = self.options.layers or (layers if rank else 1)
-        check_layers(private, layers)
+        rank, depth = self.options.rank or 0, layers()
+        private = self.options.layers or (depth if rank else 1)
+        check_layers(private, depth)
         return table_of_groups(self._groups(tasks), tasks, private, rank=rank)
 
     def _groups(self, tasks: Sequence[SharedTask]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 Evgeniou and Pontil 2004).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pydantic import Field, PositiveInt
@@ -32,14 +32,15 @@ class Soft(SharingMode):
     Options = SoftOptions
     options: SoftOptions
 
-    def table(self, tasks: Sequence[SharedTask], layers: int) -> SharingTable:
+    def table(self, tasks: Sequence[SharedTask], layers: Callable[[], int]) -> SharingTable:
         """Return a branch for each task but the first.
 
         Raises:
             UserError: There are fewer layers, or only one task.
         """
-        asked = layers if self.options.layers == "all" else self.options.layers
-        check_layers(asked, layers)
+        depth = layers()
+        asked = depth if self.options.layers == "all" else self.options.layers
+        check_layers(asked, depth)
         if len(tasks) < 2:
             raise UserError(
                 f"sharing.mode 'soft' needs at least two tasks, and the run has {tasks[0].name!r} "
