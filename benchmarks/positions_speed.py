@@ -58,8 +58,15 @@ def seconds(corpus: Path, size: str, turns: int) -> dict[str, list[float]]:
     trainers: dict[str, Trainer] = {
         name: run.new_trainer(run.new_model(), workers) for name, run in runs.items()
     }
-    source = runs["learned"].steps_from(runs["learned"].first_ledger(), steps, 0, 1)
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    return paired_seconds(trainers, runs["learned"], steps)
+
+
+def paired_seconds(trainers: dict[str, Trainer], run: Run, steps: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of the steps of a run for each trainer, all of them in turn on the
+    same batches; the first three steps are not counted.
+    """
+    source = run.steps_from(run.first_ledger(), steps, 0, 1)
+    found: dict[str, list[float]] = {name: [] for name in trainers}
     for number, data in enumerate(load_steps(source)):
         for name in sorted(trainers, reverse=bool(number % 2)):
             start = time.process_time()

@@ -11,16 +11,15 @@ of paired turns, after three that are not counted.
 import argparse
 import platform
 import statistics
-import time
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from positions_speed import UNCOUNTED, paired_seconds
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.data.loader import load_steps
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
 
@@ -37,7 +36,6 @@ MODES: dict[str, dict[str, Any]] = {
         "feed": True,
     },
 }
-UNCOUNTED = 3
 
 
 def run_of(corpus: Path, sharing: dict[str, Any], steps: int) -> Run:
@@ -73,14 +71,7 @@ def main() -> None:
     runs = {name: run_of(given.corpus, sharing, steps) for name, sharing in MODES.items()}
     workers = Workers()
     trainers = {name: run.new_trainer(run.new_model(), workers) for name, run in runs.items()}
-    source = runs["hard"].steps_from(runs["hard"].first_ledger(), steps, 0, 1)
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for number, data in enumerate(load_steps(source)):
-        for name in sorted(trainers, reverse=bool(number % 2)):
-            start = time.process_time()
-            trainers[name].step(data)
-            if number >= UNCOUNTED:
-                found[name].append(time.process_time() - start)
+    found = paired_seconds(trainers, runs["hard"], steps)
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     print(f"{date.today()}, {platform.machine()}, {given.threads} thread(s), {versions}\n")
     print("| sharing | parameters | ms | ratio of paired turns | quartiles |")

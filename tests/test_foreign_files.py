@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import datasets
 import pyarrow
@@ -28,11 +27,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.masked_lm import load_masked_lm
-from ernie_cmtl.finetuning.kinds import KINDS
 from ernie_cmtl.finetuning.models import load_tokenizer as load_tokenizer_to_tune
-from ernie_cmtl.finetuning.models import new_model
-from ernie_cmtl.finetuning.sets.recipe import Recipe
-from ernie_cmtl.finetuning.sets.rows import LabelledRow
 from ernie_cmtl.finetuning.task_views import choose_task
 from ernie_cmtl.model.init_from import checkpoint_weights
 from ernie_cmtl.records import Rejection
@@ -47,6 +42,7 @@ from ernie_cmtl.training.trainer import Trainer
 from ernie_cmtl.verbs.export import export_run
 from tests.support.mutations import changed
 from tests.support.runs import finished_run
+from tests.support.tuning import model_to_tune, recipe
 
 SECONDS = 60
 UNSEALABLE = (
@@ -204,40 +200,23 @@ def finished(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # A model
 
 
-def recipe(**settings: Any) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "kind": "classification",
-            "data": {"train": "x", "dev": 0.5},
-            "columns": {"text": "text", "label": "label"},
-            "labels": ["0", "1"],
-            "train": {"learning_rates": [1e-4], "epochs": 1, "batch_size": 8},
-        }
-        | settings
-    )
-
-
-def to_tune(folder: Path) -> PreTrainedModel:
-    row = LabelledRow("row 1", "a", None, "1", None)
-    kind = KINDS["classification"](recipe(), [row])
-    return new_model(str(folder), kind, recipe(), 1)
-
-
 @cache
-def model_to_tune(folder: Path) -> PreTrainedModel:
-    return to_tune(folder)
+def same_model_to_tune(folder: Path) -> PreTrainedModel:
+    return model_to_tune(folder)
 
 
 DOORS: dict[str, list[Check]] = {
     "model": [
         lambda folder: load_masked_lm(str(folder)),
-        to_tune,
+        model_to_tune,
         lambda folder: checkpoint_weights(str(folder), "rotary"),
     ],
     "tokenizer": [load_tokenizer, lambda folder: load_tokenizer_to_tune(str(folder))],
     "task": [
-        lambda folder: choose_task(model_to_tune(folder), str(folder), recipe(task_row=1)),
-        lambda folder: choose_task(model_to_tune(folder), str(folder), recipe(task_row="mean")),
+        lambda folder: choose_task(same_model_to_tune(folder), str(folder), recipe(task_row=1)),
+        lambda folder: choose_task(
+            same_model_to_tune(folder), str(folder), recipe(task_row="mean")
+        ),
     ],
 }
 

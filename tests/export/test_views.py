@@ -12,13 +12,13 @@ from transformers import AutoModelForMaskedLM
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.open import open_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.pretrain import pretrain
+from tests.support.batches import batch_of
 from tests.support.runs import finished_run, tiny_settings
 
 TASKS = ("knowledge_masking", "capitalization", "sentence_reordering")
@@ -52,11 +52,8 @@ def scores_of_run(run: Path, task: str) -> tuple[torch.Tensor, Batch, int]:
     """What the run scores at the masked places of some held-out samples of a task."""
     opened, model, _ = open_run(run)
     number = TASKS.index(task)
-    stream = opened.streams("heldout")[number]
-    heads = opened.steps_from(opened.first_ledger(), 1, 0, 1).heads
     row = opened.instances[number].row
-    samples = [[(number, row, stream.example(sample))] for sample in range(3)]
-    batch = make_batch(samples, 64, opened.instances, heads, opened.corpus.vocabulary.pad_id)  # type: ignore[arg-type]
+    batch = batch_of(opened, [[(number, sample)] for sample in range(3)], split="heldout")
     with torch.no_grad():
         scores = model.eval().head_scores(model.on_device(batch, CPU), "masked_token")
     return scores, batch, row

@@ -15,15 +15,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import ErnieModel
 
 from ernie_cmtl.corpus.store.corpus import Corpus
-from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.branches import copies
+from ernie_cmtl.model.encoder import encoder_family
+from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.feeding import Feed
 from ernie_cmtl.model.flops import training_flops
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.routing import MULTIPLE, padding_places
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
+from tests.support.batches import batch_of
 from tests.support.models import shake
 from tests.support.runs import make_run
 
@@ -58,14 +60,8 @@ def shaken(run: Run) -> MultiTaskModel:
 
 def mixed_batch(run: Run, tasks: tuple[int, ...] = (0, 1, 2, 1, 0, 2)) -> Batch:
     """Rows of two samples each, of tasks in turn."""
-    streams = run.streams("train")
-    heads = run.steps_from(run.first_ledger(), 1, 0, 1).heads
-    placed = [
-        (task, streams[task].task_row(number), streams[task].example(number))
-        for number, task in enumerate(tasks)
-    ]
-    rows = [placed[first : first + 2] for first in range(0, len(placed), 2)]
-    return make_batch(rows, 128, run.instances, heads, run.corpus.vocabulary.pad_id)  # type: ignore[arg-type]
+    samples = [(task, number) for number, task in enumerate(tasks)]
+    return batch_of(run, [samples[first : first + 2] for first in range(0, len(samples), 2)], 128)
 
 
 def coefficients(model: MultiTaskModel) -> Tensor:
@@ -195,16 +191,11 @@ def test_branches_begin_as_hard_sharing(english: Corpus, name: str, positions: s
 def test_neighbours_in_a_row_change_nothing(english: Corpus) -> None:
     run = run_of(english, MODES["a task each"])
     model = shaken(run)
-    streams = run.streams("train")
-    heads = run.steps_from(run.first_ledger(), 1, 0, 1).heads
-    samples = [
-        (task, task, streams[task].example(number)) for task in (0, 1, 2) for number in (0, 1)
-    ]
+    samples = [(task, number) for task in (0, 1, 2) for number in (0, 1)]
     losses = []
     for order in ([0, 1, 2, 3, 4, 5], [5, 2, 0, 4, 1, 3]):
         placed = [samples[place] for place in order]
-        rows = [placed[first : first + 2] for first in (0, 2, 4)]
-        batch = make_batch(rows, 128, run.instances, heads, run.corpus.vocabulary.pad_id)  # type: ignore[arg-type]
+        batch = batch_of(run, [placed[first : first + 2] for first in (0, 2, 4)], 128)
         losses.append(model(model.on_device(batch, CPU), coefficients(model))[0])
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-12, atol=0)
 
@@ -385,3 +376,22 @@ def test_compiled_layers_compute_the_same_and_are_compiled_once(english: Corpus,
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
         compiled.append(counter.frame_count)
     assert compiled[0] == compiled[1]
+
+
+@pytest.mark.parametrize(("mode", "asked"), [("hard", 0), ("levels", 1)])
+def test_only_a_mode_that_counts_layers_looks_a_checkpoint_up(
+    english: Corpus, monkeypatch: pytest.MonkeyPatch, mode: str, asked: int
+) -> None:
+    """Looking one up may ask the Hub; where that fails, the written sizes count."""
+    calls = []
+
+    def sized(config: EncoderConfig) -> EncoderConfig:
+        calls.append(config)
+        raise UserError("no such checkpoint")
+
+    monkeypatch.setattr(encoder_family("ernie"), "sized", sized)
+    run = run_of(english, MODES[mode], init_from="nowhere", layers=6)
+    levels = {instance.name: instance.level for instance in run.instances}
+    assert len(calls) == asked
+    expected = (None, None, None) if mode == "hard" else (2, 2, 4)
+    assert levels == dict(zip(TASKS, expected, strict=True))

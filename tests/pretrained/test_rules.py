@@ -15,34 +15,15 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.masked_lm import load_masked_lm
-from ernie_cmtl.finetuning.kinds import KINDS
 from ernie_cmtl.finetuning.models import load_tokenizer as load_tokenizer_to_tune
-from ernie_cmtl.finetuning.models import new_model
-from ernie_cmtl.finetuning.sets.recipe import Recipe
-from ernie_cmtl.finetuning.sets.rows import LabelledRow
 from ernie_cmtl.model.init_from import checkpoint_weights
 from ernie_cmtl.pretrained.tokenizer import LARGEST_ID
-
-RECIPE = Recipe.model_validate(
-    {
-        "kind": "classification",
-        "data": {"train": "x", "dev": 0.5},
-        "columns": {"text": "text", "label": "label"},
-        "labels": ["0", "1"],
-        "train": {"learning_rates": [1e-4], "epochs": 1, "batch_size": 8},
-    }
-)
-
-
-def to_tune(folder: Path) -> Any:
-    row = LabelledRow("row 1", "a", None, "1", None)
-    return new_model(str(folder), KINDS["classification"](RECIPE, [row]), RECIPE, 1)
-
+from tests.support.tuning import model_to_tune
 
 MODELS: dict[str, Callable[[Path], Any]] = {
     "init_from": lambda folder: checkpoint_weights(str(folder), "learned"),
     "evaluate": lambda folder: load_masked_lm(str(folder)).model,
-    "finetune": to_tune,
+    "finetune": model_to_tune,
 }
 TOKENIZERS: dict[str, Callable[[Path], Any]] = {
     "prepare": load_tokenizer,

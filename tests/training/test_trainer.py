@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch, Ledger, StepData
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.trainer import Trainer
+from tests.support.batches import batch_of
 
 
 @pytest.fixture
@@ -26,13 +26,7 @@ def trainer(run: Run) -> Trainer:
 
 def _batch(run: Run, *samples: tuple[int, int]) -> Batch:
     """Return one group holding samples (task, number), a row each."""
-    streams = run.streams("train")
-    heads = run.steps_from(run.first_ledger(), 1, 0, 1).heads
-    rows = [
-        [(task, streams[task].task_row(number), streams[task].example(number))]
-        for task, number in samples
-    ]
-    return make_batch(rows, 64, run.instances, heads, run.corpus.vocabulary.pad_id)  # type: ignore[arg-type]
+    return batch_of(run, [[sample] for sample in samples])
 
 
 def _step(run: Run, shares: tuple[float, ...], *groups: Batch, step: int = 0) -> StepData:
@@ -140,8 +134,6 @@ def test_idle_heads_rows_and_pooler_are_bit_unchanged(run: Run, trainer: Trainer
 def test_a_step_without_any_label_moves_no_head_and_gives_no_nan(
     run: Run, trainer: Trainer
 ) -> None:
-    heads = run.steps_from(run.first_ledger(), 1, 0, 1).heads
-    empty = make_batch([[], []], 64, run.instances, heads, run.corpus.vocabulary.pad_id)
-    result = trainer.step(_step(run, (1.0, 0.0, 0.0), empty))
+    result = trainer.step(_step(run, (1.0, 0.0, 0.0), batch_of(run, [[], []])))
     assert float(result.loss) == 0
     assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
