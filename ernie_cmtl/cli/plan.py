@@ -121,8 +121,14 @@ def _costs(plan: dict[str, Any]) -> Table:
 def _add_sharing(table: Table, sharing: dict[str, Any]) -> None:
     counts = (f"{name} {_short(count)}" for name, count in sharing["parameters"].items() if count)
     table.add_row("parameters", ", ".join(counts))
+    layers = sharing["private_layers"]
+    if sharing["splits"]:
+        table.add_row(
+            "sharing",
+            f"{sharing['mode']}, all tasks begin on the trunk and may part in the last {layers} "
+            "layer(s)",
+        )
     if sharing["begins"]:
-        layers = sharing["private_layers"]
         groups = (f"{name}: {', '.join(tasks)}" for name, tasks in sharing["groups"].items())
         table.add_row(
             "sharing",

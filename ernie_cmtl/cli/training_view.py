@@ -124,6 +124,14 @@ class RunView(Observer):
         listed = ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items())
         self._terminal.say(f"loss weights, step {step}, stage {stage}: {listed}")
 
+    def compared(self, stage: str, step: int, line: Mapping[str, Any]) -> None:
+        """Say which tasks share their layers now."""
+        groups: dict[str, list[str]] = {}
+        for task, group in line["groups"].items():
+            groups.setdefault(group, []).append(task)
+        listed = "; ".join(f"{group}: {', '.join(tasks)}" for group, tasks in groups.items())
+        self._terminal.say(f"sharing, step {step}, stage {stage}: {listed}")
+
     def stopped(self, step: int, reason: str) -> None:
         """Say why, and how to go on."""
         self._terminal.say(

@@ -143,22 +143,40 @@ def relatedness(
         for layer in upper_layers(model.family, layers)
         for parameter in layer.parameters()
     ]
+    compared = [(stream, parameters) for stream in streams]
+    found = cosines(task_gradients(model, compared, samples, config, pad_id, workers))
+    used = {stream.instance.name: min(samples, len(stream)) for stream in streams}
+    return {"layers": layers, "samples": samples, "used": used, **found}
 
-    def gradient(stream: SampleStream, numbers: Sequence[int]) -> Tensor:
+
+def task_gradients(
+    model: MultiTaskModel,
+    compared: Sequence[tuple[SampleStream, Sequence[nn.Parameter]]],
+    samples: int,
+    config: DataConfig,
+    pad_id: int,
+    workers: Workers,
+) -> dict[str, Halves]:
+    """Return of each task the gradient of its loss on two halves of its samples, without dropout,
+    the same on every worker.
+
+    compared: the samples of each task, and the parameters whose gradient is taken; samples: most of
+    each task.
+    """
+
+    def gradient(
+        stream: SampleStream, parameters: Sequence[nn.Parameter], numbers: Sequence[int]
+    ) -> Tensor:
         batches = list(batches_of(stream, numbers, config, pad_id))
         return _gradient(model, stream.instance, batches, parameters, workers)
 
-    with _only_these_learn(model, parameters):
-        found = cosines(
-            {
-                stream.instance.name: Halves(
-                    *(gradient(stream, half) for half in _halves(stream, samples))
-                )
-                for stream in streams
-            }
-        )
-    used = {stream.instance.name: min(samples, len(stream)) for stream in streams}
-    return {"layers": layers, "samples": samples, "used": used, **found}
+    with _only_these_learn(model, [parameter for _, some in compared for parameter in some]):
+        return {
+            stream.instance.name: Halves(
+                *(gradient(stream, parameters, half) for half in _halves(stream, samples))
+            )
+            for stream, parameters in compared
+        }
 
 
 def _halves(stream: SampleStream, samples: int) -> tuple[list[int], list[int]]:
@@ -200,7 +218,8 @@ def _gradient(
     for name, spec in instance.heads.items():
         labelled = [batch for batch in batches if batch.targets[name].tasks[0] >= 0]
         labels = sum(len(batch.targets[name].labels) for batch in labelled)
-        for batch in labelled:
+        # Workers share the batches; each knows how many labels there are in all.
+        for batch in labelled[workers.rank :: workers.count]:
             moved = model.on_device(batch, workers.device)
             with workers.autocast():
                 scores = model.head_scores(moved, name)
@@ -212,4 +231,5 @@ def _gradient(
                 for total, part in zip(sums, found, strict=True):
                     if part is not None:
                         total += part
-    return torch.cat([total.flatten() for total in sums]).float().cpu()
+    flat = torch.cat([total.flatten() for total in sums]).float()
+    return workers.sum(flat).cpu()

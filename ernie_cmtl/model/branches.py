@@ -80,12 +80,23 @@ def copies(
 
 @torch.no_grad()
 def begin(
-    layers: Sequence[nn.Module], branches: Mapping[str, nn.ModuleList], names: Sequence[str]
-) -> None:
-    """Make branches copies of the trunk; of sharded weights each worker copies its piece."""
-    for found in copies(layers, branches):
-        for name in names:
-            found[name].copy_(found[""])
+    layers: Sequence[nn.Module],
+    branches: Mapping[str, nn.ModuleList],
+    parents: Mapping[str, str],
+) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Make branches copies of others; of sharded weights each worker copies its piece. Return each
+    parameter with the one that it is a copy of.
+
+    parents: branch -> the branch that it copies; the trunk's name is empty.
+    """
+    pairs = [
+        (found[name], found[parent])
+        for found in copies(layers, branches)
+        for name, parent in parents.items()
+    ]
+    for parameter, parent in pairs:
+        parameter.copy_(parent)
+    return pairs
 
 
 @torch.no_grad()

@@ -65,10 +65,13 @@ class MultiTaskModel(nn.Module):
         """Send each task through the layers that are its own in a step."""
         self.branch_of = self.sharing.route(step)
 
-    def begin(self, step: int) -> None:
-        """Make the branches that begin at a step copies of the trunk."""
-        if self.branches and (names := self.sharing.beginning_at(step)):
-            begin(self.family.layers, self.family.branches, names)
+    def begin(self, step: int) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Make each branch that begins at a step a copy of the layers that its tasks used before;
+        return each parameter with the one that it is a copy of.
+        """
+        if not self.branches or not (parents := self.sharing.beginning_at(step)):
+            return []
+        return begin(self.family.layers, self.family.branches, parents)
 
     def pull_together(self, step: int) -> Tensor | None:
         """Add the pull of softly shared parameters to their gradients; return the sum of their

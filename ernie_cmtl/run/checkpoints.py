@@ -14,6 +14,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.run import Run
+from ernie_cmtl.run.splitting import sharing_state
 from ernie_cmtl.run.state import RunState
 from ernie_cmtl.run.way_back import way_back
 from ernie_cmtl.training.background import Background
@@ -103,6 +104,7 @@ class Checkpoints:
             feedback=feedback,
             workers=self.workers.count,
             precision=self.workers.precision,
+            sharing=sharing_state(trainer.model.sharing),
             loss_weighting=trainer.loss_weighting.state(),
             gradient_norms=trainer.spikes.state() if trainer.spikes else [],
         )

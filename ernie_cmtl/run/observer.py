@@ -88,5 +88,8 @@ class Observer:
     def weighed(self, stage: str, step: int, weights: Mapping[str, float]) -> None:
         """Losses weigh something else by what was measured; weights: by `<instance>/<head>`."""
 
+    def compared(self, stage: str, step: int, line: Mapping[str, Any]) -> None:
+        """Gradients of tasks were compared, and groups may have split; line: as in the log."""
+
     def stopped(self, step: int, reason: str) -> None:
         """The run has saved this step and stops before its end, for a reason."""

@@ -22,6 +22,7 @@ from ernie_cmtl.run.resume import (
     with_spans,
 )
 from ernie_cmtl.run.run import Run
+from ernie_cmtl.run.splitting import with_decisions
 from ernie_cmtl.run.state import RunState
 from ernie_cmtl.settings import load
 from ernie_cmtl.training.checkpoint import checkpoints, verify_checkpoint
@@ -102,6 +103,7 @@ def open_run(
     encoder = run.config.encoder.model_copy(update={"init_from": None})
     model = Run(run.config.model_copy(update={"encoder": encoder})).make_model()
     load_weights(checkpoint, model)
+    model.sharing = with_decisions(model.sharing, state.sharing)
     model.route(max(0, ledger.step - 1))
     return run, model, ledger
 

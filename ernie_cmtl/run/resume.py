@@ -18,6 +18,7 @@ from ernie_cmtl.model.task_parameters import new_since
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.run import Run
+from ernie_cmtl.run.splitting import with_decisions
 from ernie_cmtl.run.state import RunState
 from ernie_cmtl.scheduling.plan import Plan
 from ernie_cmtl.settings import differences
@@ -220,5 +221,6 @@ def load_newest(run: Run, trainer: Trainer, state: RunState, step: int) -> None:
     new = new_since(model, known, before.table.tasks, before.sharing)
     load_weights(checkpoint, model, new, send)
     load_optimizer(checkpoint, model, trainer.optimizer, send)
+    model.sharing = with_decisions(model.sharing, state.sharing)
     # Until the next step, tasks take the layers that they took in the last one.
     model.route(max(0, step - 1))

@@ -20,7 +20,7 @@ from ernie_cmtl.model.branches import begin
 from ernie_cmtl.model.encoder import build_encoder, encoder_family
 from ernie_cmtl.model.feeding import feeds
 from ernie_cmtl.model.multitask import MultiTaskModel
-from ernie_cmtl.model.sharing import SharedTask, SharingTable, sharing_table
+from ernie_cmtl.model.sharing import TRUNK, SharedTask, SharingTable, sharing_table
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.instances import check_init_from, make_instance
 from ernie_cmtl.scheduling.plan import Plan
@@ -217,7 +217,8 @@ class Run:
         head.begin_with(self.corpus.token_frequencies())
         if config.init_from:
             fresh = [*model.family.load_checkpoint(weights, head), *missing]
-            begin(model.family.layers, model.family.branches, model.sharing.copied)
+            copied = dict.fromkeys(model.sharing.copied, TRUNK)
+            begin(model.family.layers, model.family.branches, copied)
             if fresh:
                 _log.warning("%s lacks %s: freshly initialised", config.init_from, ", ".join(fresh))
         return model
@@ -275,7 +276,13 @@ class Run:
             )
             for instance in self._instances
         ]
-        return sharing_table(self.config.sharing, tasks, self._count_layers)
+        table = sharing_table(self.config.sharing, tasks, self._count_layers)
+        if table.splitting and self.config.training.sharding == "full":
+            raise UserError(
+                f"sharing.mode {self.config.sharing.mode!r} compares whole gradients, which "
+                "training.sharding=full cuts up; set training.sharding=none"
+            )
+        return table
 
     def _count_layers(self) -> int:
         encoder = self.config.encoder

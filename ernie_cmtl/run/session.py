@@ -21,6 +21,7 @@ from ernie_cmtl.run.observer import Observer, Window
 from ernie_cmtl.run.resume import changed_settings, load_newest, reallocation, resume_point
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.run.skipped_steps import SkippedSteps, finite, new_spikes, skipped_by_task
+from ernie_cmtl.run.splitting import split_groups, split_is_due
 from ernie_cmtl.run.stopping import stop_reason
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.metrics import MetricsLog
@@ -137,6 +138,10 @@ class Session:
                 self._evaluate(log, stage)
                 window.restart_clock()
 
+            if split_is_due(self.run, self.trainer.model.sharing, done):
+                self._split_groups(log)
+                window.restart_clock()
+
             if self.checkpoints.due(result):
                 self.checkpoints.save(self.trainer, result, self.feedback.state())
 
@@ -195,6 +200,15 @@ class Session:
                 log.write("loss_weighting", step, {"stage": stage, **line})
                 self.observer.weighed(stage, step, line["weights"])
 
+    def _split_groups(self, log: MetricsLog | None) -> None:
+        """Let tasks part whose gradients disagree."""
+        step, model = self.ledger.step, self.trainer.model
+        line = split_groups(self.run, model, self.heldout_streams, self.ledger, self.workers)
+        if log:
+            stage = self.table.stages[self.table.stage_of(step)].name
+            log.write("sharing", step, {"stage": stage, **line})
+            self.observer.compared(stage, step, line)
+
     # --- the log ---
 
     def _begin(self, log: MetricsLog | None, first: int) -> None:
@@ -206,6 +220,9 @@ class Session:
             self._evaluate(
                 log, self.table.stages[self.table.stage_of(first)].name if first else START
             )
+        # A finished run that was extended decides here at the start of its new stage.
+        if split_is_due(self.run, self.trainer.model.sharing, first):
+            self._split_groups(log)
 
     def _announce(self, log: MetricsLog, step: int) -> None:
         """Write down and say what is not as it was when the checkpoint was made that the run

@@ -37,6 +37,8 @@ class RunState:
     """That `auto` came to."""
     loss_weighting: dict[str, Any] = field(default_factory=dict)
     """What the rule has come to."""
+    sharing: dict[str, Any] = field(default_factory=dict)
+    """Decisions that split groups of tasks so far."""
     gradient_norms: list[float] = field(default_factory=list)
     """The window that spikes are judged by."""
     content: dict[str, Any] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """AdamW, or Muon for the matrices of the layers beside it, and their settings."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import Field
@@ -50,6 +50,15 @@ class Optimizers:
         """Forget the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none)
+
+    def copy_state(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Give parameters the moments of others; pairs: a parameter, and the one it gets them
+        from.
+        """
+        for parameter, source in pairs:
+            self.state[parameter].update(
+                (entry, value.clone()) for entry, value in self.state[source].items()
+            )
 
     def step_unless(self, skipped: Tensor) -> None:
         """Take a step, or leave weights and moments as they are, bit for bit; skipped: one bool, on

@@ -144,7 +144,10 @@ class Trainer:
 
     def step(self, data: StepData, wait_seconds: float = 0.0) -> StepResult:
         """Take one step on this worker's groups; wait_seconds: how long its data was waited for."""
-        self.model.begin(data.step)
+        begun = self.model.begin(data.step)
+        if self.model.sharing.splitting:
+            # These parameters have been trained until now, in another place.
+            self.optimizer.copy_state(begun)
         self.model.route(data.step)
         with self.timed("communication"):
             labels, stops = self._count_labels(data)

@@ -146,7 +146,10 @@ def _sharing(run: Run) -> dict[str, Any] | None:
         "private_layers": table.private_layers,
         "rank": table.rank or None,
         "groups": tasks,
-        "begins": dict(zip(table.branches, table.beginnings, strict=True)),
+        "begins": {}
+        if table.splitting
+        else dict(zip(table.branches, table.beginnings, strict=True)),
+        "splits": table.splitting is not None,
         "parameters": {
             name: sum(parameter.numel() for parameter in module.parameters()) if module else 0
             for name, module in counted.items()

@@ -26,11 +26,14 @@ CPU = torch.device("cpu")
 MODES: dict[str, dict[str, Any]] = {
     "partial": {"mode": "partial", "layers": 1, "groups": "task"},
     "soft": {"mode": "soft", "strength": 0.05},
+    "related": {"mode": "related", "every": 4, "threshold": 1.0, "samples": 64},
     "rank": {"mode": "partial", "groups": "task", "rank": 4},
 }
 
 
-@pytest.fixture(scope="module", params=["partial learned", "rank rotary", "soft rotary"])
+@pytest.fixture(
+    scope="module", params=["partial learned", "rank rotary", "soft rotary", "related rotary"]
+)
 def run(
     request: pytest.FixtureRequest, english: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -286,7 +286,8 @@ def test_the_pull_is_the_gradient_of_the_distance(english: Corpus, strength: flo
     [
         (
             {"mode": "weak"},
-            "no sharing mode named 'weak'; registered are hard, hierarchical, partial, soft",
+            "no sharing mode named 'weak'; registered are hard, hierarchical, partial, related, "
+            "soft",
         ),
         ({"mode": "hard", "layers": 2}, "sharing: unknown key 'layers'; accepted: none"),
         ({"mode": "partial", "layers": 9}, "sharing.layers 9 is more than .* 1 to 3"),

@@ -24,10 +24,14 @@ from tests.support.runs import (
 )
 from tests.support.workers import together
 
+PARTS = 7
+"""Steps before the decision of `related` that splits the trunk."""
 MODES: dict[str, dict[str, Any]] = {
     "partial": {"mode": "partial", "layers": 1, "groups": "family"},
     "soft": {"mode": "soft", "strength": 0.05},
     "rank": {"mode": "partial", "groups": "task", "rank": 4},
+    # Whatever is known of two tasks, they part.
+    "related": {"mode": "related", "every": PARTS, "threshold": 1.0, "samples": 64},
     "fed": {"mode": "hierarchical", "levels": {"capitalization": 1}, "feed": True},
 }
 OTHERS = [mode for mode in MODES if mode != "partial"]
@@ -67,7 +71,8 @@ def check_own_weights(
         assert all(value.any() for name, value in ups.items() if "|" not in name)
         return
     branches = {name.split(".")[1] for name in tensors if name.startswith("branches.")}
-    expected = ["capitalization", "sentence_reordering"] if mode == "soft" else ["syntactic"]
+    each = ["capitalization", "sentence_reordering"]
+    expected = ["syntactic"] if mode == "partial" else each
     assert branches == {*expected}
     for name in branches:
         own = "attention.self.query.weight"
@@ -89,11 +94,12 @@ def test_branches_are_trained_from_their_stage_on(unbroken: tuple[str, Path]) ->
     check_own_weights(mode, final_tensors(folder), logged_lines(folder))
 
 
-@pytest.mark.parametrize("at", [BEGINS - 1, BEGINS, BEGINS + 1])
+@pytest.mark.parametrize("after", [-1, 0, 1])
 def test_a_run_that_ends_around_the_beginning_of_a_branch_resumes_bit_for_bit(
-    unbroken: tuple[str, Path], english: Corpus, tmp_path: Path, at: int
+    unbroken: tuple[str, Path], english: Corpus, tmp_path: Path, after: int
 ) -> None:
     mode, folder = unbroken
+    at = (PARTS if mode == "related" else BEGINS) + after
     config = config_of(english, tmp_path / "run", mode)
     assert pretrain(config, Watcher(interrupt_at=at - 1))["steps"] == at
     pretrain(config, Watcher())
@@ -128,6 +134,10 @@ def test_workers_share_it_alike(
 ) -> None:
     mode, folder = unbroken
     config = config_of(english, tmp_path / "run", mode, sharding=sharding)
+    if (mode, sharding) == ("related", "full"):
+        with pytest.raises(UserError, match=r"compares whole gradients.*sharding=none"):
+            pretrain(config, Watcher())
+        return
     assert len(set(together(part, config, folder=tmp_path, count=workers))) == 1
     for (step, loss, norm), (other, other_loss, other_norm) in zip(
         trace(folder), trace(tmp_path / "run"), strict=True
@@ -169,7 +179,7 @@ def test_a_new_task_gets_a_branch_that_begins_as_the_trunk(
         assert new
         assert {key.split(".")[3].partition("|")[0] for key in new} == {"ir_relevance"}
         return
-    name = "ir_relevance" if mode == "soft" else "semantic"
+    name = "semantic" if mode == "partial" else "ir_relevance"
     new = {key for key in after.keys() - before.keys() if key.startswith("branches.")}
     assert new
     assert all(key.startswith(f"branches.{name}.") for key in new)

@@ -48,6 +48,28 @@ class SharedTask:
 
 
 @dataclass(frozen=True)
+class Splitting:
+    """When and how groups of tasks are split while a run trains."""
+
+    every: int
+    """Steps between two decisions; the start of each stage is a decision too."""
+    threshold: float
+    """Parts of a group stay together while the mean cosine of their gradients is at least this."""
+    samples: int
+    """Held-out samples of each task that a decision measures."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What a decision came to."""
+
+    step: int
+    """First step that it holds for."""
+    groups: tuple[str, ...]
+    """Of each task that the run had then, the name of its branch or TRUNK."""
+
+
+@dataclass(frozen=True)
 class SharingTable:
     """Which sequences run through which layers."""
 
@@ -69,6 +91,12 @@ class SharingTable:
     """
     feeds: bool = False
     """Do the predictions of a task go up to those of higher levels."""
+    splitting: Splitting | None = None
+    """All tasks begin on the trunk, and decisions move them to their branches; None: the table says
+    from the start when a branch begins.
+    """
+    decisions: tuple[Grouping, ...] = ()
+    """Those of the splitting so far, in order of step."""
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -80,23 +108,39 @@ class SharingTable:
         """Names of the branches that are copies of layers."""
         return () if self.rank else self.branches
 
-    def route(self, step: int) -> IntArray:
-        """Return the branch of each task in a step, counted from 1, 0 for the trunk; int64 [tasks].
-        Tasks of a branch that has not begun run through the trunk.
+    def groups_at(self, step: int) -> tuple[str, ...]:
+        """Return the group of each task in a step. Tasks of a branch that has not begun are on the
+        trunk.
         """
-        begun = self.begun_by(step)
-        numbers = {name: number for number, name in enumerate(self.branches, 1) if name in begun}
-        return np.array([numbers.get(group, 0) for group in self.groups], dtype=np.int64)
+        if self.splitting:
+            made = [decision.groups for decision in self.decisions if decision.step <= step]
+            found = made[-1] if made else ()
+            # A task that joined the run after the decision.
+            return found + (TRUNK,) * (len(self.groups) - len(found))
+        begins = dict(zip(self.branches, self.beginnings, strict=True)) | {TRUNK: 0}
+        return tuple(group if begins[group] <= step else TRUNK for group in self.groups)
 
-    def beginning_at(self, step: int) -> list[str]:
-        """Return the branches that begin at a step."""
-        pairs = zip(self.branches, self.beginnings, strict=True)
-        return [name for name, begins in pairs if begins == step]
+    def route(self, step: int) -> IntArray:
+        """Return the branch of each task in a step, counted from 1, 0 for the trunk; int64
+        [tasks].
+        """
+        numbers = {name: number for number, name in enumerate((TRUNK, *self.branches))}
+        return np.array([numbers[group] for group in self.groups_at(step)], dtype=np.int64)
+
+    def beginning_at(self, step: int) -> dict[str, str]:
+        """Return the branches that begin at a step, each with the group whose layers it copies."""
+        before, now = self.groups_at(step - 1), self.groups_at(step)
+        return {
+            group: parent
+            # Backwards: the first task of a branch has the last word on where it came from.
+            for group, parent in reversed(list(zip(now, before, strict=True)))
+            if group not in {TRUNK, *before}
+        }
 
     def begun_by(self, step: int) -> list[str]:
         """Return the branches that have begun before a step or begin at it."""
-        pairs = zip(self.branches, self.beginnings, strict=True)
-        return [name for name, begins in pairs if begins <= step]
+        begun = self.groups_at(step)
+        return [name for name in self.branches if name in begun]
 
 
 HARD = SharingTable()
