@@ -28,14 +28,23 @@ def finish(config: RunConfig, folder: Path, workers: int) -> None:
 
 
 def check_kills(
-    corpus: Corpus, folder: Path, workers: int, loader_workers: int, kinds: list[str], seed: int
+    corpus: Corpus,
+    folder: Path,
+    workers: int,
+    loader_workers: int,
+    kinds: list[str],
+    seed: int,
+    **changes: Any,
 ) -> None:
     """Kill a run once for each kind, and compare its end with that of one that nothing happened
     to.
     """
     steps = 4 * (3 * len(kinds) + 3)
     config, whole = (
-        config_of(corpus, folder / name, steps, loader_workers) for name in ("run", "whole")
+        RunConfig.model_validate(
+            config_of(corpus, folder / name, steps, loader_workers).model_dump() | changes
+        )
+        for name in ("run", "whole")
     )
     chance = random.Random(seed)
     inside = [kill(config, folder, workers, kind, chance) for kind in kinds]
@@ -54,6 +63,13 @@ def check_kills(
 
 def test_five_kills_of_trainer_and_loader_change_nothing(english: Corpus, tmp_path: Path) -> None:
     check_kills(english, tmp_path, 1, 2, ["save", "main", "loader", "save", "main"], seed=1)
+
+
+def test_kills_of_a_run_whose_tasks_have_own_layers_change_nothing(
+    english: Corpus, tmp_path: Path
+) -> None:
+    sharing = {"mode": "partial", "groups": "task"}
+    check_kills(english, tmp_path, 1, 0, ["save", "main", "save"], seed=12, sharing=sharing)
 
 
 @pytest.mark.slow
