@@ -40,6 +40,7 @@ VERB = RUN | {
     "corpus.layers",
     "export",
     "finetuning",
+    "report",
     "run",
     "task_checks",
 }
@@ -82,6 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "finetuning": GROUND | {"corpus.read", "model", "pretrained", "settings"},
     "config": SETTINGS,
     "run": RUN,
+    "report": RUN | {"run"},
     "verbs": VERB,
     "cli": VERB | {"verbs"},
     "launch": {"cli"},

@@ -16,8 +16,10 @@ from ernie_cmtl.cli import (
     plan,
     prepare,
     pretrain,
+    report,
     tasks,
     tasks_check,
+    watch,
 )
 from ernie_cmtl.cli.shared import one_message
 from ernie_cmtl.parent_process import stop_with_parent
@@ -34,7 +36,10 @@ tasks_app.callback(invoke_without_command=True, epilog=tasks.EXAMPLE)(one_messag
 tasks_app.command("check", epilog=tasks_check.EXAMPLE)(one_message(tasks_check.tasks_check))
 app.add_typer(tasks_app, name="tasks")
 
-for module in (prepare, inspect, plan, pretrain, extend, evaluate, finetune, export, bench):
+VERBS = (
+    *(prepare, inspect, plan, pretrain, watch, extend, evaluate, report, finetune, export, bench),
+)
+for module in VERBS:
     verb = module.__name__.rpartition(".")[2]
     app.command(epilog=module.EXAMPLE)(one_message(getattr(module, verb)))
 

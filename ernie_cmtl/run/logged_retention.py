@@ -1,5 +1,6 @@
 """The retention of a run, from the held-out scores that it has logged."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ernie_cmtl.training.metrics import read_metrics
 
 def write_retention(folder: RunFolder, table: StageTable) -> None:
     """Write what a run has measured so far to `retention.csv` in its folder, all or nothing."""
-    write_text(folder.retention, tidy_table(_measurements(folder.metrics), _stages(table)))
+    write_text(folder.retention, tidy_table(_measurements(folder.metrics), stages_of(table)))
 
 
 def run_retention(metrics: Path, table: StageTable, last: int) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def run_retention(metrics: Path, table: StageTable, last: int) -> dict[str, Any]
     step, by its log.
     """
     return retention(
-        [measured for measured in _measurements(metrics) if measured.step <= last], _stages(table)
+        [measured for measured in _measurements(metrics) if measured.step <= last], stages_of(table)
     )
 
 
@@ -35,7 +36,8 @@ def newest_losses(metrics: Path, last: int) -> tuple[int | None, dict[str, float
     return newest.step, {name: score["loss"] for name, score in newest.scores.items()}
 
 
-def _stages(table: StageTable) -> Stages:
+def stages_of(table: StageTable) -> Stages:
+    """Return what the measures need to know of a stage table."""
     introduced: dict[str, int] = {}
     for number, stage in enumerate(table.stages, 1):
         for task in stage.budgets:
@@ -45,5 +47,11 @@ def _stages(table: StageTable) -> Stages:
 
 def _measurements(metrics: Path) -> list[Measurement]:
     # Where a finished run is extended it may be measured again, now with the new task.
-    by_step = {line["step"]: line["tasks"] for line in read_metrics(metrics, "heldout")}
+    return measurements_of(
+        {line["step"]: line["tasks"] for line in read_metrics(metrics, "heldout")}
+    )
+
+
+def measurements_of(by_step: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> list[Measurement]:
+    """Return measurements; by_step: steps completed -> `<task>/<head>` -> score."""
     return [Measurement(step, scores) for step, scores in by_step.items()]

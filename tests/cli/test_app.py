@@ -24,6 +24,8 @@ VERBS = [
     "finetune",
     "export",
     "bench",
+    "report",
+    "watch",
 ]
 
 
