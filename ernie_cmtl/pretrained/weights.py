@@ -143,8 +143,8 @@ def _check_size(model_class: Any, config: PretrainedConfig, numbers: int) -> Non
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Keep the library from listing the weights that a class without them passes over; what is
-    missing is checked by us.
+    """Keep the library from listing the weights that a class without them passes over, and from
+    drawing bars; what is missing is checked by us.
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -7,6 +7,8 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from ernie_cmtl.finetuning.sets.recipe import Recipe
+
 WORDS = [
     "good",
     "bad",
@@ -55,3 +57,41 @@ SMALL: dict[str, Any] = {
     "columns": {"text": "text", "label": "label"},
     "train": {"learning_rates": [1e-4]},
 }
+
+PLACES = ["sun", "moon", "rain", "day", "night"]
+NAMES = ["john", "mary"]
+PAIRED = {"text": "text", "text_pair": "pair", "label": "label"}
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "classification": [
+        {"text": f"the {w} {p}", "label": w} for p in PLACES for w in ("good", "bad")
+    ],
+    "regression": [
+        {"text": f"the {w} {p}", "label": 4.0 * (w == "good")}
+        for p in PLACES
+        for w in ("good", "bad")
+    ],
+    "ranking": [
+        {"text": f"who {p}", "pair": f"{w} {q}", "label": int(w == "good")}
+        for p in PLACES
+        for w, q in (("bad", "sun"), ("good", "moon"), ("bad", "of"))
+    ],
+    "tokens": [
+        {"text": f"the {n} of {p}", "label": "O B-PER O B-LOC"} for n in NAMES for p in PLACES
+    ],
+    "span": [
+        {"text": "who?", "pair": f"the {p} of {n} came", "label": [{"text": n}]}
+        for n in NAMES
+        for p in PLACES
+    ],
+}
+
+
+def recipe_of(kind: str, **settings: Any) -> Recipe:
+    columns = PAIRED if "pair" in ROWS[kind][0] else {"text": "text", "label": "label"}
+    data = {"train": "rows.jsonl", "test": "rows.jsonl"}
+    train = {"learning_rates": [5e-3], "seeds": [1], "epochs": 20, "batch_size": 5} | settings.pop(
+        "train", {}
+    )
+    return Recipe.model_validate(
+        {"kind": kind, "columns": columns, "data": data, "train": train} | settings
+    )

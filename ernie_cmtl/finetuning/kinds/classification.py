@@ -18,6 +18,7 @@ class Classification(Kind):
 
     head = AutoModelForSequenceClassification
     metrics = ("accuracy", "f1", "matthews")
+    problem_type = "single_label_classification"
 
     def __init__(self, recipe: Recipe, training: Sequence[LabelledRow]) -> None:
         """Name the classes."""

@@ -5,7 +5,7 @@ predictions are worth.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ Inputs = dict[str, Any]
 training.
 """
 Collate = Callable[[list[Inputs]], dict[str, Tensor]]
+ProblemType = Literal["regression", "single_label_classification"]
+"""As transformers calls it."""
 
 
 class NoOptions(BaseModel):
@@ -53,6 +55,8 @@ class Kind(ABC):
     them.
     """
     Options: ClassVar[type[BaseModel]] = NoOptions
+    problem_type: ClassVar[ProblemType | None] = None
+    """What the config says of the outputs, so that a pipeline of transformers treats them alike."""
     outputs: int = 1
     """Numbers that the head gives for an input or token."""
     labels: tuple[str, ...] = ()
@@ -74,6 +78,11 @@ class Kind(ABC):
                 f"metric {self.metric!r} is none of the kind {recipe.kind}; accepted: "
                 f"{', '.join(self.metrics)}"
             )
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, for `id2label` of the config."""
+        return self.labels or (self.recipe.columns.label,)
 
     @abstractmethod
     def examples(self, rows: Sequence[LabelledRow]) -> list[Any]:

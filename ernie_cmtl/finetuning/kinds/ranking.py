@@ -50,6 +50,8 @@ class Ranking(Kind):
     metrics = ("ndcg_at_10", "mrr", "ndcg")
     Options = RankingOptions
     options: RankingOptions
+    # Any other type would have a pipeline squeeze the scores between 0 and 1, where some are equal.
+    problem_type = "regression"
 
     def examples(self, rows: Sequence[LabelledRow]) -> list[Query]:
         """Return the queries in the order of their first rows."""

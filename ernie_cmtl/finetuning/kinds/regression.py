@@ -16,6 +16,7 @@ class Regression(Kind):
 
     head = AutoModelForSequenceClassification
     metrics = ("pearson", "spearman")
+    problem_type = "regression"
 
     def examples(self, rows: Sequence[LabelledRow]) -> list[Pair]:
         """Return the texts of each row and its number."""

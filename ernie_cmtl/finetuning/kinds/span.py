@@ -62,6 +62,11 @@ class Span(Kind):
     options: SpanOptions
     outputs = 2
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the two numbers that a token gets."""
+        return ("start", "end")
+
     def examples(self, rows: Sequence[LabelledRow]) -> list[Question]:
         """Return questions whose first answer stands in the passage."""
         return [_question(row) for row in rows]
