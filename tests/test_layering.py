@@ -40,6 +40,7 @@ VERB = RUN | {
     "corpus.layers",
     "export",
     "finetuning",
+    "prediction",
     "run",
     "task_checks",
 }
@@ -79,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": JUDGED,
     "task_checks": HEADS | {"data", "corpus.store"},
     "export": JUDGED | {"plugins"},
+    "prediction": GROUND | {"corpus.read", "finetuning", "pretrained"},
     "finetuning": GROUND | {"corpus.read", "model", "pretrained", "settings"},
     "config": SETTINGS,
     "run": RUN,

@@ -14,6 +14,7 @@ from ernie_cmtl.cli import (
     finetune,
     inspect,
     plan,
+    predict,
     prepare,
     pretrain,
     tasks,
@@ -34,7 +35,18 @@ tasks_app.callback(invoke_without_command=True, epilog=tasks.EXAMPLE)(one_messag
 tasks_app.command("check", epilog=tasks_check.EXAMPLE)(one_message(tasks_check.tasks_check))
 app.add_typer(tasks_app, name="tasks")
 
-for module in (prepare, inspect, plan, pretrain, extend, evaluate, finetune, export, bench):
+for module in (
+    prepare,
+    inspect,
+    plan,
+    pretrain,
+    extend,
+    evaluate,
+    finetune,
+    predict,
+    export,
+    bench,
+):
     verb = module.__name__.rpartition(".")[2]
     app.command(epilog=module.EXAMPLE)(one_message(getattr(module, verb)))
 

@@ -9,13 +9,12 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ernie_cmtl.finetuning.keeping import BestModel, Judged
 from ernie_cmtl.finetuning.kept import Kept, check_kept, write_kept
 from ernie_cmtl.finetuning.kinds import KINDS
-from ernie_cmtl.finetuning.models import load_config, load_tokenizer, new_model
+from ernie_cmtl.finetuning.models import load_config, load_tokenizer, longest_input, new_model
 from ernie_cmtl.finetuning.prepared import Prepared
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import read_splits
@@ -138,7 +137,7 @@ def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
         for name, found in rows.items()
     }
     tokenizer = load_tokenizer(model)
-    length = _longest(recipe, tokenizer, load_config(model, kind))
+    length = longest_input(recipe, tokenizer, load_config(model, kind))
     encoded = {
         name: kind.encode(found, tokenizer, length, name == "train")
         for name, found in examples.items()
@@ -196,9 +195,3 @@ def _at_even_distances(examples: list[Any], limit: int | None) -> list[Any]:
     if limit is None or limit >= len(examples):
         return examples
     return [examples[place * len(examples) // limit] for place in range(limit)]
-
-
-def _longest(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return the most tokens of an input that the recipe, the tokenizer and the encoder allow."""
-    positions = getattr(config, "max_position_embeddings", None) or recipe.maximum_length
-    return min(recipe.maximum_length, tokenizer.model_max_length, positions)

@@ -71,3 +71,11 @@ def new_model(model: str, kind: Kind, recipe: Recipe, seed: int) -> PreTrainedMo
         encoder, _ = load_weights(AutoModel, model, f"model {model!r}", config, dtype=torch.float32)
         made.base_model.load_state_dict(encoder.state_dict(), strict=False)
     return made
+
+
+def longest_input(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
+) -> int:
+    """Return the most tokens of an input that the recipe, the tokenizer and the encoder allow."""
+    positions = getattr(config, "max_position_embeddings", None) or recipe.maximum_length
+    return min(recipe.maximum_length, tokenizer.model_max_length, positions)

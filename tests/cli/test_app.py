@@ -22,6 +22,7 @@ VERBS = [
     "extend",
     "evaluate",
     "finetune",
+    "predict",
     "export",
     "bench",
 ]

@@ -51,7 +51,17 @@ def quickstart(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def test_every_verb_has_an_example() -> None:
     assert set(EXAMPLES) == {
-        *("bench", "evaluate", "export", "extend", "finetune", "inspect", "plan", "prepare"),
+        *(
+            "bench",
+            "evaluate",
+            "export",
+            "extend",
+            "finetune",
+            "inspect",
+            "plan",
+            "predict",
+            "prepare",
+        ),
         *("pretrain", "tasks", "tasks_check"),
     }
 

@@ -1,11 +1,13 @@
 """A tokenizer of whole words, and rows of labelled sets."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import ErnieConfig, ErnieForMaskedLM, PreTrainedTokenizerFast
 
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 
@@ -49,6 +51,34 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
     marks = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **marks)
+
+
+def save_ernie(folder: Path) -> str:
+    """Save an encoder with four different task rows, of which pretraining filled 0 and 2, and
+    return its folder.
+    """
+    config = ErnieConfig(
+        **{
+            "vocab_size": len(MARKS + WORDS),
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+        },
+        **{
+            "intermediate_size": 64,
+            "max_position_embeddings": 64,
+            "type_vocab_size": 4,
+            "pad_token_id": 0,
+        },
+        **{"use_task_id": True, "task_type_vocab_size": 4, "hidden_dropout_prob": 0.0},
+    )
+    torch.manual_seed(5)
+    encoder = ErnieForMaskedLM(config)
+    torch.nn.init.normal_(encoder.ernie.embeddings.task_type_embeddings.weight, std=0.05)
+    encoder.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    (folder / "pretraining.json").write_text(json.dumps({"tasks": {"first": 0, "second": 2}}))
+    return str(folder)
 
 
 SMALL: dict[str, Any] = {

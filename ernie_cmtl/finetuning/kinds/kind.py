@@ -106,6 +106,18 @@ class Kind(ABC):
         of tokens.
         """
 
+    @abstractmethod
+    def unlabelled(self, rows: Sequence[LabelledRow]) -> list[Any]:
+        """Return an example for each row, whose label is not looked at; raises UserError with the
+        place of a row that is none.
+        """
+
+    @abstractmethod
+    def answers(
+        self, examples: Sequence[Any], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[dict[str, Any]]:
+        """Return what the head says of each example, for people and programs."""
+
     def majority_scores(self, examples: Sequence[Any]) -> dict[str, float]:
         """Return the scores of one and the same answer for all: that of the most frequent class;
         none where the labels are no classes.
@@ -126,7 +138,9 @@ class Kind(ABC):
         return found
 
 
-def class_names(given: tuple[str, ...] | None, found: set[str], place: str) -> tuple[str, ...]:
+def class_names(
+    given: tuple[str, ...] | None, found: set[str], training: Sequence[LabelledRow]
+) -> tuple[str, ...]:
     """Return the classes of a set: those of the recipe, else those that were found in the training
     rows, sorted.
 
@@ -135,6 +149,7 @@ def class_names(given: tuple[str, ...] | None, found: set[str], place: str) -> t
     """
     names = given or tuple(sorted(found))
     if len(set(names)) < 2 or len(set(names)) < len(names):
+        place = training[0].place if training else "the recipe"
         raise UserError(
             f"{place}: labels need at least two different classes; there are "
             f"{', '.join(names) or 'none'}"
