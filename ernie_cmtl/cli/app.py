@@ -8,6 +8,7 @@ import typer
 
 from ernie_cmtl.cli import (
     bench,
+    compare,
     evaluate,
     export,
     extend,
@@ -44,6 +45,7 @@ for module in (
     evaluate,
     finetune,
     predict,
+    compare,
     export,
     bench,
 ):

@@ -23,6 +23,7 @@ VERBS = [
     "evaluate",
     "finetune",
     "predict",
+    "compare",
     "export",
     "bench",
 ]

@@ -53,6 +53,7 @@ def test_every_verb_has_an_example() -> None:
     assert set(EXAMPLES) == {
         *(
             "bench",
+            "compare",
             "evaluate",
             "export",
             "extend",
