@@ -3,25 +3,21 @@ baseline.
 """
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from ernie_cmtl.atomic_files import new_file
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.evaluation.intervals import Difference, paired_difference
 
-try:
-    from scipy.stats import t as student
-except ImportError:
-    raise SystemExit(
-        "error: comparing runs needs scipy: pip install 'ernie-cmtl[compare]'"
-    ) from None
+# Before cells are trained for hours.
+if find_spec("scipy") is None:
+    raise SystemExit("error: comparing runs needs scipy: pip install 'ernie-cmtl[compare]'")
 
 Values = dict[str, dict[int, float]]
 """Cell -> seed -> value of one metric."""
-Difference = tuple[float, tuple[float, float] | None]
-"""Mean and its 95 % interval; none with one seed."""
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, float]:
@@ -63,22 +59,6 @@ def collect(results: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
         for metric, value in metrics_of(result).items():
             found.setdefault(metric, {}).setdefault(result["cell"], {})[result["seed"]] = value
     return found
-
-
-def paired_difference(
-    values: Mapping[int, float], baseline: Mapping[int, float]
-) -> Difference | None:
-    """Return cell less baseline over the seeds that both have: the mean, and Student's interval of
-    paired differences.
-    """
-    differences = [values[seed] - baseline[seed] for seed in values if seed in baseline]
-    if not differences:
-        return None
-    mean, count = fmean(differences), len(differences)
-    if count == 1:
-        return mean, None
-    half = float(student.ppf(0.975, count - 1)) * stdev(differences) / sqrt(count)
-    return mean, (mean - half, mean + half)
 
 
 def markdown(title: str, results: Sequence[Mapping[str, Any]], baseline: str) -> str:

@@ -41,6 +41,8 @@ VERB = RUN | {
     "export",
     "finetuning",
     "report",
+    "comparison",
+    "prediction",
     "run",
     "task_checks",
 }
@@ -80,6 +82,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": JUDGED,
     "task_checks": HEADS | {"data", "corpus.store"},
     "export": JUDGED | {"plugins"},
+    "comparison": GROUND | {"evaluation"},
+    "prediction": GROUND | {"corpus.read", "finetuning", "pretrained"},
     "finetuning": GROUND | {"corpus.read", "model", "pretrained", "settings"},
     "config": SETTINGS,
     "run": RUN,

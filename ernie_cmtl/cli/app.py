@@ -8,12 +8,14 @@ import typer
 
 from ernie_cmtl.cli import (
     bench,
+    compare,
     evaluate,
     export,
     extend,
     finetune,
     inspect,
     plan,
+    predict,
     prepare,
     pretrain,
     report,
@@ -37,7 +39,8 @@ tasks_app.command("check", epilog=tasks_check.EXAMPLE)(one_message(tasks_check.t
 app.add_typer(tasks_app, name="tasks")
 
 VERBS = (
-    *(prepare, inspect, plan, pretrain, watch, extend, evaluate, report, finetune, export, bench),
+    *(prepare, inspect, plan, pretrain, watch, extend, evaluate, report),
+    *(finetune, predict, compare, export, bench),
 )
 for module in VERBS:
     verb = module.__name__.rpartition(".")[2]

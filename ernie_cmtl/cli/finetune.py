@@ -1,10 +1,13 @@
 """The verb finetune on the command line."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
 
 from ernie_cmtl.cli.shared import (
     CorpusFolder,
@@ -15,7 +18,7 @@ from ernie_cmtl.cli.shared import (
     print_result,
 )
 from ernie_cmtl.cli.tables import Table
-from ernie_cmtl.cli.terminal import Terminal, console
+from ernie_cmtl.cli.terminal import Terminal, console, styled
 
 EXAMPLE = (
     "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data "
@@ -43,12 +46,20 @@ def finetune(
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            help="Folder for the best model: of the chosen learning rate, the seed that does best "
+            "on dev.",
+        ),
+    ] = None,
     corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune an encoder on a labelled set with several seeds, and report mean and spread of its
-    scores.
+    """Fine-tune an encoder on a labelled set with several seeds, report mean and spread of its
+    scores, and keep the best model.
     """
     from ernie_cmtl.finetuning.sets.recipe import Recipe
     from ernie_cmtl.settings import load
@@ -56,9 +67,22 @@ def finetune(
 
     add_plugins(plugin)
     recipe = load(Recipe, task, [*(overrides or []), *(["init=random"] if random else [])])
-    result = finetune_model(model, recipe, data, step, lambda run: show_model(console, run), corpus)
+    report = partial(show_model, console)
+    result = finetune_model(model, recipe, data, step, report, corpus, output, task.stem)
     result = {"model": model, "task": str(task)} | result
-    print_result(result, as_json, lambda: result_table(f"{model}, {task.stem}", result))
+    print_result(result, as_json, lambda: Group(*_shown(f"{model}, {task.stem}", result)))
+
+
+def _shown(title: str, result: dict[str, Any]) -> Iterator[RenderableType]:
+    """Yield the table of scores, and what is said of the model that was kept."""
+    yield result_table(title, result)
+    if kept := result.get("kept"):
+        scores = "  ".join(f"{split} {_listed(kept[split])}" for split in _SPLITS if split in kept)
+        yield styled(
+            f"kept in {kept['path']}: learning rate {kept['learning_rate']:g}, seed "
+            f"{kept['seed']}  {scores}; reloaded: max abs logit difference "
+            f"{kept['max_abs_logit_difference']:g}"
+        )
 
 
 def show_model(console: Terminal, run: dict[str, Any]) -> None:

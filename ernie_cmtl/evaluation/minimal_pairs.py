@@ -96,18 +96,38 @@ def judge_pairs(
         UserError: The model has no head for masked tokens, or a sentence is too long for it.
     """
     began = time.perf_counter()
-    groups: dict[str, list[bool]] = {}
+    found = accuracy_of(pairs, pair_hits(judged, pairs, rest_of_word))
+    return found | {"pairs_per_second": len(pairs) / (time.perf_counter() - began)}
+
+
+def pair_hits(
+    judged: MaskedLanguageModel, pairs: Sequence[Pair], rest_of_word: bool = False
+) -> list[bool]:
+    """Tell of each pair whether its good sentence has the higher pseudo-log-likelihood.
+
+    Raises:
+        UserError: The model has no head for masked tokens, or a sentence is too long for it.
+    """
+    hits: list[bool] = []
     for first in range(0, len(pairs), _AT_ONCE):
         part = pairs[first : first + _AT_ONCE]
         sentences = [sentence for pair in part for sentence in (pair.good, pair.bad)]
         encoded = judged.encode(sentences, [pair.place for pair in part for _ in range(2)])
         scores = pseudo_log_likelihoods(judged, encoded, rest_of_word)
-        for pair, good, bad in zip(part, scores[0::2], scores[1::2], strict=True):
-            groups.setdefault(pair.group, []).append(good > bad)
-    seconds = time.perf_counter() - began
-    found = _accuracy([hit for hits in groups.values() for hit in hits])
+        hits += [good > bad for good, bad in zip(scores[0::2], scores[1::2], strict=True)]
+    return hits
+
+
+def accuracy_of(pairs: Sequence[Pair], hits: Sequence[bool]) -> dict[str, Any]:
+    """Return `accuracy`, `interval`, `chance` and `pairs` over all, and `groups` with the same four
+    of each group.
+    """
+    groups: dict[str, list[bool]] = {}
+    for pair, hit in zip(pairs, hits, strict=True):
+        groups.setdefault(pair.group, []).append(hit)
+    found = _accuracy(hits)
     by_group = {name: _accuracy(hits) for name, hits in sorted(groups.items())}
-    return found | {"groups": by_group, "pairs_per_second": len(pairs) / seconds}
+    return found | {"groups": by_group}
 
 
 def _accuracy(hits: Sequence[bool]) -> dict[str, Any]:

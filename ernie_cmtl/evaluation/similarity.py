@@ -15,6 +15,7 @@ from torch.nn.functional import cosine_similarity
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.masked_lm import MaskedLanguageModel
+from ernie_cmtl.records import Array
 
 COLUMNS = ("sentence1", "sentence2", "score")
 _TOKENS = 4096
@@ -74,16 +75,36 @@ def judge_similarity(judged: MaskedLanguageModel, pairs: Sequence[ScoredPair]) -
     Raises:
         UserError: SciPy is not installed, or a sentence is too long for the model.
     """
+    return correlate(pair_cosines(judged, pairs), pairs)
+
+
+def pair_cosines(judged: MaskedLanguageModel, pairs: Sequence[ScoredPair]) -> dict[str, Array]:
+    """Return the cosine of the two embeddings of each pair for each pooling; float64 [pairs].
+
+    Raises:
+        UserError: A sentence is too long for the model.
+    """
+    sentences = [sentence for pair in pairs for sentence in pair.sentences]
+    places = [place for pair in pairs for place in repeat(pair.place, 2)]
+    return {
+        name: cosine_similarity(embeddings[0::2], embeddings[1::2]).double().numpy()
+        for name, embeddings in _embeddings(judged, sentences, places).items()
+    }
+
+
+def correlate(found_cosines: Mapping[str, Array], pairs: Sequence[ScoredPair]) -> dict[str, Any]:
+    """Correlate cosines with the scores of their pairs; keys as of `judge_similarity`.
+
+    Raises:
+        UserError: SciPy is not installed.
+    """
     try:
         from scipy.stats import pearsonr, spearmanr
     except ImportError as error:
         raise UserError("similarity needs scipy: pip install 'ernie-cmtl[finetune]'") from error
-    sentences = [sentence for pair in pairs for sentence in pair.sentences]
-    places = [place for pair in pairs for place in repeat(pair.place, 2)]
     found: dict[str, Any] = {"pairs": len(pairs)}
     scores = [pair.score for pair in pairs]
-    for name, embeddings in _embeddings(judged, sentences, places).items():
-        cosines = cosine_similarity(embeddings[0::2], embeddings[1::2]).double().numpy()
+    for name, cosines in found_cosines.items():
         pearson = pearsonr(cosines, scores)
         interval = (
             [float(end) for end in pearson.confidence_interval(0.95)] if len(pairs) > 3 else None

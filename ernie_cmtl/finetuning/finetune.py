@@ -9,12 +9,13 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ernie_cmtl.finetuning.keeping import BestModel, Judged
+from ernie_cmtl.finetuning.kept import Kept, check_kept, write_kept
 from ernie_cmtl.finetuning.kinds import KINDS
-from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind
-from ernie_cmtl.finetuning.models import load_config, load_tokenizer, new_model
+from ernie_cmtl.finetuning.models import load_config, load_tokenizer, longest_input, new_model
+from ernie_cmtl.finetuning.prepared import Prepared
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import read_splits
 from ernie_cmtl.finetuning.sets.scores import check_libraries
@@ -26,40 +27,61 @@ Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A recipe with all that its models share: rows read and checked, inputs tokenized."""
+class Keep:
+    """Where the best model is kept, and what its card calls what it came from."""
 
-    model: str
-    """Folder or name of a model of transformers."""
-    recipe: Recipe
-    kind: Kind
-    tokenizer: PreTrainedTokenizerBase
-    length: int
-    """Most tokens of an input."""
-    examples: dict[str, list[Any]]
-    """Split -> examples."""
-    encoded: dict[str, Encoded]
-    """Split -> the same, as the encoder sees them."""
+    folder: Path
+    """Empty; the model is written into it."""
+    name: str
+    """Of the model that is kept."""
+    base: str
+    """Folder or name of the model that was fine-tuned, as the user gave it."""
+    task: str
+    """Name of the recipe."""
 
 
-def finetune(model: str, recipe: Recipe, folder: Path, report: Report) -> dict[str, Any]:
+def finetune(
+    model: str, recipe: Recipe, folder: Path, report: Report, keep: Keep | None = None
+) -> dict[str, Any]:
     """Fine-tune a model by a recipe and return its scores.
 
     model: folder or name of a model of transformers; folder: what names of files in the recipe are
-    relative to.
+    relative to; keep: where the best model is kept. It is the one of the chosen learning rate with
+    the best score on dev, or without dev the one of the first seed. The result then has the key
+    `kept`.
 
     Raises:
         UserError: The model, a row or a setting is not accepted.
+        RuntimeError: The kept model, loaded again, does not give what the trained one gave.
     """
     check_libraries()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     task = prepare(model, recipe, folder)
+    best = BestModel(keep.folder, task.kind.metric) if keep else None
     runs = []
     for rate in recipe.train.learning_rates:
         for seed in recipe.train.seeds:
-            runs.append(train_and_judge(task, rate, seed))
+            runs.append(_trained(task, rate, seed, best))
             report(runs[-1])
+        if best:
+            best.end_rate()
+    result = _result(task, runs)
+    if keep and best:
+        result["kept"] = _kept(task, result, keep, best)
+    return result
+
+
+def _trained(task: Prepared, rate: float, seed: int, best: BestModel | None) -> dict[str, Any]:
+    """Train and judge a model and return its scores; it is freed before the next one is made."""
+    judged = train_and_judge(task, rate, seed)
+    if best:
+        best.offer(judged)
+    return judged.run
+
+
+def _result(task: Prepared, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    recipe = task.recipe
     metric, split = task.kind.metric, "test" if "test" in task.examples else "dev"
     rate = best_rate(runs, metric)
     scores = [run[split][metric] for run in runs if run["learning_rate"] == rate]
@@ -85,6 +107,23 @@ def finetune(model: str, recipe: Recipe, folder: Path, report: Report) -> dict[s
     }
 
 
+def _kept(task: Prepared, result: dict[str, Any], keep: Keep, best: BestModel) -> dict[str, Any]:
+    """Complete the folder of the best model, and return what is said of it."""
+    chosen = best.finish()
+    about = Kept(
+        task=keep.task,
+        base_model=keep.base,
+        labels=task.kind.labels,
+        maximum_length=task.length,
+        kept=chosen.run,
+        all_models=result,
+        recipe=task.recipe,
+    )
+    write_kept(keep.folder, keep.name, about, load_tokenizer(task.model))
+    difference = check_kept(keep.folder, task, chosen)
+    return chosen.run | {"max_abs_logit_difference": difference}
+
+
 def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
     """Read, check and tokenize what a recipe names.
 
@@ -98,7 +137,7 @@ def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
         for name, found in rows.items()
     }
     tokenizer = load_tokenizer(model)
-    length = _longest(recipe, tokenizer, load_config(model, kind))
+    length = longest_input(recipe, tokenizer, load_config(model, kind))
     encoded = {
         name: kind.encode(found, tokenizer, length, name == "train")
         for name, found in examples.items()
@@ -106,8 +145,8 @@ def prepare(model: str, recipe: Recipe, folder: Path) -> Prepared:
     return Prepared(model, recipe, kind, tokenizer, length, examples, encoded)
 
 
-def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
-    """Train one model and return its scores on every split but that of training.
+def train_and_judge(task: Prepared, rate: float, seed: int) -> Judged:
+    """Train one model and judge it on every split but that of training.
 
     Raises:
         UserError: The training diverged.
@@ -118,7 +157,7 @@ def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
         made, task.tokenizer, task.kind, task.encoded["train"].inputs, task.recipe.train, rate, seed
     )
     collate = task.kind.collator(task.tokenizer)
-    judged, one_class = {}, []
+    judged, outputs, one_class = {}, {}, []
     for name, found in task.examples.items():
         if name != "train":
             encoded = task.encoded[name]
@@ -127,10 +166,11 @@ def train_and_judge(task: Prepared, rate: float, seed: int) -> dict[str, Any]:
                 problem = f"what the model gives on {name} is not finite"
                 raise diverged(rate, seed, trained["steps"], problem)
             judged[name] = task.kind.scores(found, encoded, predicted)
+            outputs[name] = predicted
             if task.kind.answers_one_class(encoded, predicted):
                 one_class.append(name)
     about = {"learning_rate": rate, "seed": seed, "task_row": row}
-    return about | trained | judged | {"one_class": one_class}
+    return Judged(made, about | trained | judged | {"one_class": one_class}, outputs)
 
 
 def best_rate(runs: Sequence[dict[str, Any]], metric: str) -> float:
@@ -155,9 +195,3 @@ def _at_even_distances(examples: list[Any], limit: int | None) -> list[Any]:
     if limit is None or limit >= len(examples):
         return examples
     return [examples[place * len(examples) // limit] for place in range(limit)]
-
-
-def _longest(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return the most tokens of an input that the recipe, the tokenizer and the encoder allow."""
-    positions = getattr(config, "max_position_embeddings", None) or recipe.maximum_length
-    return min(recipe.maximum_length, tokenizer.model_max_length, positions)

@@ -1,7 +1,13 @@
 """Encoder and tokenizer that a fine-tuning starts from, with a new head."""
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    AutoModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.kinds.kind import Kind
@@ -10,6 +16,9 @@ from ernie_cmtl.pretrained.config import read_config
 from ernie_cmtl.pretrained.reasons import reason
 from ernie_cmtl.pretrained.tokenizer import open_tokenizer
 from ernie_cmtl.pretrained.weights import load_weights, new_weights
+
+_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+"""Endings of the classes of fine-tuned models."""
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -31,10 +40,11 @@ def load_config(model: str, kind: Kind) -> PretrainedConfig:
         UserError: There is no such model.
     """
     config = read_config(model, f"model {model!r}")
+    names = kind.output_names
     config.num_labels = kind.outputs
-    if kind.labels:
-        config.id2label = dict(enumerate(kind.labels))
-        config.label2id = {name: number for number, name in enumerate(kind.labels)}
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
+    config.problem_type = kind.problem_type
     return config
 
 
@@ -45,13 +55,27 @@ def new_model(model: str, kind: Kind, recipe: Recipe, seed: int) -> PreTrainedMo
         UserError: It has no safetensors weights, or no model of this kind.
     """
     config = load_config(model, kind)
+    tuned = any(name.endswith(_HEADS) for name in config.architectures or ())
     set_seed(seed)
-    if recipe.init != "random":
+    if recipe.init != "random" and not tuned:
         made, _ = load_weights(kind.head, model, f"model {model!r}", config, dtype=torch.float32)
         return made
     try:
-        return new_weights(kind.head, config, dtype=torch.float32)
+        made = new_weights(kind.head, config, dtype=torch.float32)
     except Exception as error:
         raise UserError(
             f"model {model!r} cannot be fine-tuned for {recipe.kind}: {reason(error)}"
         ) from error
+    if recipe.init != "random":
+        # The head of its earlier fine-tuning answered another question, or has seen the answers.
+        encoder, _ = load_weights(AutoModel, model, f"model {model!r}", config, dtype=torch.float32)
+        made.base_model.load_state_dict(encoder.state_dict(), strict=False)
+    return made
+
+
+def longest_input(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
+) -> int:
+    """Return the most tokens of an input that the recipe, the tokenizer and the encoder allow."""
+    positions = getattr(config, "max_position_embeddings", None) or recipe.maximum_length
+    return min(recipe.maximum_length, tokenizer.model_max_length, positions)

@@ -100,7 +100,7 @@ def _files(name: str) -> list[str]:
         ValueError: There are none, or the index names other files than safetensors beside it: the
             library would unpickle them.
     """
-    whole, index = (_found(name, file) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+    whole, index = (find_file(name, file) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
     parts: list[str] = []
     if index:
         parts = sorted(set(read_json(Path(index), _Index).weight_map.values()))
@@ -109,7 +109,7 @@ def _files(name: str) -> list[str]:
                 raise ValueError(f"{SAFE_WEIGHTS_INDEX_NAME} names {part!r}")
     if whole:
         return [whole]
-    files = {part: _found(name, part) for part in parts}
+    files = {part: find_file(name, part) for part in parts}
     if missing := [part for part, path in files.items() if path is None]:
         raise ValueError(f"it lacks {missing[0]}")
     if not files:
@@ -117,7 +117,8 @@ def _files(name: str) -> list[str]:
     return [str(path) for path in files.values()]
 
 
-def _found(name: str, file: str) -> str | None:
+def find_file(name: str, file: str) -> str | None:
+    """Return the path of a file of a checkpoint; None where it is not there."""
     try:
         path: str | None = cached_file(name, file)
     except OSError:
@@ -143,8 +144,8 @@ def _check_size(model_class: Any, config: PretrainedConfig, numbers: int) -> Non
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Keep the library from listing the weights that a class without them passes over; what is
-    missing is checked by us.
+    """Keep the library from listing the weights that a class without them passes over, and from
+    drawing bars; what is missing is checked by us.
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]

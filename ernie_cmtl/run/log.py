@@ -3,12 +3,24 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import torch
+
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.run.folder import RunFolder
 from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.metrics import MetricsLog
 from ernie_cmtl.training.trackers import tracker_options
+
+
+def _about(workers: Workers) -> dict[str, str | int]:
+    """Return what the log says of each start of a run."""
+    return {
+        "workers": workers.count,
+        "device": workers.device.type,
+        "precision": workers.precision,
+        "torch": torch.__version__,
+    }
 
 
 @contextmanager
@@ -25,7 +37,9 @@ def open_log(
         options = tracker_options(config.training.trackers, folder.tracker_id, step)
         name = folder.path.resolve().name
         workers.trackers.start(name, config.model_dump(mode="json"), options)
-        opened.append(MetricsLog(folder.metrics, workers.trackers.log, step, observer.unwritten))
+        log = MetricsLog(folder.metrics, workers.trackers.log, step, observer.unwritten)
+        opened.append(log)
+        log.write("started", step, _about(workers))
 
     workers.on_main(open_here)
     with ExitStack() as stack:

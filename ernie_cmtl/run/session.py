@@ -228,13 +228,6 @@ class Session:
         """Write down and say what is not as it was when the checkpoint was made that the run
         resumes from.
         """
-        workers = self.workers
-        about = {
-            "workers": workers.count,
-            "device": workers.device.type,
-            "torch": torch.__version__,
-        }
-        log.write("started", step, about | {"precision": workers.precision})
         if self.damaged:
             log.write("damaged", step, {"checkpoints": self.damaged})
             self.observer.fell_back(step, self.damaged)
@@ -243,9 +236,10 @@ class Session:
         ):
             log.write("settings", step, {"changed": changed})
             self.observer.changed(changed)
-        before = (self.state and self.state.workers) or workers.count
-        if before != workers.count and step < self.table.steps:
-            line = reallocation(self.config, self.feedback.plan, step, workers.count)
+        workers = self.workers.count
+        before = (self.state and self.state.workers) or workers
+        if before != workers and step < self.table.steps:
+            line = reallocation(self.config, self.feedback.plan, step, workers)
             log.write("workers", step, {"before": before, **line})
             self.observer.reallocated(before, line)
 

@@ -22,6 +22,8 @@ VERBS = [
     "extend",
     "evaluate",
     "finetune",
+    "predict",
+    "compare",
     "export",
     "bench",
     "report",

@@ -51,8 +51,8 @@ def quickstart(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def test_every_verb_has_an_example() -> None:
     assert set(EXAMPLES) == {
-        *("bench", "evaluate", "export", "extend", "finetune", "inspect", "plan", "prepare"),
-        *("pretrain", "report", "tasks", "tasks_check", "watch"),
+        *("bench", "compare", "evaluate", "export", "extend", "finetune", "inspect", "plan"),
+        *("predict", "prepare", "pretrain", "report", "tasks", "tasks_check", "watch"),
     }
 
 

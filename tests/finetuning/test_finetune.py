@@ -28,45 +28,7 @@ from ernie_cmtl.finetuning.models import load_tokenizer, new_model
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
 from ernie_cmtl.finetuning.task_views import choose_task, task_table
-from tests.support.finetuning import SMALL, WriteRows, word_tokenizer
-
-PLACES = ["sun", "moon", "rain", "day", "night"]
-NAMES = ["john", "mary"]
-PAIRED = {"text": "text", "text_pair": "pair", "label": "label"}
-ROWS: dict[str, list[dict[str, Any]]] = {
-    "classification": [
-        {"text": f"the {w} {p}", "label": w} for p in PLACES for w in ("good", "bad")
-    ],
-    "regression": [
-        {"text": f"the {w} {p}", "label": 4.0 * (w == "good")}
-        for p in PLACES
-        for w in ("good", "bad")
-    ],
-    "ranking": [
-        {"text": f"who {p}", "pair": f"{w} {q}", "label": int(w == "good")}
-        for p in PLACES
-        for w, q in (("bad", "sun"), ("good", "moon"), ("bad", "of"))
-    ],
-    "tokens": [
-        {"text": f"the {n} of {p}", "label": "O B-PER O B-LOC"} for n in NAMES for p in PLACES
-    ],
-    "span": [
-        {"text": "who?", "pair": f"the {p} of {n} came", "label": [{"text": n}]}
-        for n in NAMES
-        for p in PLACES
-    ],
-}
-
-
-def recipe_of(kind: str, **settings: Any) -> Recipe:
-    columns = PAIRED if "pair" in ROWS[kind][0] else {"text": "text", "label": "label"}
-    data = {"train": "rows.jsonl", "test": "rows.jsonl"}
-    train = {"learning_rates": [5e-3], "seeds": [1], "epochs": 20, "batch_size": 5} | settings.pop(
-        "train", {}
-    )
-    return Recipe.model_validate(
-        {"kind": kind, "columns": columns, "data": data, "train": train} | settings
-    )
+from tests.support.finetuning import PLACES, ROWS, SMALL, WriteRows, recipe_of, word_tokenizer
 
 
 def carried_out(model: str, folder: Path, recipe: Recipe) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def _with_packed(kind: str) -> tuple[str, ...]:
     return tuple(f"{kind}{packed}" for packed in COMPRESSIONS)
 
 
+TEXT_LINES = _with_packed(".txt")
 TABLES = (*(ending for kind in _KINDS for ending in _with_packed(kind)), ".parquet")
 MAXIMUM_LINE_BYTES = 16 << 20
 _LONGEST_CSV_FIELD = (1 << 31) - 1
@@ -57,6 +58,27 @@ def read_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
             yield row
     except (UnknownColumnError, UnreadableHeaderError) as error:
         raise type(error)(f"{error}{encoding_hint(path)}") from error
+    except DamagedFileError as error:
+        raise UserError(f"{path} is damaged; {error}") from error
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a `.txt`, also the empty ones, each with its number from 1.
+
+    Raises:
+        UserError: A line is no UTF-8 or too long, or the file is damaged or not there.
+    """
+    try:
+        with open_text(path) as stream:
+            lines = _Lines(stream, MAXIMUM_LINE_BYTES, repair=False)
+            for number, line in lines:
+                if line is None:
+                    raise UserError(f"{path}, line {number}: {lines.too_long(number).detail}")
+                yield number, lines.decode(line.removesuffix(b"\n").removesuffix(b"\r"))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}, line {number}: byte {error.start} is no UTF-8{encoding_hint(path)}"
+        ) from error
     except DamagedFileError as error:
         raise UserError(f"{path} is damaged; {error}") from error
 

@@ -1,6 +1,7 @@
 """One class for a sentence or a pair of sentences."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
@@ -18,12 +19,13 @@ class Classification(Kind):
 
     head = AutoModelForSequenceClassification
     metrics = ("accuracy", "f1", "matthews")
+    problem_type = "single_label_classification"
 
     def __init__(self, recipe: Recipe, training: Sequence[LabelledRow]) -> None:
         """Name the classes."""
         super().__init__(recipe, training)
         self.labels = class_names(
-            recipe.labels, {label_name(row.label) for row in training}, training[0].place
+            recipe.labels, {label_name(row.label) for row in training}, training
         )
         self.outputs = len(self.labels)
 
@@ -53,6 +55,22 @@ class Classification(Kind):
         """Compare the likeliest class with the label."""
         return class_scores(_labels(examples), _guesses(predicted), len(self.labels))
 
+    def unlabelled(self, rows: Sequence[LabelledRow]) -> list[Pair]:
+        """Return the texts of each row."""
+        return [Pair(texts_of(row), 0) for row in rows]
+
+    def answers(
+        self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[dict[str, Any]]:
+        """Return the likeliest class and the probability of every class."""
+        return [
+            {
+                "label": self.labels[guess],
+                "probabilities": dict(zip(self.labels, _softmax(values), strict=True)),
+            }
+            for guess, values in zip(_guesses(predicted), predicted, strict=True)
+        ]
+
     def majority_scores(self, examples: Sequence[Pair]) -> dict[str, float]:
         """Judge the most frequent class as the answer to all."""
         gold = _labels(examples)
@@ -65,6 +83,12 @@ class Classification(Kind):
 
 def _labels(examples: Sequence[Pair]) -> list[int]:
     return [int(example.label) for example in examples]
+
+
+def _softmax(values: Array) -> list[float]:
+    powers = np.exp(values.astype(np.float64) - values.max())
+    found: list[float] = (powers / powers.sum()).tolist()
+    return found
 
 
 def _guesses(predicted: Sequence[Array]) -> list[int]:

@@ -5,7 +5,7 @@ predictions are worth.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ Inputs = dict[str, Any]
 training.
 """
 Collate = Callable[[list[Inputs]], dict[str, Tensor]]
+ProblemType = Literal["regression", "single_label_classification"]
+"""As transformers calls it."""
 
 
 class NoOptions(BaseModel):
@@ -53,6 +55,8 @@ class Kind(ABC):
     them.
     """
     Options: ClassVar[type[BaseModel]] = NoOptions
+    problem_type: ClassVar[ProblemType | None] = None
+    """What the config says of the outputs, so that a pipeline of transformers treats them alike."""
     outputs: int = 1
     """Numbers that the head gives for an input or token."""
     labels: tuple[str, ...] = ()
@@ -74,6 +78,11 @@ class Kind(ABC):
                 f"metric {self.metric!r} is none of the kind {recipe.kind}; accepted: "
                 f"{', '.join(self.metrics)}"
             )
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, for `id2label` of the config."""
+        return self.labels or (self.recipe.columns.label,)
 
     @abstractmethod
     def examples(self, rows: Sequence[LabelledRow]) -> list[Any]:
@@ -97,6 +106,18 @@ class Kind(ABC):
         of tokens.
         """
 
+    @abstractmethod
+    def unlabelled(self, rows: Sequence[LabelledRow]) -> list[Any]:
+        """Return an example for each row, whose label is not looked at; raises UserError with the
+        place of a row that is none.
+        """
+
+    @abstractmethod
+    def answers(
+        self, examples: Sequence[Any], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[dict[str, Any]]:
+        """Return what the head says of each example, for people and programs."""
+
     def majority_scores(self, examples: Sequence[Any]) -> dict[str, float]:
         """Return the scores of one and the same answer for all: that of the most frequent class;
         none where the labels are no classes.
@@ -117,7 +138,9 @@ class Kind(ABC):
         return found
 
 
-def class_names(given: tuple[str, ...] | None, found: set[str], place: str) -> tuple[str, ...]:
+def class_names(
+    given: tuple[str, ...] | None, found: set[str], training: Sequence[LabelledRow]
+) -> tuple[str, ...]:
     """Return the classes of a set: those of the recipe, else those that were found in the training
     rows, sorted.
 
@@ -126,6 +149,7 @@ def class_names(given: tuple[str, ...] | None, found: set[str], place: str) -> t
     """
     names = given or tuple(sorted(found))
     if len(set(names)) < 2 or len(set(names)) < len(names):
+        place = training[0].place if training else "the recipe"
         raise UserError(
             f"{place}: labels need at least two different classes; there are "
             f"{', '.join(names) or 'none'}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,13 +51,15 @@ class Ranking(Kind):
     metrics = ("ndcg_at_10", "mrr", "ndcg")
     Options = RankingOptions
     options: RankingOptions
+    # Any other type would have a pipeline squeeze the scores between 0 and 1, where some are equal.
+    problem_type = "regression"
 
     def examples(self, rows: Sequence[LabelledRow]) -> list[Query]:
         """Return the queries in the order of their first rows."""
         queries: dict[str, Query] = {}
         first: dict[str, str] = {}
         for row in rows:
-            name = label_name(row.text if row.group is None else row.group)
+            name = query_name(row)
             first.setdefault(name, row.place)
             query = queries.setdefault(name, Query([], []))
             query.texts.append(texts_of(row))
@@ -132,6 +135,21 @@ class Ranking(Kind):
         return ranking_scores(
             [(np.array(query.grades), found) for query, found in zip(examples, values, strict=True)]
         )
+
+    def unlabelled(self, rows: Sequence[LabelledRow]) -> list[Query]:
+        """Return the candidate of each row alone: its score does not depend on the others."""
+        return [Query([texts_of(row)], [0.0]) for row in rows]
+
+    def answers(
+        self, examples: Sequence[Query], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[dict[str, Any]]:
+        """Return the score of each candidate."""
+        return [{"score": float(values[0])} for values in predicted]
+
+
+def query_name(row: LabelledRow) -> str:
+    """Return what all rows of one query share."""
+    return label_name(row.text if row.group is None else row.group)
 
 
 def _as_list(inputs: list[Inputs], grades: list[float], places: list[int]) -> Inputs:

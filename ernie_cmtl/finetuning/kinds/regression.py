@@ -1,6 +1,7 @@
 """A number for a sentence or a pair of sentences, such as their similarity."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
@@ -16,6 +17,7 @@ class Regression(Kind):
 
     head = AutoModelForSequenceClassification
     metrics = ("pearson", "spearman")
+    problem_type = "regression"
 
     def examples(self, rows: Sequence[LabelledRow]) -> list[Pair]:
         """Return the texts of each row and its number."""
@@ -42,3 +44,13 @@ class Regression(Kind):
         return correlations(
             [example.label for example in examples], [float(values[0]) for values in predicted]
         )
+
+    def unlabelled(self, rows: Sequence[LabelledRow]) -> list[Pair]:
+        """Return the texts of each row."""
+        return [Pair(texts_of(row), 0) for row in rows]
+
+    def answers(
+        self, examples: Sequence[Pair], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[dict[str, Any]]:
+        """Return the number of each example."""
+        return [{"value": float(values[0])} for values in predicted]

@@ -62,6 +62,11 @@ class Span(Kind):
     options: SpanOptions
     outputs = 2
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the two numbers that a token gets."""
+        return ("start", "end")
+
     def examples(self, rows: Sequence[LabelledRow]) -> list[Question]:
         """Return questions whose first answer stands in the passage."""
         return [_question(row) for row in rows]
@@ -102,16 +107,38 @@ class Span(Kind):
         self, examples: Sequence[Question], encoded: Encoded, predicted: Sequence[Array]
     ) -> dict[str, float]:
         """Compare the best span over all windows of each passage."""
-        best = [(-np.inf, "")] * len(examples)
-        for window, values in zip(encoded.where, predicted, strict=True):
-            score, first, end = best_span(values, window.offsets, self.options.answer_tokens)
-            if score > best[window.question][0]:
-                best[window.question] = (score, examples[window.question].passage[first:end])
         return answer_scores(
             [example.answers for example in examples],
-            [text for _, text in best],
+            [answer["answer"] for answer in self.answers(examples, encoded, predicted)],
             self.options.match,
         )
+
+    def unlabelled(self, rows: Sequence[LabelledRow]) -> list[Question]:
+        """Return the question and the passage of each row."""
+        return [
+            Question(row.sentence(row.text), row.sentence(row.text_pair), [], 0) for row in rows
+        ]
+
+    def answers(
+        self, examples: Sequence[Question], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[dict[str, Any]]:
+        """Return the best answer over all windows of each passage, with its first character, its
+        end and its score; the answer to a passage without tokens is empty and has no score.
+        """
+        best: list[tuple[float, int, int]] = [(-np.inf, 0, 0)] * len(examples)
+        for window, values in zip(encoded.where, predicted, strict=True):
+            found = best_span(values, window.offsets, self.options.answer_tokens)
+            if found[0] > best[window.question][0]:
+                best[window.question] = found
+        return [
+            {
+                "answer": example.passage[first:end],
+                "start": first,
+                "end": end,
+                "score": score if np.isfinite(score) else None,
+            }
+            for example, (score, first, end) in zip(examples, best, strict=True)
+        ]
 
 
 def answer_tokens(window: Window, question: Question) -> tuple[int, int]:

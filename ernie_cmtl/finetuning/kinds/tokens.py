@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from transformers import (
@@ -49,7 +50,7 @@ class Tokens(Kind):
         """Name the labels."""
         super().__init__(recipe, training)
         found = {label_name(label) for row in training for label in _listed(row, row.label)}
-        self.labels = class_names(recipe.labels, found, training[0].place)
+        self.labels = class_names(recipe.labels, found, training)
         self.outputs = len(self.labels)
 
     def examples(self, rows: Sequence[LabelledRow]) -> list[Words]:
@@ -57,8 +58,7 @@ class Tokens(Kind):
         return [self._example(row) for row in rows]
 
     def _example(self, row: LabelledRow) -> Words:
-        words = [row.sentence(word) for word in _listed(row, row.text)]
-        labels = _listed(row, row.label)
+        words, labels = _words(row), _listed(row, row.label)
         if len(words) != len(labels) or not words:
             raise UserError(f"{row.place}: {len(words)} words and {len(labels)} labels")
         return Words(words, [class_number(self.labels, label, row.place) for label in labels])
@@ -90,6 +90,13 @@ class Tokens(Kind):
         self, examples: Sequence[Words], encoded: Encoded, predicted: Sequence[Array]
     ) -> dict[str, float]:
         """Compare the likeliest labels of whole sentences."""
+        guesses = self._guesses(examples, encoded, predicted)
+        return label_scores([self._names(example.labels) for example in examples], guesses)
+
+    def _guesses(
+        self, examples: Sequence[Words], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[list[str]]:
+        """Return the likeliest label of every word."""
         absent = self.labels.index(OUTSIDE) if OUTSIDE in self.labels else 0
         guesses = []
         for example, (words, tokens), values in zip(
@@ -97,10 +104,26 @@ class Tokens(Kind):
         ):
             found = np.full(len(example.words), absent)
             found[words] = values.argmax(axis=1)[tokens]
-            guesses.append(found)
-        return label_scores(
-            [self._names(e.labels) for e in examples], [self._names(g) for g in guesses]
-        )
+            guesses.append(self._names(found))
+        return guesses
+
+    def unlabelled(self, rows: Sequence[LabelledRow]) -> list[Words]:
+        """Return the words of each row."""
+        examples = [Words(_words(row), []) for row in rows]
+        for example, row in zip(examples, rows, strict=True):
+            if not example.words:
+                raise UserError(f"{row.place}: there are no words")
+        return examples
+
+    def answers(
+        self, examples: Sequence[Words], encoded: Encoded, predicted: Sequence[Array]
+    ) -> list[dict[str, Any]]:
+        """Return the words and the label of each."""
+        guesses = self._guesses(examples, encoded, predicted)
+        return [
+            {"words": example.words, "labels": labels}
+            for example, labels in zip(examples, guesses, strict=True)
+        ]
 
     def majority_scores(self, examples: Sequence[Words]) -> dict[str, float]:
         """Judge the most frequent label as that of every word."""
@@ -124,6 +147,10 @@ def first_tokens(word_ids: Sequence[int | None]) -> tuple[IntArray, IntArray]:
     words = np.array([-1 if word is None else word for word in word_ids], dtype=np.int64)
     found, places = np.unique(words, return_index=True)
     return found[found >= 0], places[found >= 0]
+
+
+def _words(row: LabelledRow) -> list[str]:
+    return [row.sentence(word) for word in _listed(row, row.text)]
 
 
 def _listed(row: LabelledRow, value: object) -> list[object]:

@@ -1,14 +1,15 @@
 """Files and datasets -> labelled rows by split, each with the place where it stands."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ernie_cmtl.corpus.read.compression import has_ending
 from ernie_cmtl.corpus.read.hub_datasets import PREFIX, dataset_rows, parse_dataset
 from ernie_cmtl.corpus.read.rows import BadRow
-from ernie_cmtl.corpus.read.tables import read_rows
+from ernie_cmtl.corpus.read.tables import TEXT_LINES, read_rows, text_lines
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.finetuning.sets.recipe import ColumnsConfig, RowsConfig, Source
 from ernie_cmtl.randomness import derive_key
@@ -81,15 +82,35 @@ def _cut_off(rows: Sequence[LabelledRow], parts: dict[str, float]) -> Splits:
 def _read(source: Source, columns: ColumnsConfig, folder: Path) -> list[LabelledRow]:
     rows: list[LabelledRow] = []
     for name in (source,) if isinstance(source, str) else source:
-        found = list(_rows_of(name, columns, folder))
+        found = list(_rows_of(name, columns.model_dump(exclude_none=True), folder))
         if not found:
             raise UserError(f"{name if name.startswith(PREFIX) else folder / name} holds no row")
         rows += found
     return rows
 
 
-def _rows_of(name: str, columns: ColumnsConfig, folder: Path) -> Iterator[LabelledRow]:
-    named = columns.model_dump(exclude_none=True)
+def read_unlabelled(path: Path, columns: Mapping[str, str]) -> Iterator[LabelledRow]:
+    """Yield the rows of a file, whose labels are not read.
+
+    columns: role (text, text_pair, group) -> name of the column. A line of a `.txt` is a text.
+
+    Raises:
+        UserError: The file is not there or damaged, lacks a column, or has a bad row; the message
+            names the row.
+    """
+    if not has_ending(path, TEXT_LINES):
+        yield from _rows_of(str(path), columns, Path())
+        return
+    if missing := [name for role, name in columns.items() if role != "text"]:
+        raise UserError(
+            f"{path}: a line of a .txt is one text, and column {missing[0]!r} is needed too; "
+            "name a .tsv, .csv or .jsonl"
+        )
+    for number, line in text_lines(path):
+        yield LabelledRow(f"{path}, line {number}", line, None, None, None)
+
+
+def _rows_of(name: str, named: Mapping[str, str], folder: Path) -> Iterator[LabelledRow]:
     wanted = list(dict.fromkeys(named.values()))
     for place, values in _placed_values(name, wanted, folder):
         if empty := [column for column in wanted if values[column] is None]:
