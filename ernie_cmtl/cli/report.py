@@ -15,7 +15,12 @@ EXAMPLE = (
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of runs; one may still train.", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Folders of runs, also of one that trains; or one folder that finetune --output "
+            "or compare --output has written.",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", help="HTML file to write.")],
     figures: Annotated[
@@ -24,7 +29,8 @@ def report(
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Write one page of a run: warnings, learning curves, retention, speed, corpus and settings.
+    """Write one page of a run, a fine-tuning or a comparison: warnings, learning curves, retention,
+    speed, corpus and settings; or scores with their spread.
 
     The page is a single file that needs no network.
     """

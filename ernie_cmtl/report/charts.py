@@ -220,3 +220,45 @@ def svg(chart: Chart, width: int = 460) -> str:
 
     spec = chart.spec | {"width": width, "background": "white"}
     return str(vl_convert.vegalite_to_svg(spec))
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval."""
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+def dot_chart(
+    name: str, title: str, dots: Sequence[Dot], unit: str, reference: float | None = None
+) -> Chart | None:
+    """Return a row for each value with its interval, or None where there is none; reference: a
+    value to compare with, as that of the majority class.
+    """
+    alt = altair()
+    rows: list[dict[str, Any]] = [
+        {"label": dot.label, "value": dot.value}
+        | ({"low": dot.interval[0], "high": dot.interval[1]} if dot.interval else {})
+        for dot in dots
+    ]
+    if not rows:
+        return None
+    labels = list(dict.fromkeys(dot.label for dot in dots))
+    axis = alt.Axis(labelLimit=240)
+    value = alt.X("value:Q", title=unit, scale=alt.Scale(zero=False))
+    label = alt.Y("label:N", sort=labels, title=None, axis=axis)
+    shown = [alt.Tooltip("label:N", title=" "), *(f"{key}:Q" for key in ("value", "low", "high"))]
+    known = alt.Data(values=[row for row in rows if "low" in row])
+    bars = alt.Chart(known).mark_rule(strokeWidth=2, opacity=0.6, color="#1f77b4")
+    layers = [
+        bars.encode(x=alt.X("low:Q", title=unit), x2="high:Q", y=label, tooltip=shown),
+        alt.Chart(alt.Data(values=rows))
+        .mark_point(filled=True, size=60, opacity=1, color="#1f77b4")
+        .encode(x=value, y=label, tooltip=shown),
+    ]
+    if reference is not None:
+        level = alt.Chart(alt.Data(values=[{"value": reference}]))
+        layers.append(level.mark_rule(strokeDash=[6, 4], color="#b5651d").encode(x="value:Q"))
+    return Chart(name, title, _spec(alt.layer(*layers), _ROW * len(labels)))

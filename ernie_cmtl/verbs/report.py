@@ -10,7 +10,9 @@ from ernie_cmtl.corpus.build.summary import summary
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.report.charts import altair
+from ernie_cmtl.report.judgements import judgement_page
 from ernie_cmtl.report.page import GENERATOR, html, write_figures
+from ernie_cmtl.report.parts import Page
 from ernie_cmtl.report.run_sections import run_page
 from ernie_cmtl.report.runs import ReportedRun, read_run
 from ernie_cmtl.verbs.inspect import InspectedSample, inspect
@@ -20,16 +22,33 @@ _UNKNOWN_RATE = 0.01
 
 
 def report(folders: Sequence[Path], output: Path, figures: Path | None = None) -> dict[str, Any]:
-    """Write the page of one or several runs, and return its path and warnings.
+    """Write the page of one or several runs, of a fine-tuning or of a comparison, and return its
+    path and warnings.
 
     figures: folder for the charts as SVG files.
 
     Raises:
-        UserError: A folder is no run, the packages that draw are missing, or the output is
-            something else than a page of this verb.
+        UserError: A folder is nothing that has a page, the packages that draw are missing, or the
+            output is something else than a page of this verb.
     """
     altair()
     _check_output(output)
+    page = _page(folders)
+    if figures:
+        write_figures(page.charts, figures)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, html(page))
+    return {
+        "path": str(output),
+        "charts": len(page.charts),
+        "warnings": list(page.warnings),
+        "figures": str(figures) if figures else None,
+    }
+
+
+def _page(folders: Sequence[Path]) -> Page:
+    if len(folders) == 1 and (page := judgement_page(folders[0])):
+        return page
     runs = [read_run(path, name) for path, name in _named(folders).items()]
     corpora: dict[str, dict[str, Any]] = {}
     examples: dict[str, list[tuple[str, str]]] = {}
@@ -37,18 +56,7 @@ def report(folders: Sequence[Path], output: Path, figures: Path | None = None) -
         if found := _corpus_of(run):
             corpora[run.name] = found
             examples |= _examples(run)
-    page = run_page(runs, _distinct(corpora), examples)
-    if figures:
-        write_figures(page.charts, figures)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_text(output, html(page))
-    return {
-        "path": str(output),
-        "runs": [run.name for run in runs],
-        "charts": len(page.charts),
-        "warnings": list(page.warnings),
-        "figures": str(figures) if figures else None,
-    }
+    return run_page(runs, _distinct(corpora), examples)
 
 
 def _check_output(output: Path) -> None:
