@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINED | {"plugins", "settings"},
     "evaluation": JUDGED,
     "task_checks": HEADS | {"data", "corpus.store"},
-    "export": JUDGED | {"plugins"},
+    "export": JUDGED | {"plugins", "settings"},
     "finetuning": GROUND | {"corpus.read", "model", "pretrained", "settings"},
     "config": SETTINGS,
     "run": RUN,

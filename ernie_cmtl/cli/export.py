@@ -20,8 +20,16 @@ EXAMPLE = "Example: ernie-cmtl export runs/quickstart/run --output runs/mine/exp
 def export(
     run: RunFolder,
     output: Annotated[Path, typer.Option("--output", help="Folder for the model.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options of the format as key=value.", show_default=False),
+    ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="hf: transformers; or the name of a plug-in.")
+        str,
+        typer.Option(
+            "--format",
+            help="hf: transformers; bert: BERT's layout; or the name of a plug-in.",
+        ),
     ] = "hf",
     task: Annotated[
         str | None,
@@ -39,18 +47,48 @@ def export(
             "mean: of softly shared ones; default: the trunk.",
         ),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="TASK/HEAD",
+            help="Head of a task that is exported with the encoder, as the class of transformers "
+            "that scores the same.",
+        ),
+    ] = None,
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step; default: the newest.")
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option("--license", help="License on the card, such as apache-2.0.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset", help="Data set on the card, by its name on the Hub.", show_default=False
+        ),
     ] = None,
     corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Write the encoder for transformers, reload it with the stock classes and compare."""
+    """Write the encoder for other programs, reload it as they do and compare."""
     from ernie_cmtl.verbs.export import export_run
 
     add_plugins(plugin)
-    result = export_run(run, output, step, format, task, corpus=corpus, view=view)
+    result = export_run(
+        run,
+        output,
+        step,
+        format,
+        task,
+        corpus=corpus,
+        view=view,
+        head=head,
+        settings=settings or (),
+        license=license,
+        datasets=dataset or (),
+    )
     print_result(result, as_json, lambda: _line(result))
 
 
