@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
     MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
@@ -60,8 +61,11 @@ _USAGE = """It holds the head
 `{head}` as pretraining left it ({what}), on {layers} of the encoder.
 
 ```python
-from transformers import {auto}, AutoTokenizer
-tokenizer, model = AutoTokenizer.from_pretrained(path), {auto}.from_pretrained(path)
+from transformers import AutoTokenizer, {auto}
+
+path = "."  # this folder, or its name on the Hub
+tokenizer = AutoTokenizer.from_pretrained(path)
+model = {auto}.from_pretrained(path)
 logits = model(**tokenizer("...", return_tensors="pt")).logits
 ```
 
@@ -161,7 +165,10 @@ class Classifier:
 
     def save(self, folder: Path) -> None:
         """Write weights and config."""
-        self.model().save_pretrained(folder)
+        model = self.model()
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(folder)
+        save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
 
     def probe(self) -> Probe:
         """Return sequences to compare scores on, one for each candidate of a choice."""

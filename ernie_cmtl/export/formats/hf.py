@@ -26,7 +26,9 @@ _USAGE = """It loads with the stock classes of
 transformers 5.17 or newer (written with {version}).
 
 ```python
-from transformers import AutoModel, AutoTokenizer
+{imports}from transformers import AutoModel, AutoTokenizer
+
+path = "."  # this folder, or its name on the Hub
 tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path)
 inputs = tokenizer("...", return_tensors="pt")
 {call}
@@ -146,6 +148,7 @@ class HuggingFace(ExportFormat):
         )
         usage = _USAGE.format(
             version=transformers.__version__,
+            imports="import torch\n" if has_rows and not folds else "",
             call=_CALL_WITH_TASK if has_rows and not folds else _CALL,
             about_row=about_row if has_rows else "",
         )
