@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINED | {"plugins", "settings"},
     "evaluation": JUDGED,
     "task_checks": HEADS | {"data", "corpus.store"},
-    "export": JUDGED | {"plugins", "settings"},
+    "export": JUDGED | {"plugins", "settings", "corpus.read", "evaluation"},
     "finetuning": GROUND | {"corpus.read", "model", "pretrained", "settings"},
     "config": SETTINGS,
     "run": RUN,

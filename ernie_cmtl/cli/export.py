@@ -28,7 +28,8 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="hf: transformers; bert: BERT's layout; or the name of a plug-in.",
+            help="hf: transformers; bert: BERT's layout; sentence-transformers; onnx; or the name "
+            "of a plug-in.",
         ),
     ] = "hf",
     task: Annotated[
@@ -94,9 +95,11 @@ def export(
 
 def _line(result: dict[str, Any]) -> str:
     """Say where the export is, and what was measured when it was read back."""
+    said = ", ".join(f"{key} {value}" for key, value in result.items() if key == "pooling")
     measured = ", ".join(
         f"{name.replace('_', ' ')} {value:g}"
         for name, value in result.items()
         if isinstance(value, float)
     )
-    return f"exported to {result['path']}" + (f"; reloaded: {measured}" if measured else "")
+    parts = [f"exported to {result['path']}", said, measured and f"reloaded: {measured}"]
+    return "; ".join(filter(None, parts))

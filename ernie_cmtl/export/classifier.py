@@ -115,6 +115,11 @@ class Classifier:
         return head_kind(self.spec.kind)
 
     @property
+    def candidates(self) -> int | None:
+        """How many sequences one score chooses among; None: it reads a single one."""
+        return self.kind.candidates(self.spec)
+
+    @property
     def stock_head(self) -> StockHead:
         """Which class holds it."""
         assert self.kind.stock_head is not None, "check_head has refused it"
@@ -172,7 +177,7 @@ class Classifier:
 
     def probe(self) -> Probe:
         """Return sequences to compare scores on, one for each candidate of a choice."""
-        count = self.kind.candidates(self.spec) or len(_LENGTHS)
+        count = self.candidates or len(_LENGTHS)
         lengths = tuple(_LENGTHS[number % len(_LENGTHS)] for number in range(count))
         return Probe.of(self.trained, lengths)
 
@@ -180,7 +185,7 @@ class Classifier:
     def scores_of_run(self, probe: Probe) -> Tensor:
         """Return what the run's own head scores; [N, classes] or [N, candidates]."""
         starts = probe.starts
-        if self.kind.candidates(self.spec):
+        if self.candidates:
             positions = starts[None]
         else:
             tokens = int(probe.inside.sum())
@@ -194,7 +199,7 @@ class Classifier:
     def inputs(self, probe: Probe) -> dict[str, Tensor]:
         """Return what the class takes."""
         found = probe.inputs
-        if self.kind.candidates(self.spec):
+        if self.candidates:
             return {name: value[None] for name, value in found.items()}
         return found
 

@@ -111,7 +111,8 @@ def write_export(
     verified: bool = True,
     chosen: ExportFormat | None = None,
 ) -> dict[str, Any]:
-    """Write a model in a format, with a card; returns path, format and what was measured.
+    """Write a model in a format, with a card; returns path, format, what the format says
+    of itself and what was measured.
 
     verified: load the result and compare it with the model before it takes the place of an older
     export. chosen: the format, opened with its options; None: it has none.
@@ -130,4 +131,4 @@ def write_export(
         text = card(output.absolute().name, trained, chosen.facts(trained))
         (folder / "README.md").write_text(text, encoding="utf-8")
         measured = chosen.verify(folder, trained) if verified else {}
-    return {"path": str(output), "format": name, **measured}
+    return {"path": str(output), "format": name, **chosen.about(), **measured}
