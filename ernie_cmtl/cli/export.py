@@ -13,6 +13,7 @@ from ernie_cmtl.cli.shared import (
     add_plugins,
     print_result,
 )
+from ernie_cmtl.errors import UserError
 
 EXAMPLE = "Example: ernie-cmtl export runs/quickstart/run --output runs/mine/export"
 
@@ -69,13 +70,28 @@ def export(
             "--dataset", help="Data set on the card, by its name on the Hub.", show_default=False
         ),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="ORG/NAME",
+            help="Also upload the export to the Hugging Face Hub, in one commit; the token is the "
+            "variable HF_TOKEN.",
+        ),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="The repository of --push is private.")
+    ] = False,
     corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
     """Write the encoder for other programs, reload it as they do and compare."""
+    from ernie_cmtl.export.push import HubPlace
     from ernie_cmtl.verbs.export import export_run
 
+    if private and push is None:
+        raise UserError("--private is of --push ORG/NAME; name the repository, or leave it out")
     add_plugins(plugin)
     result = export_run(
         run,
@@ -89,17 +105,19 @@ def export(
         settings=settings or (),
         license=license,
         datasets=dataset or (),
+        hub=None if push is None else HubPlace(push, private),
     )
     print_result(result, as_json, lambda: _line(result))
 
 
 def _line(result: dict[str, Any]) -> str:
     """Say where the export is, and what was measured when it was read back."""
-    said = ", ".join(f"{key} {value}" for key, value in result.items() if key == "pooling")
+    said = f"pooling {result['pooling']}" if "pooling" in result else ""
+    pushed = f"pushed: {result['pushed']}" if "pushed" in result else ""
     measured = ", ".join(
         f"{name.replace('_', ' ')} {value:g}"
         for name, value in result.items()
         if isinstance(value, float)
     )
-    parts = [f"exported to {result['path']}", said, measured and f"reloaded: {measured}"]
+    parts = [f"exported to {result['path']}", said, measured and f"reloaded: {measured}", pushed]
     return "; ".join(filter(None, parts))

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.trained import Provenance
 
-_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 def provenance(

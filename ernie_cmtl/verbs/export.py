@@ -7,6 +7,7 @@ from typing import Any
 from ernie_cmtl.errors import UserError, choices
 from ernie_cmtl.export.classifier import check_head
 from ernie_cmtl.export.provenance import provenance
+from ernie_cmtl.export.push import HubPlace, check_push, push
 from ernie_cmtl.export.trained import TrainedModel
 from ernie_cmtl.export.views import take_view
 from ernie_cmtl.export.writer import EXPORT_FORMATS, ExportFormat, open_format, write_export
@@ -32,6 +33,7 @@ def export_run(
     settings: Sequence[str] = (),
     license: str | None = None,
     datasets: Sequence[str] = (),
+    hub: HubPlace | None = None,
 ) -> dict[str, Any]:
     """Export a run; returns path, format and what the format measures of its own result.
 
@@ -41,12 +43,16 @@ def export_run(
     are softly shared; None means the trunk. head: `TASK/HEAD` that is exported with the row and the
     layers of its task; None means the head for masked tokens. verified: load the result and compare
     it with the run. corpus: in place of the run's own; its tokenizer is exported. settings: options
-    of the format, as `key=value`. license, datasets: what the card says of them.
+    of the format, as `key=value`. license, datasets: what the card says of them. hub: where it
+    is pushed, once it is written.
 
     Raises:
         UserError: The run cannot be opened, the format, task, view, head or option is unknown or
-            does not fit the run, or the output folder holds what no export wrote.
+            does not fit the run, the output folder holds what no export wrote, or it cannot be
+            pushed.
     """
+    if hub:
+        check_push(hub)
     chosen = open_format(format, settings)
     if head:
         _check_head_fits(chosen, format, head, task or view)
@@ -72,7 +78,11 @@ def export_run(
         head,
         provenance(run.corpus.profile.language, run.config.encoder.init_from, license, datasets),
     )
-    return write_export(format, trained, output, verified, chosen)
+    result = write_export(format, trained, output, verified, chosen)
+    if hub:
+        message = f"Export ({format}) of a run at step {ledger.step}"
+        result["pushed"] = push(output, hub, message)
+    return result
 
 
 def _check_head_fits(chosen: ExportFormat, format: str, head: str, other: str | None) -> None:
