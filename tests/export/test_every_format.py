@@ -20,6 +20,7 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.export.formats import onnx, sentence_transformers
 from ernie_cmtl.export.trained import TrainedModel
 from ernie_cmtl.export.writer import EXPORT_FORMATS, open_format
+from ernie_cmtl.head_kinds import HEAD_KINDS, head_kind
 from ernie_cmtl.run.observer import Observer
 from ernie_cmtl.run.open import open_run
 from ernie_cmtl.verbs.evaluate import Measures, evaluate
@@ -42,6 +43,7 @@ PAIRS = [
     ("A string of digits.", "A string.", 2.5),
     ("Sort the keys of the mapping.", "The keys are sorted.", 3.5),
 ]
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 FORMATS = ("hf", "bert", "sentence-transformers", "onnx")
 LIBRARIES = {
     "sentence-transformers": ("sentence_transformers",),
@@ -97,9 +99,34 @@ def states_of_run(run: Path, tokens: list[list[int]]) -> list[Tensor]:
     return list(states[: sum(map(len, tokens))].split([len(one) for one in tokens]))
 
 
-def test_the_formats_are_those_of_the_page_on_exports() -> None:
-    known = {*(name.replace("-", "_") for name in FORMATS)}
-    assert {name for name in EXPORT_FORMATS.names() if not name.startswith("toy")} == known
+def test_the_formats_and_options_are_those_of_the_page_on_exports() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    names = [name for name in EXPORT_FORMATS.names() if not name.startswith("toy")]
+    assert {*names} == {*(name.replace("-", "_") for name in FORMATS)}
+    for name in FORMATS:
+        assert re.search(rf"^\| `{name}`.* \| .+ \| .+ \|$", page, re.MULTILINE)
+        for option in EXPORT_FORMATS.find(name.replace("-", "_")).Options.model_fields:
+            assert f"`{option}=" in page
+    for kind in HEAD_KINDS.names():
+        row = re.search(rf"^\| `{kind}` \| (.+) \|$", page, re.MULTILINE)
+        assert kind.startswith("toy") or row
+        if row and kind != "sequence_regression":
+            assert f"AutoModelFor{head_kind(kind).stock_head}" in row[1] or kind in (
+                "vocabulary",
+                "token_regression",
+            )
+
+
+def test_the_ten_lines_of_the_page_embed_sentences(
+    exported: Callable[[str], dict[str, Any]], run: Path, english: Corpus
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) == 10
+    found: dict[str, Any] = {}
+    exec(code.replace("exports/bert", exported("bert")["path"]), found)
+    states = states_of_run(run, english.tokenizer(found["sentences"])["input_ids"])
+    expected = torch.stack([one.mean(0) for one in states])
+    torch.testing.assert_close(found["embeddings"], expected, atol=1e-4, rtol=0)
 
 
 LOADED_ELSEWHERE = """
