@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -103,6 +103,7 @@ class Classifier:
 
     trained: TrainedModel
     name: str
+    output: ClassVar[str] = "logits"
 
     @property
     def spec(self) -> HeadSpec:
@@ -175,11 +176,13 @@ class Classifier:
         model.config.save_pretrained(folder)
         save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
 
-    def probe(self) -> Probe:
-        """Return sequences to compare scores on, one for each candidate of a choice."""
-        count = self.candidates or len(_LENGTHS)
-        lengths = tuple(_LENGTHS[number % len(_LENGTHS)] for number in range(count))
-        return Probe.of(self.trained, lengths)
+    def probes(self) -> list[Probe]:
+        """Return sequences of two shapes to compare scores on; one for each candidate of a
+        choice.
+        """
+        count = self.candidates
+        shapes = [(length,) * count for length in _LENGTHS[::2]] if count else [_LENGTHS, (17,)]
+        return [Probe.of(self.trained, lengths) for lengths in shapes]
 
     @torch.no_grad()
     def scores_of_run(self, probe: Probe) -> Tensor:
@@ -218,11 +221,12 @@ class Classifier:
             loaded, report = self.stock_class.auto.from_pretrained(folder, output_loading_info=True)
         if missing := sorted(report["missing_keys"]):
             raise RuntimeError(f"the export lacks weights: {', '.join(missing)}")
-        probe = self.probe()
-        logits = loaded.train(False)(**self.inputs(probe)).logits
-        return check_close(
-            {"logit": largest(self.scores(logits, probe), self.scores_of_run(probe))}
-        )
+        loaded.train(False)
+        return check_close({"logit": max(self._difference(loaded, one) for one in self.probes())})
+
+    def _difference(self, loaded: PreTrainedModel, probe: Probe) -> float:
+        logits = loaded(**self.inputs(probe)).logits
+        return largest(self.scores(logits, probe), self.scores_of_run(probe))
 
     def facts(self) -> CardFacts:
         """Say what it scores, and how to load it."""

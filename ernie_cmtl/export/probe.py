@@ -76,6 +76,14 @@ class Probe:
         )
         return TensorBatch.of(batch, torch.device("cpu"))
 
+    @torch.no_grad()
+    def states_of_run(self, trained: TrainedModel) -> Tensor:
+        """Return what the run's encoder gives at tokens, in the view of the task that is folded;
+        [tokens, hidden].
+        """
+        family = trained.model.train(False).family
+        return family.encode(self.packed(trained.task_row), None, False).last[0]
+
     @property
     def starts(self) -> IntArray:
         """Place of the first token of each sequence in the row; int64 [N]."""

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BertForMaskedLM,
     BertModel,
@@ -20,6 +21,8 @@ from transformers import (
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.finetuning.sets.recipe import Recipe
+from ernie_cmtl.finetuning.task_views import choose_task
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.task_embedding import fold_task_row
 from ernie_cmtl.model.task_parameters import task_table
@@ -128,3 +131,27 @@ def test_a_row_is_folded_into_every_segment_of_any_class() -> None:
     # What was given stays as it was.
     assert not state["ernie.embeddings.token_type_embeddings.weight"].any()
     assert fold_task_row(folded, 0) == folded
+
+
+def test_a_fine_tuning_takes_another_row_from_the_rows_beside_the_model(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    for task in TASKS[:2]:
+        export_run(run_folder, tmp_path / task, None, "bert", task=task)
+    recipe = Recipe.model_validate(
+        {
+            "kind": "classification",
+            "data": {"train": "train.tsv", "dev": 0.1},
+            "columns": {"text": "text", "label": "label"},
+            "train": {"learning_rates": [1e-3], "epochs": 1, "batch_size": 8},
+            "task_row": 1,
+        }
+    )
+
+    def types(task: str, rows: bool) -> torch.Tensor:
+        made = AutoModelForSequenceClassification.from_pretrained(tmp_path / task)
+        if rows:
+            assert choose_task(made, str(tmp_path / task), recipe) == 1
+        return made.bert.embeddings.token_type_embeddings.weight.detach()
+
+    torch.testing.assert_close(types(TASKS[0], True), types(TASKS[1], False), atol=1e-6, rtol=0)

@@ -4,8 +4,9 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -91,11 +92,11 @@ class Onnx(ExportFormat):
         """Write the graph, its config and tokenizer, and what the options ask for."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        model, probe = self._model(trained), self._probes(trained)[0]
+        part = _part(trained)
+        model, inputs = part.model(), part.inputs(part.probes()[0])
         (folder / _MODEL).parent.mkdir()
         with _quiet():
-            inputs = self._inputs(trained, probe)
-            _write_graph(folder / _MODEL, model, inputs, self._output(trained))
+            _write_graph(folder / _MODEL, model, inputs, part.output)
             if self.options.int8:
                 quantize_dynamic(folder / _MODEL, folder / _QUANTIZED, weight_type=QuantType.QInt8)
         model.config.architectures = [type(model).__name__]
@@ -109,15 +110,15 @@ class Onnx(ExportFormat):
         """Run the graph at two shapes; return the largest difference of a state or logit from the
         run's own, and the least cosine of the quantized graph to it.
         """
-        run, name = _session(folder / _MODEL), "logit" if trained.head else "hidden_state"
+        part, run = _part(trained), _session(folder / _MODEL)
         quantized = _session(folder / _QUANTIZED) if self.options.int8 else None
         difference, cosine = 0.0, 1.0
-        for probe in self._probes(trained):
-            inputs = self._inputs(trained, probe)
-            found = self._compared(trained, run(inputs), probe)
-            difference = max(difference, largest(found, self._expected(trained, probe)))
+        for probe in part.probes():
+            inputs = part.inputs(probe)
+            found = part.scores(run(inputs), probe)
+            difference = max(difference, largest(found, part.scores_of_run(probe)))
             if quantized:
-                again = self._compared(trained, quantized(inputs), probe)
+                again = part.scores(quantized(inputs), probe)
                 close = cosine_similarity(again.flatten(), found.flatten(), dim=0)
                 cosine = min(cosine, float(close))
         if cosine <= _LEAST_COSINE:
@@ -125,6 +126,7 @@ class Onnx(ExportFormat):
                 f"int8=true: the quantized graph is too far from the model (cosine {cosine:.4f}, "
                 f"accepted are more than {_LEAST_COSINE}); leave int8 out"
             )
+        name = "logit" if trained.head else "hidden_state"
         return check_close({name: difference}) | ({"int8_cosine": cosine} if quantized else {})
 
     def facts(self, trained: TrainedModel) -> CardFacts:
@@ -135,7 +137,7 @@ class Onnx(ExportFormat):
         usage = _USAGE.format(
             longest=trained.model.family.config.maximum_positions,
             file=_MODEL.as_posix(),
-            output=self._output(trained),
+            output=_part(trained).output,
             more=more,
             task=trained.task,
             row=trained.task_row,
@@ -144,32 +146,37 @@ class Onnx(ExportFormat):
         pipeline = classifier.stock_class.pipeline if classifier else "feature-extraction"
         return CardFacts(usage, "onnx", pipeline)
 
-    def _model(self, trained: TrainedModel) -> PreTrainedModel:
-        if trained.head:
-            return Classifier(trained, trained.head).model()
-        return stock_model(AutoModel, trained.without_tasks())
 
-    def _output(self, trained: TrainedModel) -> str:
-        return "logits" if trained.head else "last_hidden_state"
+@dataclass(frozen=True)
+class _Encoder:
+    """The encoder alone, with what `Classifier` answers for a head."""
 
-    def _probes(self, trained: TrainedModel) -> list[Probe]:
-        if trained.head and (candidates := Classifier(trained, trained.head).candidates):
-            return [Probe.of(trained, (length,) * candidates) for length in (64, 17)]
-        return [Probe.of(trained, lengths) for lengths in _SHAPES]
+    trained: TrainedModel
+    output: ClassVar[str] = "last_hidden_state"
 
-    def _inputs(self, trained: TrainedModel, probe: Probe) -> dict[str, Tensor]:
-        return Classifier(trained, trained.head).inputs(probe) if trained.head else probe.inputs
+    def model(self) -> PreTrainedModel:
+        """Return the stock class."""
+        return stock_model(AutoModel, self.trained.without_tasks())
 
-    def _compared(self, trained: TrainedModel, output: Tensor, probe: Probe) -> Tensor:
-        if trained.head:
-            return Classifier(trained, trained.head).scores(output, probe)
-        return probe.at_tokens(output)
+    def probes(self) -> list[Probe]:
+        """Return sequences of two shapes."""
+        return [Probe.of(self.trained, lengths) for lengths in _SHAPES]
 
-    def _expected(self, trained: TrainedModel, probe: Probe) -> Tensor:
-        if trained.head:
-            return Classifier(trained, trained.head).scores_of_run(probe)
-        family = trained.model.train(False).family
-        return family.encode(probe.packed(trained.task_row), None, False).last[0]
+    def inputs(self, probe: Probe) -> dict[str, Tensor]:
+        """Return what the class takes."""
+        return probe.inputs
+
+    def scores(self, states: Tensor, probe: Probe) -> Tensor:
+        """Return the states at tokens."""
+        return probe.at_tokens(states)
+
+    def scores_of_run(self, probe: Probe) -> Tensor:
+        """Return the states of the run."""
+        return probe.states_of_run(self.trained)
+
+
+def _part(trained: TrainedModel) -> Classifier | _Encoder:
+    return Classifier(trained, trained.head) if trained.head else _Encoder(trained)
 
 
 class _OneOutput(nn.Module):

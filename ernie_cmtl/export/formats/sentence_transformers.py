@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import EvalResult
-from pydantic import Field
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from ernie_cmtl.corpus.read.tables import read_rows
@@ -49,7 +48,7 @@ class SentenceTransformersOptions(FormatOptions):
 
     pooling: Pooling | None = None
     """mean: of all tokens; cls: the first token. None: the better one on `sts`, else mean."""
-    sts: Path | None = Field(None)
+    sts: Path | None = None
     """Table with sentence1, sentence2 and score, as for `evaluate --sts`: the pooling whose cosines
     rank its pairs better is taken.
     """
@@ -123,9 +122,8 @@ class SentenceTransformers(ExportFormat):
         with quiet_loading():
             loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
         probe = Probe.of(trained, _LENGTHS)
-        family = trained.model.train(False).family
-        states = family.encode(probe.packed(trained.task_row), None, False).last[0]
-        expected = pooled(probe.padded(states), probe.inside, self.pooling)
+        states = probe.padded(probe.states_of_run(trained))
+        expected = pooled(states, probe.inside, self.pooling)
         found = loaded.train(False)(dict(probe.inputs))["sentence_embedding"]
         return check_close({"embedding": largest(found, expected)})
 
