@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": TRAINED | {"plugins", "settings"},
     "evaluation": JUDGED,
     "task_checks": HEADS | {"data", "corpus.store"},
-    "export": JUDGED | {"plugins"},
+    "export": JUDGED | {"plugins", "settings", "corpus.read", "evaluation"},
     "comparison": GROUND | {"evaluation"},
     "prediction": GROUND | {"corpus.read", "finetuning", "pretrained"},
     "finetuning": GROUND | {"corpus.read", "model", "pretrained", "settings"},

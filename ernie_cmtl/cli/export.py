@@ -13,6 +13,7 @@ from ernie_cmtl.cli.shared import (
     add_plugins,
     print_result,
 )
+from ernie_cmtl.errors import UserError
 
 EXAMPLE = "Example: ernie-cmtl export runs/quickstart/run --output runs/mine/export"
 
@@ -20,8 +21,17 @@ EXAMPLE = "Example: ernie-cmtl export runs/quickstart/run --output runs/mine/exp
 def export(
     run: RunFolder,
     output: Annotated[Path, typer.Option("--output", help="Folder for the model.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options of the format as key=value.", show_default=False),
+    ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="hf: transformers; or the name of a plug-in.")
+        str,
+        typer.Option(
+            "--format",
+            help="hf: transformers; bert: BERT's layout; sentence-transformers; onnx; or the name "
+            "of a plug-in.",
+        ),
     ] = "hf",
     task: Annotated[
         str | None,
@@ -39,26 +49,75 @@ def export(
             "mean: of softly shared ones; default: the trunk.",
         ),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="TASK/HEAD",
+            help="Head of a task that is exported with the encoder, as the class of transformers "
+            "that scores the same.",
+        ),
+    ] = None,
     step: Annotated[
         int | None, typer.Option(help="A checkpoint's step; default: the newest.")
     ] = None,
+    license: Annotated[
+        str | None, typer.Option("--license", help="License on the card, such as apache-2.0.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset", help="Data set on the card, by its name on the Hub.", show_default=False
+        ),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="ORG/NAME",
+            help="Also upload the export to the Hugging Face Hub, in one commit; the token is the "
+            "variable HF_TOKEN.",
+        ),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="The repository of --push is private.")
+    ] = False,
     corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Write the encoder for transformers, reload it with the stock classes and compare."""
+    """Write the encoder for other programs, reload it as they do and compare."""
+    from ernie_cmtl.export.push import HubPlace
     from ernie_cmtl.verbs.export import export_run
 
+    if private and push is None:
+        raise UserError("--private is of --push ORG/NAME; name the repository, or leave it out")
     add_plugins(plugin)
-    result = export_run(run, output, step, format, task, corpus=corpus, view=view)
+    result = export_run(
+        run,
+        output,
+        step,
+        format,
+        task,
+        corpus=corpus,
+        view=view,
+        head=head,
+        settings=settings or (),
+        license=license,
+        datasets=dataset or (),
+        hub=None if push is None else HubPlace(push, private),
+    )
     print_result(result, as_json, lambda: _line(result))
 
 
 def _line(result: dict[str, Any]) -> str:
     """Say where the export is, and what was measured when it was read back."""
+    said = f"pooling {result['pooling']}" if "pooling" in result else ""
+    pushed = f"pushed: {result['pushed']}" if "pushed" in result else ""
     measured = ", ".join(
         f"{name.replace('_', ' ')} {value:g}"
         for name, value in result.items()
         if isinstance(value, float)
     )
-    return f"exported to {result['path']}" + (f"; reloaded: {measured}" if measured else "")
+    parts = [f"exported to {result['path']}", said, measured and f"reloaded: {measured}", pushed]
+    return "; ".join(filter(None, parts))

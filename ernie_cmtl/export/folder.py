@@ -32,7 +32,7 @@ def export_folder(output: Path) -> Iterator[Path]:
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file; name a folder")
     with sole_writer(output, (SUMS,)) as writer:
-        before = _written(output)
+        before = written_files(output)
         _check(output, before)
         partial = output / PARTIAL
         try:
@@ -59,8 +59,8 @@ def export_folder(output: Path) -> Iterator[Path]:
             remove_folder(partial)
 
 
-def _written(output: Path) -> dict[str, str]:
-    """Return the files that an earlier export wrote, with their hashes.
+def written_files(output: Path) -> dict[str, str]:
+    """Return the files that an export wrote into its folder, with their hashes.
 
     Raises:
         UserError: There is something, but no export; or its list is damaged.

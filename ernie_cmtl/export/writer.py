@@ -2,70 +2,58 @@
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import PreTrainedTokenizerBase
+from pydantic import BaseModel, ConfigDict
 
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.export.card import CardFacts, card
 from ernie_cmtl.export.folder import export_folder
-from ernie_cmtl.model.multitask import MultiTaskModel
+from ernie_cmtl.export.trained import TrainedModel
+from ernie_cmtl.model.stock_classes import StockClasses
 from ernie_cmtl.plugins import Plugins
+from ernie_cmtl.settings import validate
 
 ABOUT = "pretraining.json"
-_CARD = """---
-library_name: transformers
-tags: [{architecture}, fill-mask, continual-multi-task-pretraining]
----
-
-# {name}
-
-An encoder of {layers} layers x {hidden}, pretrained by continual multi-task learning with
-`ernie_cmtl`: {steps} steps over the stages {stages}.{view}{usage}
-
-| row | task | held-out loss{measured} |
-|---|---|---|
-{rows}
-"""
 
 
-_VIEW = """
+class FormatOptions(BaseModel):
+    """Options of a format; one that has any adds them by subclassing."""
 
-Tasks of this run have layers of their own. The export holds the view `{view}`, the layers of
-{tasks}; `export --view NAME` writes another one.
-
-"""
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """What an export is made of."""
-
-    model: MultiTaskModel
-    """On the CPU."""
-    tokenizer: PreTrainedTokenizerBase
-    task_row: int
-    """Row of the task embedding that is folded into the weights, where the stock class of the
-    encoder takes no task.
-    """
-    about: dict[str, Any]
-    """Written to `pretraining.json`; the card shows `steps`, `stages`, `tasks` (name -> row of the
-    task embedding), `losses` (`<instance>/<head>` -> held-out loss) and `losses_at_step`.
-    """
-
-    @property
-    def view(self) -> str:
-        """Whose layers it has, where tasks have layers of their own."""
-        return str(self.about.get("view", "trunk"))
-
-    @property
-    def tasks_of_view(self) -> list[str]:
-        """Tasks that ran through these layers."""
-        return list(self.about.get("tasks_of_view", self.about["tasks"]))
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ExportFormat(ABC):
     """One format: a file of `export/formats`, or a plug-in; its name is the name of the file."""
+
+    Options: ClassVar[type[FormatOptions]] = FormatOptions
+    takes_heads: ClassVar[bool] = False
+    """Can it hold a head of the run in the place of the one for masked tokens."""
+
+    def __init__(self, options: FormatOptions) -> None:
+        self.options = options
+
+    def prepare(self) -> None:  # noqa: B027
+        """Look at what the format needs, before a run is opened.
+
+        Raises:
+            UserError: A library or a file that an option names is missing.
+        """
+
+    def folds_task(self, family: StockClasses) -> bool:
+        """Tell whether the export takes no task ids, so that one row of the task embedding is
+        folded into the weights.
+        """
+        return True
+
+    def check(self, trained: TrainedModel) -> None:  # noqa: B027
+        """Refuse a model that the format cannot hold, before anything is written.
+
+        Raises:
+            UserError: It cannot.
+        """
 
     @abstractmethod
     def write(self, folder: Path, trained: TrainedModel) -> None:
@@ -77,12 +65,17 @@ class ExportFormat(ABC):
         measured, for the result of the verb.
 
         Raises:
+            UserError: It is far from the model because of an option.
             RuntimeError: It is not the model that was exported.
         """
 
+    def about(self) -> dict[str, Any]:
+        """Return what `pretraining.json` says of the format, once the model is written."""
+        return {}
+
     @abstractmethod
-    def usage(self, trained: TrainedModel) -> str:
-        """Return the paragraphs of the card that say how to load the model, in Markdown."""
+    def facts(self, trained: TrainedModel) -> CardFacts:
+        """Return what the card says of the format, once the model is written."""
 
 
 EXPORT_FORMATS = Plugins(
@@ -93,53 +86,49 @@ EXPORT_FORMATS = Plugins(
 )
 
 
-def write_export(
-    format: str, trained: TrainedModel, output: Path, verified: bool = True
-) -> dict[str, Any]:
-    """Write a model in a format, with a card; returns path, format and what was measured.
+def open_format(name: str, settings: Sequence[str] = ()) -> ExportFormat:
+    """Return a format with its options.
 
-    verified: load the result and compare it with the model before it takes the place of an older
-    export.
+    name: with hyphens or underscores; settings: options as `key=value`.
 
     Raises:
-        UserError: The format is unknown, or the output folder holds what no export wrote, or
-            another process writes there.
+        UserError: The format is unknown, an option is unknown or not accepted, or a library is
+            missing.
+    """
+    # The name of a file of Python has no hyphen.
+    found = EXPORT_FORMATS.find(name.replace("-", "_"))
+    if settings and not found.Options.model_fields:
+        raise UserError(f"--format {name} takes no options, but was given {' '.join(settings)}")
+    chosen = found(validate(found.Options, {}, settings, f"--format {name}"))
+    chosen.prepare()
+    return chosen
+
+
+def write_export(
+    name: str,
+    trained: TrainedModel,
+    output: Path,
+    verified: bool = True,
+    chosen: ExportFormat | None = None,
+) -> dict[str, Any]:
+    """Write a model in a format, with a card; returns path, format, what the format says
+    of itself and what was measured.
+
+    verified: load the result and compare it with the model before it takes the place of an older
+    export. chosen: the format, opened with its options; None: it has none.
+
+    Raises:
+        UserError: The format is unknown or does not hold this model, the output folder holds what
+            no export wrote, or another process writes there.
         RuntimeError: The result is not the model that was exported.
     """
-    chosen = EXPORT_FORMATS.find(format)()
+    chosen = chosen or open_format(name)
+    chosen.check(trained)
     with export_folder(output) as folder:
         chosen.write(folder, trained)
-        about = json.dumps(trained.about, indent=1, ensure_ascii=False)
+        about = json.dumps(trained.about | chosen.about(), indent=1, ensure_ascii=False)
         (folder / ABOUT).write_text(about, encoding="utf-8")
-        card = _card(output.absolute().name, trained, chosen.usage(trained))
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        text = card(output.absolute().name, trained, chosen.facts(trained))
+        (folder / "README.md").write_text(text, encoding="utf-8")
         measured = chosen.verify(folder, trained) if verified else {}
-    return {"path": str(output), "format": format, **measured}
-
-
-def _card(name: str, trained: TrainedModel, usage: str) -> str:
-    about, config = trained.about, trained.model.family.config
-    rows = []
-    for task, row in about["tasks"].items():
-        losses = ", ".join(
-            f"{key}: {loss:.3f}"
-            for key, loss in about["losses"].items()
-            if key.startswith(f"{task}/")
-        )
-        rows.append(f"| {row} | {task} | {losses or '-'} |")
-    step = about["losses_at_step"]
-    view, users = trained.view, trained.tasks_of_view
-    return _CARD.format(
-        name=name,
-        architecture=config.architecture,
-        layers=config.layers,
-        hidden=config.hidden_size,
-        steps=about["steps"],
-        stages=", ".join(about["stages"]),
-        view=_VIEW.format(view=view, tasks=", ".join(users))
-        if len(users) < len(about["tasks"]) or view != "trunk"
-        else " ",
-        usage=usage,
-        measured="" if step in (None, about["steps"]) else f" at step {step}",
-        rows="\n".join(rows),
-    )
+    return {"path": str(output), "format": name, **chosen.about(), **measured}

@@ -16,6 +16,8 @@ from ernie_cmtl.plugins import Plugins
 from ernie_cmtl.task import HeadSpec
 
 LabelType = Literal["class", "number", "token"]
+StockHead = Literal["SequenceClassification", "TokenClassification", "MultipleChoice"]
+"""Classes of transformers that put one linear layer on an encoder: `AutoModelFor...`."""
 
 
 class ReadEncoder(Protocol):
@@ -83,6 +85,8 @@ class HeadKind(ABC):
     """Does it read [CLS] places through the sequence transform of the encoder; else any places as
     they are.
     """
+    stock_head: ClassVar[StockHead | None] = None
+    """Class of transformers that scores the same from the same weights; None: there is none."""
 
     @property
     def is_regression(self) -> bool:

@@ -9,6 +9,7 @@ class Choice(ClassLabels):
     """Scores each candidate by itself; the label is the number of the right one."""
 
     reads_sequence = True
+    stock_head = "MultipleChoice"
 
     def candidates(self, spec: HeadSpec) -> int:
         """One place for each class."""

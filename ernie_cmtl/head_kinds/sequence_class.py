@@ -7,3 +7,4 @@ class SequenceClass(ClassLabels):
     """A class for a sequence."""
 
     reads_sequence = True
+    stock_head = "SequenceClassification"

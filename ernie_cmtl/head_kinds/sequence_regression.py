@@ -7,3 +7,4 @@ class SequenceRegression(NumberLabels):
     """A number for a sequence."""
 
     reads_sequence = True
+    stock_head = "SequenceClassification"

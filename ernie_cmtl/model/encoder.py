@@ -1,18 +1,17 @@
 """What the rest of the code may ask of an encoder, whatever its family."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.branches import new_branches, run_slices
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.read_places import EncodedBatch, ReadPlaces
+from ernie_cmtl.model.stock_classes import StockClasses
 from ernie_cmtl.model.task_embedding import TASK_ROWS
 from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
 from ernie_cmtl.plugins import Plugins
@@ -30,7 +29,7 @@ class LayerWeights(NamedTuple):
     """In the last layer, these are needed only at the places that are read."""
 
 
-class EncoderFamily(ABC):
+class EncoderFamily(StockClasses):
     """An encoder of one family: its module, and all that the rest of the code may ask of it.
 
     A family is a file or folder of `model/families`, or a plug-in; `encoder.architecture` names it.
@@ -115,11 +114,6 @@ class EncoderFamily(ABC):
     @abstractmethod
     def word_embeddings(self) -> Tensor:
         """The table that the vocabulary head is tied to; [vocabulary, hidden]."""
-
-    @property
-    @abstractmethod
-    def task_rows(self) -> tuple[nn.Parameter, ...]:
-        """Rows of the task embedding; none where the encoder has no such embedding."""
 
     @property
     @abstractmethod
@@ -222,48 +216,6 @@ class EncoderFamily(ABC):
             # Slices have another number of places in each step.
             sliced = self.branches and layer not in self.layers[: -self.private_layers]
             layer.compile(backend=backend, dynamic=bool(sliced) or layer in self.last_layers)
-
-    # --- weights from and to stock classes of transformers ---
-
-    @classmethod
-    @abstractmethod
-    def read_checkpoint(cls, config: EncoderConfig) -> tuple[Mapping[str, Tensor], list[str]]:
-        """Return the weights of the checkpoint that an encoder starts from, and the names that it
-        lacks.
-
-        Raises:
-            UserError: It is no such checkpoint, has no safetensors weights, or other ones than its
-                config says.
-        """
-
-    @abstractmethod
-    def load_checkpoint(self, weights: Mapping[str, Tensor], head: VocabularyHead) -> list[str]:
-        """Copy what `read_checkpoint` returned into encoder and vocabulary head; return the names
-        that stay freshly initialised.
-        """
-
-    @property
-    @abstractmethod
-    def folds_task(self) -> bool:
-        """Does the stock class take no task, so that one row of the task embedding is folded into
-        its weights.
-        """
-
-    @abstractmethod
-    def stock_config(self) -> PretrainedConfig:
-        """Return the config of the stock class for masked tokens that is exactly this encoder."""
-
-    @abstractmethod
-    def stock_state(self, head: VocabularyHead, task_row: int) -> dict[str, Tensor]:
-        """Return all weights under that class's names, float32, with those that only the bare
-        encoder class has.
-
-        task_row: the row that is folded, where one is.
-        """
-
-    @abstractmethod
-    def stock_model(self, head: VocabularyHead, task_row: int) -> PreTrainedModel:
-        """Return that class with the weights of encoder and head, ready to score."""
 
 
 ENCODERS = Plugins(

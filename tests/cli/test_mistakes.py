@@ -233,8 +233,18 @@ from tests.support.corpora import sample_texts, write_jsonl
         ),
         pytest.param(
             "export {0}/run --output {0}/x --format tflite",
-            ["'tflite'", "registered are hf"],
+            ["'tflite'", "registered are bert, hf, onnx, sentence_transformers"],
             id="unknown format",
+        ),
+        pytest.param(
+            "export {0}/run --output {0}/x --head knowledge_masking/words",
+            ["no head 'knowledge_masking/words'; it has", "order"],
+            id="unknown head",
+        ),
+        pytest.param(
+            "export {0}/run --output {0}/x --private",
+            ["--private is of --push ORG/NAME"],
+            id="private without push",
         ),
         pytest.param(
             "export {0}/run --output {0}/corpus",

@@ -21,7 +21,8 @@ from transformers import (
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.corpus.tokens.tokenizer import load_tokenizer
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.export.writer import TrainedModel, write_export
+from ernie_cmtl.export.trained import TrainedModel
+from ernie_cmtl.export.writer import write_export
 from tests.support.corpora import build_corpus, sample_texts
 from tests.support.models import (
     ROW,

@@ -17,7 +17,8 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.loader import fixed_batches
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.export.writer import TrainedModel, write_export
+from ernie_cmtl.export.trained import TrainedModel
+from ernie_cmtl.export.writer import write_export
 from ernie_cmtl.model.encoder import build_encoder
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.multitask import MultiTaskModel

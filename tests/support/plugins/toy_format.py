@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ernie_cmtl.export.writer import ExportFormat, TrainedModel
+from ernie_cmtl.export.card import CardFacts
+from ernie_cmtl.export.trained import TrainedModel
+from ernie_cmtl.export.writer import ExportFormat
 
 NAME = "vectors.txt"
 
@@ -20,8 +22,8 @@ class ToyFormat(ExportFormat):
             raise RuntimeError(f"the vectors differ by {difference}")
         return {"largest_difference": difference}
 
-    def usage(self, trained: TrainedModel) -> str:
-        return f"`{NAME}` holds a line for each token."
+    def facts(self, trained: TrainedModel) -> CardFacts:
+        return CardFacts(f"`{NAME}` holds a line for each token.")
 
 
 def _vectors(trained: TrainedModel) -> np.ndarray:

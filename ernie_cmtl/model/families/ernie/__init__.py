@@ -10,16 +10,18 @@ from torch import Tensor, nn
 from transformers import ErnieConfig, ErnieModel, JinaEmbeddingsV3Config, PreTrainedModel
 from transformers.models.ernie.modeling_ernie import ErniePredictionHeadTransform
 
+from ernie_cmtl.head_kinds import StockHead
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.encoder import EncoderFamily, LayerWeights
 from ernie_cmtl.model.encoder_config import EncoderConfig
-from ernie_cmtl.model.families.ernie import rotary_stock, stock
+from ernie_cmtl.model.families.ernie import bert_stock, rotary_stock, stock
 from ernie_cmtl.model.families.ernie.last_layer import replace_last_layer
 from ernie_cmtl.model.families.ernie.stock import NAMES, SEGMENT_TYPES
 from ernie_cmtl.model.init_from import checkpoint_weights, pretrained_config
 from ernie_cmtl.model.kernels import packed_attention
 from ernie_cmtl.model.kernels.dropout import replace_dropout
 from ernie_cmtl.model.kernels.rotary import NoPositions, RotaryTable
+from ernie_cmtl.model.stock_classes import StockWeights
 from ernie_cmtl.model.task_embedding import TASK_ROWS, TaskEmbedding
 from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
 from ernie_cmtl.randomness import derive_key
@@ -178,3 +180,18 @@ class Ernie(EncoderFamily):
         if isinstance(config, JinaEmbeddingsV3Config):
             return rotary_stock.model_of(config, state)
         return stock.model_of(config, state)
+
+    def without_tasks(self, head: VocabularyHead, task_row: int) -> StockWeights:
+        """Return BertForMaskedLM for learned positions, JinaEmbeddingsV3ForMaskedLM for rotary
+        ones.
+        """
+        if self._rotary:
+            return super().without_tasks(head, task_row)
+        state = bert_stock.state_of(self.stock_state(head, task_row), task_row)
+        return StockWeights(bert_stock.config_of(stock.config_of(self.module)), state)
+
+    def stock_classifier(self, kind: StockHead, linear: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of a linear head as BERT or JinaEmbeddingsV3 names them."""
+        if self._rotary:
+            return rotary_stock.classifier_of(kind, linear)
+        return super().stock_classifier(kind, linear)

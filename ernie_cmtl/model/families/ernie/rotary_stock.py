@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from torch import Tensor
 from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3ForMaskedLM
 
+from ernie_cmtl.head_kinds import StockHead
 from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.families.ernie.stock import NAMES, SEGMENT_TYPES
+from ernie_cmtl.model.task_embedding import fold_task_row
 from ernie_cmtl.records import Vocabulary
 
 KIND = "jina_embeddings_v3"
@@ -28,8 +30,6 @@ _HEAD = {
     "cls.predictions.transform.LayerNorm": "lm_head.layer_norm",
     "cls.predictions": "lm_head",
 }
-_TASKS = "ernie.embeddings.task_type_embeddings.weight"
-_TYPES = "roberta.embeddings.token_type_embeddings.weight"
 
 
 def config_of(config: EncoderConfig, vocabulary: Vocabulary) -> JinaEmbeddingsV3Config:
@@ -53,15 +53,20 @@ def state_of(ernie: Mapping[str, Tensor], task_row: int) -> dict[str, Tensor]:
     """Return weights that are named as in ErnieForMaskedLM under the stock class's names, with one
     row of the task embedding folded into the segments.
     """
-    state = {_their_name(name): value for name, value in ernie.items() if name != _TASKS}
-    if _TASKS in ernie:
-        # A vector that is added to every token: added to each segment's vector, it is the same.
-        state[_TYPES] = state[_TYPES] + ernie[_TASKS][task_row]
+    folded = fold_task_row(ernie, task_row)
+    state = {_their_name(name): value for name, value in folded.items()}
     for part in ("weight", "bias"):
         # The class for sequences has no pooler. Its own first layer computes the same, so it begins
         # with what the pooler has learned.
         state[f"classifier.dense.{part}"] = state[f"roberta.pooler.dense.{part}"].clone()
     return state
+
+
+def classifier_of(kind: StockHead, linear: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a linear head under the names of the stock class for such heads."""
+    # Of a sequence, the dense layer before it is the pooler, which `state_of` puts there.
+    place = "classifier.out_proj" if kind == "SequenceClassification" else "classifier"
+    return {f"{place}.{name}": value for name, value in linear.items()}
 
 
 def _their_name(name: str) -> str:
