@@ -16,12 +16,13 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -e '.[dev]'
 	touch $@
 
-# Text -> corpus -> three stages -> evaluation -> export -> a filled mask. DATA=path LANGUAGE=en|zh takes your own text.
+# Text -> corpus -> three stages -> evaluation -> export -> report -> a filled mask. DATA=path LANGUAGE=en|zh takes your own text.
 quickstart: $(QUICK)/corpus/manifest.json
 	@echo "corpus $(QUICK)/corpus; remove that folder to prepare it anew"
 	$(BIN)/python launch.py pretrain $(CONFIG) run=$(QUICK)/run corpus=$(QUICK)/corpus
 	$(BIN)/python launch.py evaluate $(QUICK)/run
 	$(BIN)/python launch.py export $(QUICK)/run --output $(QUICK)/export
+	$(BIN)/python launch.py report $(QUICK)/run --output $(QUICK)/report.html
 	$(BIN)/python -m ernie_cmtl.export.fill_mask $(QUICK)/export --language $(LANGUAGE)
 
 $(QUICK)/corpus/manifest.json: | install
