@@ -4,6 +4,9 @@ A verb exits with 0, with 2 on a mistake of the user's, with 1 on a fault, with 
 stopped.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from ernie_cmtl.cli import (
@@ -13,6 +16,7 @@ from ernie_cmtl.cli import (
     export,
     extend,
     finetune,
+    init,
     inspect,
     plan,
     predict,
@@ -27,11 +31,29 @@ from ernie_cmtl.cli.shared import one_message
 from ernie_cmtl.parent_process import stop_with_parent
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ernie-cmtl {version('ernie-cmtl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Continual multi-task pretraining of encoders: raw text in, a BERT-size encoder out."""
+
 
 tasks_app = typer.Typer()
 tasks_app.callback(invoke_without_command=True, epilog=tasks.EXAMPLE)(one_message(tasks.tasks))
@@ -39,7 +61,7 @@ tasks_app.command("check", epilog=tasks_check.EXAMPLE)(one_message(tasks_check.t
 app.add_typer(tasks_app, name="tasks")
 
 VERBS = (
-    *(prepare, inspect, plan, pretrain, watch, extend, evaluate, report),
+    *(prepare, init, inspect, plan, pretrain, watch, extend, evaluate, report),
     *(finetune, predict, compare, export, bench),
 )
 for module in VERBS:

@@ -28,6 +28,7 @@ VERBS = [
     "bench",
     "report",
     "watch",
+    "init",
 ]
 
 
