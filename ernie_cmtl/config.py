@@ -33,6 +33,7 @@ class TaskConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: str | None = None
+    """Name of the task; none: the name of the instance."""
     loss_weight: float = Field(1.0, gt=0)
     """Factor of the task's loss, beside its share of the step."""
 
@@ -59,6 +60,7 @@ class RunConfig(BaseModel):
     corpus: Path
     """Folder that `prepare` wrote; in the configuration that a run wrote, seen from its folder."""
     seed: int = Field(1, ge=0)
+    """Decides weights, samples and dropout: the same seed gives the same run."""
     mixture: dict[str, float] | None = None
     """Source of the corpus -> part of the tokens that training draws from it, summing to 1; none:
     the corpus's own mixture.

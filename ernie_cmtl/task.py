@@ -128,6 +128,7 @@ class MaskingOptions(BaseModel):
     it stays.
     """
     samples: int = Field(100_000, ge=1)
+    """Samples over which the part moves to `final_rate`."""
     units: Literal["knowledge", "word", "token"] = "knowledge"
     """knowledge: spans and words; word: whole words only; token: each token alone."""
     single_tokens: float = Field(0.0, ge=0, le=1)

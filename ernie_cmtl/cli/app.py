@@ -23,6 +23,7 @@ from ernie_cmtl.cli import (
     prepare,
     pretrain,
     report,
+    settings,
     tasks,
     tasks_check,
     watch,
@@ -62,7 +63,7 @@ app.add_typer(tasks_app, name="tasks")
 
 VERBS = (
     *(prepare, init, inspect, plan, pretrain, watch, extend, evaluate, report),
-    *(finetune, predict, compare, export, bench),
+    *(finetune, predict, compare, export, bench, settings),
 )
 for module in VERBS:
     verb = module.__name__.rpartition(".")[2]

@@ -32,8 +32,11 @@ class EncoderConfig(BaseModel):
     init_from: str | None = None
     """A checkpoint of transformers; its sizes then replace those below."""
     layers: int = Field(12, ge=1)
+    """Layers of the encoder."""
     hidden_size: int = Field(768, ge=1)
+    """Width of the states; a multiple of the attention heads."""
     attention_heads: int = Field(12, ge=1)
+    """Heads of each layer."""
     intermediate_size: int | None = Field(None, ge=1)
     """None: what is usual in the family; four times the hidden size for ernie."""
     positions: Positions = "learned"
@@ -43,6 +46,7 @@ class EncoderConfig(BaseModel):
     rotary_base: float = Field(10_000, gt=0)
     """Of rotary positions: the larger, the slower the slowest angle grows."""
     activation: str = "gelu"
+    """Activation of the feed-forward layers, by its name in transformers."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Hidden dropout; attention has none."""
     maximum_positions: int = Field(512, ge=16)
@@ -50,6 +54,7 @@ class EncoderConfig(BaseModel):
     layer_norm_epsilon: float = Field(1e-5, gt=0)
     """ERNIE 2.0's own value; BERT has 1e-12."""
     initializer_range: float = Field(0.02, gt=0)
+    """Standard deviation of the first weights."""
     task_embedding: TaskEmbeddingUse = "on"
     """off: the encoder has none; shuffled: a control, each sample gets the row of a random task of
     the run.

@@ -38,6 +38,9 @@ class FeedbackConfig(BaseModel):
     every: int = Field(ge=1)
     """Steps between decisions, counted from the start of each stage."""
     policy: Literal["forgetting", "bandit"] = "forgetting"
+    """forgetting: more for tasks that forget or still learn; bandit: more for tasks with a high
+    loss.
+    """
     floor: float = Field(0.5, gt=0, le=1)
     """A task's part of the steps that are left is never less than this times its part of the stage
     table.

@@ -35,6 +35,7 @@ class Preset(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: PresetName = "continual_multitask_mlm"
+    """How tasks are spread over stages."""
     budget: StrictInt | None = None
     """Of each task that has none of its own."""
     review: float | None = Field(None, ge=0, lt=1)

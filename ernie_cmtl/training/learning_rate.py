@@ -22,6 +22,7 @@ class LearningRateConfig(BaseModel):
     learning_rate: float = Field(1e-4, gt=0)
     """Peak."""
     warmup_steps: int = Field(0, ge=0)
+    """Steps in which the rate climbs from zero to its peak."""
     final_fraction: float = Field(0.0, ge=0, le=1)
     """Part of the peak that is left at the end; of linear, cosine and wsd."""
     decay_fraction: float = Field(0.1, gt=0, le=1)

@@ -21,8 +21,11 @@ class OptimizerConfig(LearningRateConfig):
     rate of AdamW.
     """
     beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the mean of the gradients in AdamW."""
     beta2: float = Field(0.98, ge=0, lt=1)
+    """Decay of the mean of their squares in AdamW."""
     epsilon: float = Field(1e-6, gt=0)
+    """Added to the denominator of AdamW."""
     weight_decay: float = Field(0.01, ge=0)
     """Not on biases and layer norms."""
     momentum: float = Field(0.95, ge=0, lt=1)

@@ -93,6 +93,7 @@ class TrainingConfig(BaseModel):
     layers as it needs them.
     """
     log_every: int = Field(10, ge=1)
+    """Steps between lines of the log."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     heldout: HeldoutConfig = HeldoutConfig()
     skipping: SkippingConfig = SkippingConfig()

@@ -29,6 +29,7 @@ VERBS = [
     "report",
     "watch",
     "init",
+    "settings",
 ]
 
 

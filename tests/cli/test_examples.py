@@ -52,7 +52,17 @@ def quickstart(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_every_verb_has_an_example() -> None:
     assert set(EXAMPLES) == {
         *("bench", "compare", "evaluate", "export", "extend", "finetune", "init", "inspect"),
-        *("plan", "predict", "prepare", "pretrain", "report", "tasks", "tasks_check", "watch"),
+        *(
+            "plan",
+            "predict",
+            "prepare",
+            "pretrain",
+            "report",
+            "settings",
+            "tasks",
+            "tasks_check",
+            "watch",
+        ),
     }
 
 

@@ -19,6 +19,7 @@ class RowsConfig(BaseModel):
     model_config = STRICT
 
     train: Source
+    """File, or files, of training rows."""
     dev: Part | Source | None = None
     """Chooses the learning rate; what is reported where there is no test split."""
     test: Part | Source | None = None
@@ -63,7 +64,9 @@ class TrainConfig(BaseModel):
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     """The one with the highest mean on dev is reported."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
+    """Each learning rate is trained with each of these."""
     epochs: float = Field(3, gt=0)
+    """Rounds through the training rows."""
     max_steps: int | None = Field(None, ge=1)
     """Most steps, whatever the epochs."""
     batch_size: int = Field(32, ge=1)
@@ -71,6 +74,7 @@ class TrainConfig(BaseModel):
     warmup: float = Field(0.1, ge=0, lt=1)
     """Part of the steps."""
     weight_decay: float = Field(0.0, ge=0)
+    """Of AdamW."""
 
     @field_validator("learning_rates", "seeds")
     @classmethod
@@ -86,6 +90,7 @@ class Recipe(BaseModel):
     model_config = STRICT
 
     kind: KindName
+    """What the labels are."""
     data: RowsConfig
     columns: ColumnsConfig
     labels: tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...] | None = None
