@@ -12,7 +12,14 @@ import pytest
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.report.alerts import alerts
-from ernie_cmtl.report.charts import MOST_POINTS, thinned
+from ernie_cmtl.report.charts import (
+    MOST_POINTS,
+    Series,
+    _with_fewer_points,
+    line_chart,
+    svg,
+    thinned,
+)
 from ernie_cmtl.report.runs import read_run
 from ernie_cmtl.verbs.report import report
 
@@ -284,3 +291,13 @@ def test_a_browser_without_a_network_draws_every_chart(
     drawn = re.sub(r"<(script|noscript)>.*?</\1>", "", shown.stdout, flags=re.S)
     assert len(re.findall(r'<svg[^>]*class="marks"', drawn)) == charts
     assert "cannot be drawn" not in drawn
+
+
+def test_a_picture_has_fewer_points_and_ends_where_the_line_ends() -> None:
+    points = [(step, float(step)) for step in range(1, 251)]
+    chart = line_chart("a", "a", [Series("train", points)], "loss")
+    assert chart
+    fewer = values_of(_with_fewer_points(chart.spec, 60))
+    assert len(fewer) == 50
+    assert fewer[-1] == {"step": 250, "value": 250.0, "series": "train"}
+    assert len(svg(chart, most=60)) < len(svg(chart))
