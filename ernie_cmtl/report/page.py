@@ -4,10 +4,10 @@ inside.
 
 import json
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+from ernie_cmtl import __version__
 from ernie_cmtl.atomic_files import write_text
 from ernie_cmtl.report.charts import altair, svg
 from ernie_cmtl.report.parts import Chart, Page
@@ -40,7 +40,7 @@ def html(page: Page) -> str:
         pictures={chart.name: svg(chart, most=_POINTS_OF_PICTURES) for chart in page.charts},
         library=_library(),
         generator=GENERATOR,
-        version=version("ernie-cmtl"),
+        version=__version__,
     )
 
 
