@@ -17,6 +17,9 @@ ENCODERS: dict[str, dict[str, Any]] = {
     },
 }
 
+BEHIND_ATTENTION = {"ernie": "intermediate", "modernbert": "mlp"}
+"""First part of a layer behind its attention, by family."""
+
 
 def with_encoder(config: RunConfig, name: str, **changes: Any) -> RunConfig:
     """Return the configuration of a run with the encoder of a name."""

@@ -13,16 +13,12 @@ from ernie_cmtl.model.read_places import ReadPlaces
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
-from tests.support.encoders import ENCODERS, with_encoder
+from tests.support.encoders import BEHIND_ATTENTION, ENCODERS, with_encoder
 
 STAGES = {
     "masked": ["knowledge_masking"],
     "every_token_twice": ["capitalization", "token_document_relation"],
 }
-
-
-INNER = {"ernie": "intermediate", "modernbert": "mlp"}
-"""First part of a layer behind its attention, by family."""
 
 
 @pytest.fixture(params=ENCODERS)
@@ -63,7 +59,7 @@ def test_masking_alone_computes_the_rest_of_the_last_layer_at_masked_places_only
     model, group = first_batch(config, ["knowledge_masking"])
     places = []
     last, architecture = model.family.layers[-1], model.family.config.architecture
-    last.get_submodule(INNER[architecture]).register_forward_hook(
+    last.get_submodule(BEHIND_ATTENTION[architecture]).register_forward_hook(
         lambda _, given, __: places.append(given[0].shape)
     )
     train(model, group)
