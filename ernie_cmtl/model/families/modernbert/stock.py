@@ -31,7 +31,8 @@ _BIASES = ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias")
 _KEPT = (
     *_NAMES.values(),
     *_BIASES,
-    *("vocab_size", "pad_token_id", "tie_word_embeddings", "decoder_bias"),
+    *("vocab_size", "tie_word_embeddings", "decoder_bias"),
+    *(f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")),
     *("classifier_activation", "layer_types", "local_attention", "rope_parameters"),
     # Older checkpoints say it in these words.
     *("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta"),
