@@ -98,6 +98,13 @@ class EncoderConfig(BaseModel):
         return self
 
     @property
+    def local_layers(self) -> int:
+        """How many layers see a window only; of sized settings."""
+        if not self.local_attention:
+            return 0
+        return self.layers - -(-self.layers // (self.global_every or 1))
+
+    @property
     def given_of_families(self) -> bool:
         """Is a setting given that not every family has, or has alike."""
         names = ("positions", *self.OF_SOME_FAMILIES)

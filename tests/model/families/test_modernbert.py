@@ -12,7 +12,9 @@ from transformers import ModernBertForMaskedLM
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.encoder import LayerWeights
 from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.flops import encoder_flops
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.read_places import ReadPlaces
 from ernie_cmtl.model.task_parameters import idle_parameters
@@ -236,3 +238,19 @@ def test_a_family_that_says_nothing_of_them_has_no_such_settings() -> None:
     with pytest.raises(UserError, match="of such settings it has none"):
         config.settled(("learned",), ())
     assert EncoderConfig().settled(("rotary", "learned"), ()).positions == "rotary"
+
+
+def test_a_local_layer_counts_the_pairs_of_its_window() -> None:
+    sizes = {"layers": 3, "hidden_size": 8, "attention_heads": 2, "intermediate_size": 8}
+    config = EncoderConfig(**sizes, local_attention=4, global_every=2)
+    lengths = {7: 2, 2: 1}
+    pairs = [
+        sum(
+            count * sum(abs(i - j) <= radius for i in range(length) for j in range(length))
+            for length, count in lengths.items()
+        )
+        for radius in (99, 2)
+    ]
+    # One of three layers is local.
+    expected = 12 * 8 * (2 * pairs[0] + pairs[1]) + 6 * 3 * (10 + 20) * 16
+    assert encoder_flops(config, LayerWeights(10, 20), lengths) == expected
