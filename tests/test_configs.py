@@ -114,7 +114,8 @@ def test_the_configs_of_the_paper_have_its_batch_and_its_stage_rule(name: str) -
     "name",
     [
         *("quickstart", "quickstart_zh", "small_en", "small_zh", "domain_adaptation"),
-        *("modern_small_en", "modern_small_zh"),
+        "modern_small_en",
+        pytest.param("modern_small_zh", marks=pytest.mark.slow),
     ],
 )
 def test_a_config_that_fits_a_laptop_runs(

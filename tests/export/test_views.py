@@ -36,7 +36,8 @@ MODES: dict[str, dict[str, Any]] = {
     scope="module",
     params=[
         *("partial learned", "rank rotary", "soft rotary", "related rotary"),
-        *("partial modernbert_windows", "rank modernbert"),
+        "partial modernbert_windows",
+        pytest.param("rank modernbert", marks=pytest.mark.slow),
     ],
 )
 def run(

@@ -35,7 +35,9 @@ def rotary(corpus: Corpus, run: Path, encoder: str = "rotary", **training: Any) 
     return RunConfig.model_validate(settings)
 
 
-@pytest.fixture(scope="module", params=["rotary", "modernbert_windows"])
+@pytest.fixture(
+    scope="module", params=["rotary", pytest.param("modernbert_windows", marks=pytest.mark.slow)]
+)
 def encoder(request: pytest.FixtureRequest) -> str:
     """The name of an encoder."""
     return str(request.param)
