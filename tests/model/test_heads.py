@@ -11,7 +11,7 @@ from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.task import HeadSpec
-from tests.support.encoders import BEHIND_ATTENTION, ENCODERS
+from tests.support.encoders import BEHIND_ATTENTION
 from tests.support.heads import KINDS, every_kind
 
 

@@ -1,5 +1,5 @@
-"""A run of ModernBERT, broken off or shared by two workers, is the unbroken run; what else holds for
-runs of it is in `test_rotary`.
+"""A run of ModernBERT, broken off or shared by two workers, is the unbroken run; `test_rotary` has
+more on runs of it.
 """
 
 from pathlib import Path

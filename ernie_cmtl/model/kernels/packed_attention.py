@@ -2,7 +2,7 @@
 own Ernie layers use it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
@@ -139,12 +139,7 @@ def packed_attention(
         from torch.nn.attention.varlen import varlen_attn
 
         bounds, longest = packed_layout.boundaries, packed_layout.row_length
-        window: dict[str, Any] = {} if radius is None else {"window_size": (radius, radius)}
-        if window and "window_size" not in signature(varlen_attn).parameters:
-            raise UserError(
-                f"encoder.local_attention needs a newer torch on a GPU: that of {torch.__version__}"
-                " has no windows; update torch, or leave local_attention out"
-            )
+        window = window_of_kernel(varlen_attn, radius)
         attended = cast(
             Tensor, varlen_attn(query, key, value, bounds, bounds, longest, longest, **window)
         )
@@ -153,6 +148,22 @@ def packed_attention(
         # Each piece takes rows of heads, which parts of one fused matrix do not have.
         attended = attend_by_width(query, key, value.contiguous(), pieces)
     return attended.reshape(rows, length, heads, size), None
+
+
+def window_of_kernel(kernel: Callable[..., Any], radius: int | None) -> dict[str, Any]:
+    """Return the keywords that limit torch's variable-length kernel to a window.
+
+    Raises:
+        UserError: This version of torch has no windows.
+    """
+    if radius is None:
+        return {}
+    if "window_size" not in signature(kernel).parameters:
+        raise UserError(
+            f"encoder.local_attention needs a newer torch on a GPU: that of {torch.__version__} "
+            "has no windows; update torch, or leave local_attention out"
+        )
+    return {"window_size": (radius, radius)}
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.model.kernels.packed_attention import PackedLayout
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.kernels.packed_attention import PackedLayout, window_of_kernel
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
@@ -132,6 +133,17 @@ def test_the_kernel_boundaries_cover_every_place_once() -> None:
     assert layout.boundaries.tolist() == [0, 5, 9, 16, 20, 30, 32]
     covered = torch.cat([group.places[group.real] for group in layout.groups])
     assert sorted(covered.tolist()) == [*range(9), *range(16, 30)]
+
+
+def test_a_kernel_without_windows_is_refused_where_one_is_asked_for() -> None:
+    def older(query: object, key: object, scale: float | None = None) -> None: ...
+
+    def newer(query: object, window_size: tuple[int, int] = (-1, -1)) -> None: ...
+
+    assert window_of_kernel(older, None) == {}
+    assert window_of_kernel(newer, 4) == {"window_size": (4, 4)}
+    with pytest.raises(UserError, match=r"needs a newer torch on a GPU.*leave local_attention out"):
+        window_of_kernel(older, 4)
 
 
 @pytest.mark.gpu
