@@ -122,6 +122,9 @@ class RunConfig(BaseModel):
             self.training.heldout.every,
             moves_budgets=self.feedback is not None,
         )
+        self._check_window()
+        if self.encoder.given_of_families:
+            self._check_family()
         scheduled = {task for stage in self.stages for task in stage.budgets}
         if idle := sorted(set(self.tasks) - scheduled):
             raise ValueError(
@@ -140,6 +143,22 @@ class RunConfig(BaseModel):
                 f"{self.encoder.maximum_positions}"
             )
         return self
+
+    def _check_window(self) -> None:
+        window, longest = self.encoder.local_attention, self.data.row_length
+        if window and window > longest:
+            raise ValueError(
+                f"encoder.local_attention {window} is wider than a row (data.row_length "
+                f"{longest}); accepted: 2 to {longest}; left out, every layer sees all"
+            )
+
+    def _check_family(self) -> None:
+        try:
+            family = encoder_family(self.encoder.architecture)
+        except UserError:
+            # Said where the encoder is built: the files of a run can be read without its plug-ins.
+            return
+        family.settled(self.encoder)
 
     def _data_of(self, stage: Stage) -> DataConfig:
         return DataConfig.model_validate(self.data.model_dump() | stage.shape)

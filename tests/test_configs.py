@@ -111,7 +111,12 @@ def test_the_configs_of_the_paper_have_its_batch_and_its_stage_rule(name: str) -
 
 
 @pytest.mark.parametrize(
-    "name", ["quickstart", "quickstart_zh", "small_en", "small_zh", "domain_adaptation"]
+    "name",
+    [
+        *("quickstart", "quickstart_zh", "small_en", "small_zh", "domain_adaptation"),
+        "modern_small_en",
+        pytest.param("modern_small_zh", marks=pytest.mark.slow),
+    ],
 )
 def test_a_config_that_fits_a_laptop_runs(
     name: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -265,7 +265,10 @@ def test_an_unknown_name_is_refused_with_those_there_are(finished: Path, tmp_pat
     assert f"no export format named 'gguf'; registered are {registered}" in done.output
     done = call("plan", ROOT / "configs/quickstart.yaml", "encoder.architecture=t5")
     assert done.exit_code == 2
-    assert "no encoder architecture named 't5'; registered are ernie, toy_encoder" in done.output
+    assert (
+        "no encoder architecture named 't5'; registered are ernie, modernbert, toy_encoder"
+        in done.output
+    )
 
 
 def test_a_module_that_adds_nothing_is_refused() -> None:

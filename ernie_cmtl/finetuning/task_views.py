@@ -1,7 +1,7 @@
 """Which task embedding the inputs of a fine-tuning get."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import BaseModel, NonNegativeInt
@@ -45,13 +45,20 @@ def choose_task(made: PreTrainedModel, model: str, recipe: Recipe) -> int | str 
         if folded is None or recipe.init == "random":
             return None
         if recipe.task_row is not None and recipe.task_row != folded:
-            types: Tensor = encoder.embeddings.token_type_embeddings.weight
-            rows = _rows(Path(model) / ROWS, folded, types.shape[1])
+            holder = _holder(encoder)
+            rows = _rows(Path(model) / ROWS, folded, holder.shape[1])
             chosen = task_vector(rows, recipe.task_row, filled_rows(model), deviation)
-            # The folded row is part of every segment's vector.
-            types += chosen - rows[folded]
+            holder += chosen - rows[folded]
             return recipe.task_row
         return folded
+
+
+def _holder(encoder: Any) -> Tensor:
+    """Return the table of which each vector holds the folded row: that of the segments, else that
+    of the words.
+    """
+    segments = getattr(encoder.embeddings, "token_type_embeddings", None)
+    return cast(Tensor, (segments or encoder.get_input_embeddings()).weight)
 
 
 def task_table(model: PreTrainedModel) -> torch.nn.Parameter | None:

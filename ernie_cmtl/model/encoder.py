@@ -7,10 +7,11 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from ernie_cmtl.errors import UserError
+from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.branches import new_branches, run_slices
-from ernie_cmtl.model.encoder_config import EncoderConfig
+from ernie_cmtl.model.encoder_config import EncoderConfig, Positions
 from ernie_cmtl.model.read_places import EncodedBatch, ReadPlaces
+from ernie_cmtl.model.recomputation import recompute
 from ernie_cmtl.model.stock_classes import StockClasses
 from ernie_cmtl.model.task_embedding import TASK_ROWS
 from ernie_cmtl.model.tensor_batch import TensorBatch, TensorPlaces
@@ -37,6 +38,10 @@ class EncoderFamily(StockClasses):
 
     norms: ClassVar[tuple[type[nn.Module], ...]] = (nn.LayerNorm, nn.RMSNorm)
     """Kinds of modules whose weights are not decayed."""
+    positions: ClassVar[tuple[Positions, ...]] = ("learned",)
+    """Kinds of positions that it may have, the usual one first."""
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Settings out of `EncoderConfig.OF_SOME_FAMILIES` that it has."""
 
     module: nn.Module
     """Holds all weights, under the names that checkpoints have."""
@@ -55,6 +60,15 @@ class EncoderFamily(StockClasses):
         """
 
     # --- sizes, before anything is made ---
+
+    @classmethod
+    def settled(cls, config: EncoderConfig) -> EncoderConfig:
+        """Return the settings with the family's usual positions where none are set.
+
+        Raises:
+            UserError: A setting is not one of the family's, or does not go with another one.
+        """
+        return config.settled(cls.positions, cls.settings)
 
     @classmethod
     @abstractmethod
@@ -120,6 +134,9 @@ class EncoderFamily(StockClasses):
     def sequence_transform(self) -> nn.Module:
         """What sequence heads share: between the states of [CLS] and their own layers."""
 
+    def meet(self, head: VocabularyHead) -> None:
+        """Take note of the head for masked tokens, where sequence heads share a part of it."""
+
     @abstractmethod
     def vocabulary_transform(self) -> nn.Module:
         """Make the part of the vocabulary head before the word embeddings; [N, hidden] -> [N,
@@ -170,15 +187,22 @@ class EncoderFamily(StockClasses):
                 states = between(batch, states, number)
         if not batch.slices:
             seen += [states] if inner else []
-            states = self.layers[-1](states, **inputs, read=read)
+            states = self.as_read(self.layers[-1](states, **inputs, read=read))
             unread = 0.0 * self.sequence_states(states[:, 0]).sum()
             return EncodedBatch(states, seen, unread)
         trunk = self.layers[len(self.layers) - self.private_layers :]
         layers: list[Iterable[nn.Module]] = [trunk, *self.branches.values()]
         last, lower = run_slices(states, batch, layers, self.layer_inputs, read, inner)
         # A slice that nobody reads stays in the graph.
-        unread = 0.0 * (self.sequence_states(last.whole[:, 0]).sum() + last.whole.sum())
-        return EncodedBatch(last.read, [*seen, *lower], unread)
+        first = self.sequence_states(self.as_read(last.whole[:, 0]))
+        unread = 0.0 * (first.sum() + last.whole.sum())
+        return EncodedBatch(self.as_read(last.read), [*seen, *lower], unread)
+
+    def as_read(self, states: Tensor) -> Tensor:
+        """Return what heads read of the states behind any layer, such as their norm; [...,
+        hidden] both.
+        """
+        return states
 
     @abstractmethod
     def sequence_states(self, states: Tensor) -> Tensor:
@@ -191,22 +215,7 @@ class EncoderFamily(StockClasses):
         Raises:
             UserError: The family cannot.
         """
-        # The older name is deprecated in newer versions of transformers, the newer one is not there
-        # in older ones.
-        enable = getattr(self.module, "activation_checkpointing_enable", None) or getattr(
-            self.module, "gradient_checkpointing_enable", None
-        )
-        if enable is None:
-            raise UserError(
-                f"encoder.architecture {self.config.architecture!r} cannot compute activations "
-                "again; set training.gradient_checkpointing=false"
-            )
-        enable({"use_reentrant": False})
-        for layer in self.all_layers:
-            # Branches are no part of the module.
-            for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
-                if hasattr(self.layers[0], name):
-                    setattr(layer, name, getattr(self.layers[0], name))
+        recompute(self.module, self.layers[0], self.all_layers, self.config.architecture)
 
     def compile_layers(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile what the layers do beside attention, once: shapes stay the same, but for the

@@ -49,6 +49,7 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _build_head(name, spec, family, seed) for name, spec in heads.items()}
         )
+        family.meet(self.vocabulary_head)
         self.sharing = sharing
         if sharing.copied:
             family.branch_off(sharing.private_layers, sharing.copied)
@@ -96,7 +97,8 @@ class MultiTaskModel(nn.Module):
         for feed in self.feeds:
             if feed.level == level and feed.head in batch.fed:
                 flat, places = states.flatten(0, 1), batch.fed[feed.head]
-                scores = self._scores(feed.head, flat.index_select(0, places), places.shape)
+                read = self.family.as_read(flat.index_select(0, places))
+                scores = self._scores(feed.head, read, places.shape)
                 added = scores.softmax(-1) @ self.label_embeddings[feed.head].to(scores.dtype)
                 states = flat.index_add(0, places, added.to(flat.dtype)).view_as(states)
         return states
@@ -158,7 +160,7 @@ class MultiTaskModel(nn.Module):
         for name in names:
             if name not in last:
                 inner = encoded.inner[self.specs[name].encoder_layer].flatten(0, 1)
-                states[name] = inner.index_select(0, places[name])
+                states[name] = self.family.as_read(inner.index_select(0, places[name]))
             elif name not in read:
                 states[name] = encoded.last[0, :1].expand(len(places[name]), -1)
         return states, encoded.unread

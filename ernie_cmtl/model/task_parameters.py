@@ -23,14 +23,16 @@ def idle_parameters(
     of the task embedding, those that samples of each task may have.
     """
     idle: list[nn.Parameter] = []
+    # What sequence heads share may be a part of the vocabulary head, too.
+    used: list[nn.Parameter] = []
     transformed = False
     for number, (name, spec) in enumerate(model.specs.items()):
         active = bool(labelled[number].any())
         transformed |= active and head_kind(spec.kind).reads_sequence
-        if not active:
-            idle += model.heads[name].parameters()
-    if not transformed:
-        idle += model.family.sequence_transform.parameters()
+        (used if active else idle).extend(model.heads[name].parameters())
+    (used if transformed else idle).extend(model.family.sequence_transform.parameters())
+    moved = {id(parameter) for parameter in used}
+    idle = [parameter for parameter in idle if id(parameter) not in moved]
     idle += _idle_layers(model, labelled)
     idle += [
         model.label_embeddings[feed.head]

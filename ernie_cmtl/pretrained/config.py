@@ -16,6 +16,8 @@ _LARGEST = {
     "max_position_embeddings": 10_000_000,
     "type_vocab_size": 10_000,
     "task_type_vocab_size": 10_000,
+    "local_attention": 10_000_000,
+    "global_attn_every_n_layers": 1_000,
 }
 """Accepted sizes: the library allocates what a config says before it looks at the weights."""
 _NAMES_CODE = {

@@ -27,6 +27,9 @@ def settings_of_today(settings: dict[str, Any]) -> dict[str, Any]:
     ones, and defaults for those that came later.
     """
     renamed = with_new_names(settings)
+    if isinstance(encoder := renamed.get("encoder"), dict):
+        # Where none are named, an earlier version had learned positions in every family.
+        renamed["encoder"] = {"positions": "learned"} | encoder
     try:
         return RunConfig.model_validate(renamed).model_dump(mode="json")
     except ValidationError:

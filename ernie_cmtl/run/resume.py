@@ -56,11 +56,13 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         for stage in found["stages"]
     ]
     encoder = checked(found["encoder"], EncoderConfig, "the settings of the encoder")
+    family = encoder_family(encoder.architecture)
     if encoder.init_from:
         # The checkpoint decides its sizes, and it need not be there any more.
-        found["encoder"] = encoder.model_dump(exclude=set(EncoderConfig.SIZES))
+        settled = family.settled(encoder)
+        found["encoder"] = settled.model_dump(exclude=set(EncoderConfig.SIZES))
     else:
-        found["encoder"] = encoder_family(encoder.architecture).sized(encoder).model_dump()
+        found["encoder"] = family.sized(encoder).model_dump()
     return found
 
 

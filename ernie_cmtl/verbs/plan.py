@@ -1,6 +1,7 @@
 """The verb plan: what a run will do and what it costs, before anything runs."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -110,7 +111,7 @@ def _training_flops(config: RunConfig, tokens: _Tokens, vocabulary: int) -> int 
     by_stage = zip(config.stage_data, tokens, _masking_rates(config, tokens), strict=True)
     for shape, stage, rates in by_stage:
         for task, count in stage.items():
-            total += encoder_flops(encoder, layer, count, count * shape.longest)
+            total += encoder_flops(encoder, layer, {shape.longest: Fraction(count, shape.longest)})
             total += count * rates[task] * label
     return round(total)
 

@@ -19,6 +19,7 @@ from ernie_cmtl.run.open import open_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.batches import batch_of
+from tests.support.encoders import ENCODERS
 from tests.support.runs import finished_run, tiny_settings
 
 TASKS = ("knowledge_masking", "capitalization", "sentence_reordering")
@@ -32,19 +33,24 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(
-    scope="module", params=["partial learned", "rank rotary", "soft rotary", "related rotary"]
+    scope="module",
+    params=[
+        *("partial learned", "rank rotary", "soft rotary", "related rotary"),
+        "partial modernbert_windows",
+        pytest.param("rank modernbert", marks=pytest.mark.slow),
+    ],
 )
 def run(
     request: pytest.FixtureRequest, english: Corpus, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    mode, positions = request.param.split()
+    mode, encoder = request.param.split()
     settings = tiny_settings(english, tmp_path_factory.mktemp("views") / "run")
     settings |= {
         "sharing": MODES[mode],
         "stages": [{"name": "all", "budgets": dict.fromkeys(TASKS, 2)}],
         "tasks": {task: {"masked_tokens": True} for task in TASKS[1:]},
     }
-    settings["encoder"] |= {"positions": positions, "dropout": 0.0}
+    settings["encoder"] |= ENCODERS[encoder] | {"dropout": 0.0}
     settings["optimizer"]["learning_rate"] = 1e-2
     config = RunConfig.model_validate(settings)
     pretrain(config, Observer())

@@ -1,7 +1,6 @@
 """Losses of every kind of head, re-derived by hand, and heads that read an inner layer."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
@@ -9,10 +8,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.head_kinds import head_kind
-from ernie_cmtl.model.encoder_config import Positions
 from ernie_cmtl.model.multitask import HITS, LABELS, LOSS, MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.task import HeadSpec
+from tests.support.encoders import BEHIND_ATTENTION
 from tests.support.heads import KINDS, every_kind
 
 
@@ -21,7 +20,7 @@ def scored(english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
     return every_kind(english)
 
 
-@pytest.fixture(params=get_args(Positions))
+@pytest.fixture(params=["learned", "rotary", "modernbert_windows"])
 def either(request: pytest.FixtureRequest, english: Corpus) -> tuple[MultiTaskModel, TensorBatch]:
     return every_kind(english, request.param)
 
@@ -86,7 +85,10 @@ def test_activations_that_are_computed_again_give_the_same_gradients_of_every_he
             module.p = 0.2
     model.train()
     passes: list[int] = []
-    model.encoder.encoder.layer[0].intermediate.register_forward_hook(lambda *_: passes.append(1))
+    part = BEHIND_ATTENTION[model.family.config.architecture]
+    # Before, not behind it: what is computed again ends where nothing more is needed.
+    first = model.family.layers[0].get_submodule(part)
+    first.register_forward_pre_hook(lambda *_: passes.append(1))
 
     def gradients() -> dict[str, torch.Tensor]:
         passes.clear()

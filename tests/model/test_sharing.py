@@ -26,6 +26,7 @@ from ernie_cmtl.model.routing import MULTIPLE, padding_places
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
 from tests.support.batches import batch_of
+from tests.support.encoders import ENCODERS
 from tests.support.models import shake
 from tests.support.runs import make_run
 
@@ -176,10 +177,10 @@ def test_a_mode_equals_a_stock_model_for_each_branch(english: Corpus, name: str)
         torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-12, msg=key)
 
 
-@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("name", [name for name in MODES if "level" not in name and name != "fed"])
-def test_branches_begin_as_hard_sharing(english: Corpus, name: str, positions: str) -> None:
-    run, hard = (run_of(english, MODES[mode], positions=positions) for mode in (name, "hard"))
+def test_branches_begin_as_hard_sharing(english: Corpus, name: str, encoder: str) -> None:
+    run, hard = (run_of(english, MODES[mode], **ENCODERS[encoder]) for mode in (name, "hard"))
     batch = mixed_batch(hard)
     losses = [
         model(model.on_device(batch, CPU), coefficients(model))

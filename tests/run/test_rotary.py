@@ -1,4 +1,6 @@
-"""Runs with rotary positions: stopped, shared, sharded and extended, they are the unbroken run."""
+"""Runs with rotary positions, of each family: stopped, shared, sharded and extended, they are the
+unbroken run.
+"""
 
 import shutil
 from pathlib import Path
@@ -9,10 +11,12 @@ import torch
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.evaluate import Measures, evaluate
 from ernie_cmtl.verbs.extend import Extension, extended_config
 from ernie_cmtl.verbs.pretrain import pretrain
+from tests.support.encoders import ENCODERS
 from tests.support.runs import (
     Watcher,
     final_tensors,
@@ -24,17 +28,25 @@ from tests.support.runs import (
 from tests.support.workers import together
 
 
-def rotary(corpus: Corpus, run: Path, **training: Any) -> RunConfig:
+def rotary(corpus: Corpus, run: Path, encoder: str = "rotary", **training: Any) -> RunConfig:
     settings = tiny_settings(corpus, run)
-    settings["encoder"]["positions"] = "rotary"
+    settings["encoder"] |= ENCODERS[encoder]
     settings["training"] |= training
     return RunConfig.model_validate(settings)
 
 
+@pytest.fixture(
+    scope="module", params=["rotary", pytest.param("modernbert_windows", marks=pytest.mark.slow)]
+)
+def encoder(request: pytest.FixtureRequest) -> str:
+    """The name of an encoder."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def unbroken(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(encoder: str, english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rotary") / "run"
-    pretrain(rotary(english, folder), Watcher())
+    pretrain(rotary(english, folder, encoder), Watcher())
     return folder
 
 
@@ -51,9 +63,9 @@ def test_all_other_weights_begin_as_with_learned_positions(english: Corpus, tmp_
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_a_run_that_ends_early_resumes_bit_for_bit(
-    unbroken: Path, english: Corpus, tmp_path: Path, how: str
+    unbroken: Path, encoder: str, english: Corpus, tmp_path: Path, how: str
 ) -> None:
-    config = rotary(english, tmp_path / "run")
+    config = rotary(english, tmp_path / "run", encoder)
     if how == "killed":
         with pytest.raises(KeyboardInterrupt):
             pretrain(config, Watcher(crash_at=7))
@@ -71,9 +83,9 @@ def part(config: RunConfig) -> float:
 
 @pytest.mark.parametrize(("workers", "sharding"), [(2, "none"), (4, "none"), (2, "full")])
 def test_workers_share_it_alike(
-    unbroken: Path, english: Corpus, tmp_path: Path, workers: int, sharding: str
+    unbroken: Path, encoder: str, english: Corpus, tmp_path: Path, workers: int, sharding: str
 ) -> None:
-    config = rotary(english, tmp_path / "run", sharding=sharding)
+    config = rotary(english, tmp_path / "run", encoder, sharding=sharding)
     found = together(part, config, folder=tmp_path, count=workers)
     assert len(set(found)) == 1
     for (step, loss, norm), (other, other_loss, other_norm) in zip(
@@ -100,8 +112,14 @@ def test_it_is_judged_as_it_was_logged(unbroken: Path) -> None:
 
 
 def test_a_run_cannot_change_its_positions(unbroken: Path, english: Corpus) -> None:
-    from ernie_cmtl.errors import UserError
-
     settings = tiny_settings(english, unbroken)
     with pytest.raises(UserError, match=r"encoder.positions \(rotary, now learned\)"):
         pretrain(RunConfig.model_validate(settings), Watcher())
+
+
+def test_a_run_cannot_change_its_windows(unbroken: Path, encoder: str, english: Corpus) -> None:
+    config = rotary(english, unbroken, encoder)
+    changed = {"architecture": "modernbert", "local_attention": 6, "layers": 3}
+    other = config.encoder.model_copy(update=changed)
+    with pytest.raises(UserError, match=r"encoder.local_attention \(.*, now 6\)"):
+        pretrain(config.model_copy(update={"encoder": other}), Watcher())

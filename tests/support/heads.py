@@ -6,12 +6,13 @@ import torch
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.batching import make_batch
 from ernie_cmtl.model.encoder import build_encoder
-from ernie_cmtl.model.encoder_config import EncoderConfig, Positions
+from ernie_cmtl.model.encoder_config import EncoderConfig
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import AnnotatedText, Example, Targets
 from ernie_cmtl.task import HeadSpec, PretrainTask, SampleIndex, TaskCorpus, TaskOptions, TextLayout
 from ernie_cmtl.task_instance import TaskInstance, run_heads
+from tests.support.encoders import ENCODERS
 
 
 class EveryKind(PretrainTask):
@@ -49,23 +50,17 @@ KINDS = (
 )
 
 
-def every_kind(
-    english: Corpus, positions: Positions = "learned"
-) -> tuple[MultiTaskModel, TensorBatch]:
-    """A model with a head of every kind, and a batch with labels for each."""
+def every_kind(english: Corpus, encoder: str = "learned") -> tuple[MultiTaskModel, TensorBatch]:
+    """A model with a head of every kind, and a batch with labels for each; encoder: of
+    `ENCODERS`.
+    """
     vocabulary = english.vocabulary
     instance = TaskInstance("every_kind", 0, EveryKind(TaskOptions(), english.profile))
     nothing = AnnotatedText(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), {})
     example = instance.task.example(nothing, np.random.default_rng(0), english.split("train"))
     heads = run_heads([instance])
     batch = make_batch([[(0, 0, example)]], 16, [instance], heads, vocabulary.pad_id)
-    sizes = EncoderConfig(
-        layers=2,
-        hidden_size=16,
-        attention_heads=2,
-        dropout=0.0,
-        maximum_positions=16,
-        positions=positions,
-    )
-    model = MultiTaskModel(build_encoder(sizes, vocabulary, 0), heads, ["every_kind"], 0)
+    sizes = {"layers": 2, "hidden_size": 16, "attention_heads": 2, "maximum_positions": 16}
+    settings = EncoderConfig.model_validate(sizes | {"dropout": 0.0} | ENCODERS[encoder])
+    model = MultiTaskModel(build_encoder(settings, vocabulary, 0), heads, ["every_kind"], 0)
     return model.eval(), TensorBatch.of(batch, torch.device("cpu"))

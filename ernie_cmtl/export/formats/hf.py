@@ -49,7 +49,7 @@ rows[0] = rows[task]
 """
 FOLDED = """
 The weights hold the view of one task, `{task}` (row {row}): its row of the task embedding is
-part of the segment embeddings, and the model takes no task ids. `{file}` holds all rows.
+part of the embeddings, and the model takes no task ids. `{file}` holds all rows.
 `export --task NAME` writes the view of another task.
 """
 

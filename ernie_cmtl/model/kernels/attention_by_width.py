@@ -5,8 +5,8 @@ torch's own kernel for CPUs takes four times as long in bf16 and sequences of 12
 512, forward and backward.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -39,6 +39,10 @@ class Piece:
     """Rows that are written, padding behind the last; int64 [N x heads x W]."""
     mask: Tensor
     """What is added to the scores: minus infinity where a key is padding; [N x heads, 1, W]."""
+    band: Tensor | None = None
+    """Added too: a large negative number where a key is outside the window; [W, W]. None: no key
+    is.
+    """
 
 
 def cut_pieces(
@@ -62,6 +66,24 @@ def cut_pieces(
             yield Piece(
                 source.flatten(), target.flatten(), mask.repeat_interleave(heads, 0)[:, None, :]
             )
+
+
+def within_window(pieces: Iterable[Piece], radius: int) -> Iterator[Piece]:
+    """Limit what a place sees to `radius` places on each side of it."""
+    bands: dict[int, Tensor] = {}
+    for piece in pieces:
+        width = piece.mask.shape[-1]
+        if width <= radius + 1:
+            yield piece
+            continue
+        if width not in bands:
+            place = torch.arange(width, device=piece.mask.device)
+            far = (place[:, None] - place[None, :]).abs() > radius
+            # Finite: a row of padding may have no real key in its window, and softmax over
+            # nothing but minus infinity is not a number.
+            lowest = torch.finfo(piece.mask.dtype).min / 2
+            bands[width] = torch.zeros_like(far, dtype=piece.mask.dtype).masked_fill_(far, lowest)
+        yield replace(piece, band=bands[width])
 
 
 def attend_by_width(query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[Piece]) -> Tensor:
@@ -114,6 +136,8 @@ class _AttentionByWidth(torch.autograd.Function):
 def _weights(query: Tensor, key: Tensor, piece: Piece) -> Tensor:
     """query, key: [B, W, size]; returns [B, W, W]."""
     scores = torch.baddbmm(piece.mask, query, key.mT, alpha=query.shape[-1] ** -0.5)
+    if piece.band is not None:
+        scores.add_(piece.band)
     return torch.softmax(scores, -1, out=scores)
 
 

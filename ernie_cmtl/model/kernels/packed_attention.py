@@ -2,9 +2,10 @@
 own Ernie layers use it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from itertools import pairwise
 from typing import Any, cast
 
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.model.kernels.attention_by_width import (
     Piece,
     WidthGroup,
     attend_by_width,
     cut_pieces,
+    within_window,
 )
 from ernie_cmtl.model.kernels.rotary import Rotation
 from ernie_cmtl.records import IntArray
@@ -44,14 +47,24 @@ class PackedLayout:
         """For the path of plain torch."""
         return tuple(_width_groups(self.starts, self.lengths, self.device))
 
-    def pieces(self, heads: int, dtype: torch.dtype) -> tuple[Piece, ...]:
-        """Return the groups cut for attention in a number of heads; made once for all layers."""
-        if (heads, dtype) not in self._pieces:
-            self._pieces[heads, dtype] = tuple(cut_pieces(self.groups, self.slots, heads, dtype))
-        return self._pieces[heads, dtype]
+    def pieces(
+        self, heads: int, dtype: torch.dtype, radius: int | None = None
+    ) -> tuple[Piece, ...]:
+        """Return the groups cut for attention in a number of heads; made once for all layers.
+
+        radius: a place sees so many places on each side; None: its whole sequence.
+        """
+        key = heads, dtype, radius
+        if key not in self._pieces:
+            self._pieces[key] = tuple(
+                cut_pieces(self.groups, self.slots, heads, dtype)
+                if radius is None
+                else within_window(self.pieces(heads, dtype), radius)
+            )
+        return self._pieces[key]
 
     @cached_property
-    def _pieces(self) -> dict[tuple[int, torch.dtype], tuple[Piece, ...]]:
+    def _pieces(self) -> dict[tuple[int, torch.dtype, int | None], tuple[Piece, ...]]:
         return {}
 
     @cached_property
@@ -105,12 +118,14 @@ def packed_attention(
     *,
     packed_layout: PackedLayout,
     rotation: Rotation | None = None,
+    radius: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend within each packed sequence; query, key, value: [M, heads, L, size]; returns [M, L,
     heads, size].
 
-    rotation: turns queries and keys first.
+    rotation: turns queries and keys first. radius: a place sees so many places on each side; None:
+    its whole sequence.
 
     The kernels have no attention dropout, so there is none on any path. Padding gets zeros.
     """
@@ -124,10 +139,31 @@ def packed_attention(
         from torch.nn.attention.varlen import varlen_attn
 
         bounds, longest = packed_layout.boundaries, packed_layout.row_length
-        attended = cast(Tensor, varlen_attn(query, key, value, bounds, bounds, longest, longest))
+        window = window_of_kernel(varlen_attn, radius)
+        attended = cast(
+            Tensor, varlen_attn(query, key, value, bounds, bounds, longest, longest, **window)
+        )
     else:
-        attended = attend_by_width(query, key, value, packed_layout.pieces(heads, query.dtype))
+        pieces = packed_layout.pieces(heads, query.dtype, radius)
+        # Each piece takes rows of heads, which parts of one fused matrix do not have.
+        attended = attend_by_width(query, key, value.contiguous(), pieces)
     return attended.reshape(rows, length, heads, size), None
+
+
+def window_of_kernel(kernel: Callable[..., Any], radius: int | None) -> dict[str, Any]:
+    """Return the keywords that limit torch's variable-length kernel to a window.
+
+    Raises:
+        UserError: This version of torch has no windows.
+    """
+    if radius is None:
+        return {}
+    if "window_size" not in signature(kernel).parameters:
+        raise UserError(
+            f"encoder.local_attention needs a newer torch on a GPU: that of {torch.__version__} "
+            "has no windows; update torch, or leave local_attention out"
+        )
+    return {"window_size": (radius, radius)}
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -1,27 +1,26 @@
 """Packed rows compute what padded single sequences compute in the stock model."""
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
 
 from ernie_cmtl.config import RunConfig
-from ernie_cmtl.model.encoder_config import Positions
-from ernie_cmtl.model.kernels.packed_attention import PackedLayout
+from ernie_cmtl.errors import UserError
+from ernie_cmtl.model.kernels.packed_attention import PackedLayout, window_of_kernel
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
+from tests.support.encoders import ENCODERS, with_encoder
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=get_args(Positions))
+@pytest.fixture(params=ENCODERS)
 def mixed(request: pytest.FixtureRequest, tiny_config: RunConfig) -> tuple[MultiTaskModel, Batch]:
     """A model and a group of rows in which sequences of different tasks stand together."""
-    encoder = tiny_config.encoder.model_copy(update={"positions": request.param})
-    run = Run(tiny_config.model_copy(update={"stages": tiny_config.stages[1:], "encoder": encoder}))
+    config = with_encoder(tiny_config, request.param)
+    run = Run(config.model_copy(update={"stages": config.stages[1:]}))
     source = run.steps_from(run.first_ledger(), 6, 0, 1)
     groups = [group for step in source for group in step.groups]
     tasks = [{tuple(np.unique(row)) for row in group.task_type_ids} for group in groups]
@@ -57,6 +56,11 @@ def _padded(batch: Batch) -> tuple[dict[str, torch.Tensor], list[slice]]:
     return inputs, spans
 
 
+def _folds_into_words(model: MultiTaskModel) -> bool:
+    stock = model.family.stock_config()
+    return model.family.folds_task and not hasattr(stock, "type_vocab_size")
+
+
 @torch.no_grad()
 def test_packed_scores_equal_padded_scores_of_the_stock_model(
     mixed: tuple[MultiTaskModel, Batch],
@@ -65,6 +69,7 @@ def test_packed_scores_equal_padded_scores_of_the_stock_model(
     assert len({*batch.task_type_ids.reshape(-1).tolist()}) > 1
     packed = model.masked_token_scores(TensorBatch.of(batch, CPU))
     inputs, spans = _padded(batch)
+    tied = _folds_into_words(model)
     tasks = inputs.pop("task_type_ids") if model.family.folds_task else inputs["task_type_ids"]
     # A stock class without tasks has one of them in its weights.
     stocks = {
@@ -73,6 +78,9 @@ def test_packed_scores_equal_padded_scores_of_the_stock_model(
     for number, span in enumerate(spans):
         own = {name: values[number : number + 1] for name, values in inputs.items()}
         padded = stocks[int(tasks[number, 0])](**own).logits[0, : span.stop - span.start]
+        if tied:
+            # The output layer has the row too: all scores of a place move by one number.
+            padded = padded + (packed[span] - padded).mean(-1, keepdim=True)
         torch.testing.assert_close(packed[span], padded, atol=1e-5, rtol=0)
 
 
@@ -89,6 +97,8 @@ def test_gradients_of_packed_rows_are_those_of_the_stock_model(
     scores = model.masked_token_scores(TensorBatch.of(batch, CPU))
     logits = stock(**inputs).logits
     weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0))
+    # What moves all scores of a place alike has no gradient.
+    weights -= weights.mean(-1, keepdim=True)
     sum((scores[span] * weights[span]).sum() for span in spans).backward()
     sum(
         (logits[row, : span.stop - span.start] * weights[span]).sum()
@@ -123,6 +133,17 @@ def test_the_kernel_boundaries_cover_every_place_once() -> None:
     assert layout.boundaries.tolist() == [0, 5, 9, 16, 20, 30, 32]
     covered = torch.cat([group.places[group.real] for group in layout.groups])
     assert sorted(covered.tolist()) == [*range(9), *range(16, 30)]
+
+
+def test_a_kernel_without_windows_is_refused_where_one_is_asked_for() -> None:
+    def older(query: object, key: object, scale: float | None = None) -> None: ...
+
+    def newer(query: object, window_size: tuple[int, int] = (-1, -1)) -> None: ...
+
+    assert window_of_kernel(older, None) == {}
+    assert window_of_kernel(newer, 4) == {"window_size": (4, 4)}
+    with pytest.raises(UserError, match=r"needs a newer torch on a GPU.*leave local_attention out"):
+        window_of_kernel(older, 4)
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import ErnieConfig, ErnieModel, JinaEmbeddingsV3Config, PreTrainedModel
 from transformers.models.ernie.modeling_ernie import ErniePredictionHeadTransform
 
+from ernie_cmtl.errors import UserError
 from ernie_cmtl.head_kinds import StockHead
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.encoder import EncoderFamily, LayerWeights
@@ -33,6 +34,7 @@ class Ernie(EncoderFamily):
     there, or rotary.
     """
 
+    positions = ("learned", "rotary")
     module: ErnieModel
 
     def __init__(self, config: EncoderConfig, vocabulary: Vocabulary, seed: int) -> None:
@@ -45,7 +47,7 @@ class Ernie(EncoderFamily):
                 self.config.rotary_base,
                 self.config.maximum_positions,
             )
-            if config.positions == "rotary"
+            if self.config.positions == "rotary"
             else None
         )
         settings = ErnieConfig(
@@ -75,8 +77,20 @@ class Ernie(EncoderFamily):
             self.module.embeddings.use_task_id = self.module.config.use_task_id = False
 
     @classmethod
+    def settled(cls, config: EncoderConfig) -> EncoderConfig:
+        """Return the settings with learned positions where none are set."""
+        config = super().settled(config)
+        if config.positions == "rotary" and config.activation != "gelu" and not config.init_from:
+            raise UserError(
+                f"positions 'rotary' goes with activation 'gelu', not {config.activation!r}: the "
+                "class of transformers that exports load with has no other"
+            )
+        return config
+
+    @classmethod
     def sized(cls, config: EncoderConfig) -> EncoderConfig:
         """Return the settings with the sizes of the checkpoint, or with the usual inner width."""
+        config = cls.settled(config)
         if config.init_from:
             found = pretrained_config(config.init_from, config.positions)
             sizes = {ours: getattr(found, theirs) for ours, theirs in NAMES.items()}
@@ -146,6 +160,7 @@ class Ernie(EncoderFamily):
         """Return the weights of a BERT or Ernie checkpoint, or of an export with rotary positions,
         under Ernie's names without prefix.
         """
+        config = cls.settled(config)
         weights, missing = checkpoint_weights(str(config.init_from), config.positions)
         if config.positions == "rotary":
             weights = rotary_stock.with_our_names(weights)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import ErnieConfig, ErnieForMaskedLM, ErnieModel
 
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
+from ernie_cmtl.model.init_from import fitted
 
 SEGMENT_TYPES = 4
 NAMES = {
@@ -41,7 +42,7 @@ def load_encoder(
     fresh = set(own) - set(filled)
     if _WORDS in filled:
         known, tokens = len(filled[_WORDS]), len(own[_WORDS])
-        filled[_WORDS] = _fitted(filled[_WORDS], own[_WORDS])
+        filled[_WORDS] = fitted(filled[_WORDS], own[_WORDS])
         fresh |= {f"{_WORDS} of tokens {known} to {tokens - 1}"} if known < tokens else set()
     table, types = weights.get(f"{_TASKS}.weight"), weights.get(_TYPES)
     if types is not None:
@@ -58,19 +59,12 @@ def load_encoder(
     return sorted(fresh - set(filled))
 
 
-def _fitted(found: Tensor, own: Tensor) -> Tensor:
-    """Return a checkpoint's table with as many rows as ours: some checkpoints pad theirs beyond the
-    tokenizer's last id, others lack the rows of tokens that were added; those stay ours.
-    """
-    return torch.cat([found[: len(own)].to(own), own[len(found) :]])
-
-
 def load_vocabulary_head(head: VocabularyHead, weights: Mapping[str, Tensor]) -> None:
     """Copy the checkpoint's head for masked tokens; what it lacks stays as it is."""
     named = {name.removeprefix(_HEAD): value for name, value in weights.items()}
     own = head.state_dict()
     head.load_state_dict(
-        {name: _fitted(named.get(name, value), value) for name, value in own.items()}
+        {name: fitted(named.get(name, value), value) for name, value in own.items()}
     )
 
 

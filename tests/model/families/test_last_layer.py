@@ -1,11 +1,11 @@
 """The last layer at some places: the states of the whole layer, at the cost of those places."""
 
+from collections import Counter
 from typing import cast
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers.models.ernie.modeling_ernie import ErnieLayer
 
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.model.flops import encoder_flops, training_flops, vocabulary_flops
@@ -14,11 +14,18 @@ from ernie_cmtl.model.read_places import ReadPlaces
 from ernie_cmtl.model.tensor_batch import TensorBatch
 from ernie_cmtl.records import Batch
 from ernie_cmtl.run.run import Run
+from tests.support.encoders import BEHIND_ATTENTION, ENCODERS, with_encoder
 
 STAGES = {
     "masked": ["knowledge_masking"],
     "every_token_twice": ["capitalization", "token_document_relation"],
 }
+
+
+@pytest.fixture(params=ENCODERS)
+def config(request: pytest.FixtureRequest, tiny_config: RunConfig) -> RunConfig:
+    """A tiny run with an encoder of each family."""
+    return with_encoder(tiny_config, request.param)
 
 
 def first_batch(config: RunConfig, tasks: list[str]) -> tuple[MultiTaskModel, Batch]:
@@ -34,9 +41,9 @@ def first_batch(config: RunConfig, tasks: list[str]) -> tuple[MultiTaskModel, Ba
 
 @pytest.mark.parametrize("tasks", STAGES.values(), ids=STAGES)
 def test_loss_and_gradients_are_those_of_the_whole_layer(
-    tiny_config: RunConfig, tasks: list[str]
+    config: RunConfig, tasks: list[str]
 ) -> None:
-    model, group = first_batch(tiny_config, tasks)
+    model, group = first_batch(config, tasks)
 
     def loss_and_gradients() -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         model.zero_grad(set_to_none=True)
@@ -48,28 +55,28 @@ def test_loss_and_gradients_are_those_of_the_whole_layer(
 
 
 def test_masking_alone_computes_the_rest_of_the_last_layer_at_masked_places_only(
-    tiny_config: RunConfig,
+    config: RunConfig,
 ) -> None:
-    model, group = first_batch(tiny_config, ["knowledge_masking"])
+    model, group = first_batch(config, ["knowledge_masking"])
     places = []
-    model.encoder.encoder.layer[-1].intermediate.register_forward_hook(
+    last, architecture = model.family.layers[-1], model.family.config.architecture
+    last.get_submodule(BEHIND_ATTENTION[architecture]).register_forward_hook(
         lambda _, given, __: places.append(given[0].shape)
     )
     train(model, group)
     labels = read_places(group)
     assert 0 < labels < 0.3 * group.token_ids.size
-    assert places == [(1, labels, model.encoder.config.hidden_size)]
+    assert places == [(1, labels, model.family.hidden_size)]
 
 
-def test_what_is_saved_is_not_counted_as_done(tiny_config: RunConfig) -> None:
-    model, group = first_batch(tiny_config, ["knowledge_masking"])
+def test_what_is_saved_is_not_counted_as_done(config: RunConfig) -> None:
+    model, group = first_batch(config, ["knowledge_masking"])
     assert group.sequence_lengths.sum() == group.token_ids.size, "all places are of real tokens"
     config = model.family.config
     layers = encoder_flops(
         config,
         model.family.weights_of_layer(config),
-        group.token_ids.size,
-        int((group.sequence_lengths**2).sum()),
+        Counter(group.sequence_lengths.tolist()),
     )
     everything = layers + read_places(group) * vocabulary_flops(
         config.hidden_size, model.family.vocabulary_size
@@ -100,13 +107,11 @@ def read_places(group: Batch) -> int:
 
 def compute_everywhere(model: MultiTaskModel) -> None:
     """Let the last layer compute all places and pick afterwards."""
-    last = model.encoder.encoder.layer[-1]
+    last = model.family.layers[-1]
 
     def whole(
         states: torch.Tensor, *arguments: object, read: ReadPlaces, **keywords: object
     ) -> torch.Tensor:
-        return ErnieLayer.forward(last, states, *arguments, **keywords).flatten(0, 1)[read.places][
-            None
-        ]
+        return read.of(type(last).forward(last, states, *arguments, **keywords))
 
     last.forward = whole
