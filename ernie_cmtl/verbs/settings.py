@@ -94,5 +94,5 @@ Every setting with its type, default and meaning. `ernie-cmtl settings --markdow
 page. `ernie-cmtl settings optimizer` shows only the settings that begin with `optimizer`.
 
 In YAML, `training.heldout.every` is the key `every` in `heldout` in `training`. On the command
-line, write `training.heldout.every=500`. `NAME` is a name of your choice, such as a task's; `N` is an
-index of a list, from 0. An unknown key is an error that lists the accepted keys."""
+line, write `training.heldout.every=500`. `NAME` is a name of your choice, such as a task's; `N` is
+an index of a list, from 0. An unknown key is an error that lists the accepted keys."""
