@@ -52,8 +52,6 @@ NOT_YET_CHECKED = {
     "docs/sharing.md",
     "docs/training.md",
     "docs/experiments.md",
-    "docs/design.md",
-    "docs/export.md",
 }
 
 
