@@ -9,7 +9,7 @@ from ernie_cmtl.cli.shared import Json, PluginModules, add_plugins, print_result
 
 EXAMPLE = (
     "Example: ernie-cmtl report runs/quickstart/run --output report.html. Several runs share "
-    "one chart."
+    "the charts."
 )
 
 
