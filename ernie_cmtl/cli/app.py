@@ -4,11 +4,11 @@ A verb exits with 0, with 2 on a mistake of the user's, with 1 on a fault, with 
 stopped.
 """
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from ernie_cmtl import __version__
 from ernie_cmtl.cli import (
     bench,
     compare,
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"ernie-cmtl {version('ernie-cmtl')}")
+        typer.echo(f"ernie-cmtl {__version__}")
         raise typer.Exit
 
 

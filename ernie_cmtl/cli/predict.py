@@ -10,7 +10,7 @@ import typer
 
 from ernie_cmtl.atomic_files import new_file
 from ernie_cmtl.cli.progress import progress_bar, times
-from ernie_cmtl.cli.shared import CorpusFolder, Json, print_result
+from ernie_cmtl.cli.shared import CorpusFolder, Json, print_lines, print_result
 from ernie_cmtl.cli.terminal import Terminal, console
 from ernie_cmtl.errors import UserError, choices
 
@@ -64,6 +64,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict each row of a file: classes, word labels, scores, answers or embeddings."""
+    from ernie_cmtl.prediction.lines import answer_lines
     from ernie_cmtl.verbs.predict import predict as answer
 
     form, named = _form(format, output), _columns(columns)
@@ -78,7 +79,7 @@ def predict(
             elif as_json:
                 found.extend(answers)
             else:
-                _print(answers, form)
+                print_lines(answer_lines(answers, form))
 
         result = answer(model, input, named, receive, counter.count, step, corpus)
     if output:
@@ -114,14 +115,6 @@ def _write(path: Path, answers: "Iterable[Answer]", form: "LineFormat") -> None:
     with new_file(path) as stream:
         for line in answer_lines(answers, form):
             stream.write(f"{line}\n".encode())
-
-
-def _print(answers: "Iterable[Answer]", form: "LineFormat") -> None:
-    from ernie_cmtl.prediction.lines import answer_lines
-
-    encoding = sys.stdout.encoding or "utf-8"
-    for line in answer_lines(answers, form):
-        print(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
 class Counter:

@@ -4,7 +4,7 @@ result.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from ernie_cmtl.atomic_files import file_problems_told
 from ernie_cmtl.cli.terminal import Terminal, console, show_warnings
 from ernie_cmtl.errors import LostWorkerError, UserError
-from ernie_cmtl.printable import json_line
+from ernie_cmtl.printable import json_line, printable
 
 # What a verb needs is imported inside it: help and mistakes answer at once, and prepare stays
 # without torch.
@@ -77,6 +77,22 @@ def one_message(function: Callable[Parameters, None]) -> Callable[Parameters, No
             raise typer.Exit(1) from None
 
     return checked
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines of a result one after the other, tabs as they are; a reader that has seen enough
+    ends the verb without a message.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        for line in lines:
+            shown = printable(line, keep="\t")
+            print(shown.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter would complain when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
 
 
 def print_result(result: Any, as_json: bool, shown: Callable[[], RenderableType]) -> None:

@@ -102,7 +102,16 @@ def open_run(
     # more.
     encoder = run.config.encoder.model_copy(update={"init_from": None})
     model = Run(run.config.model_copy(update={"encoder": encoder})).make_model()
-    load_weights(checkpoint, model)
+    try:
+        load_weights(checkpoint, model)
+    except UserError as error:
+        # Classes of labelled rows come from the corpus.
+        if corpus and ": heads." in str(error):
+            raise UserError(
+                f"corpus {corpus} does not have the classes that run {folder} was trained on "
+                f"({error}); prepare it with rows of every class, or leave the task out of it"
+            ) from None
+        raise
     model.sharing = with_decisions(model.sharing, state.sharing)
     model.route(max(0, ledger.step - 1))
     return run, model, ledger

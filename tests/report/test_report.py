@@ -12,7 +12,14 @@ import pytest
 
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.report.alerts import alerts
-from ernie_cmtl.report.charts import MOST_POINTS, thinned
+from ernie_cmtl.report.charts import (
+    MOST_POINTS,
+    Series,
+    _with_fewer_points,
+    line_chart,
+    svg,
+    thinned,
+)
 from ernie_cmtl.report.runs import read_run
 from ernie_cmtl.verbs.report import report
 
@@ -168,9 +175,12 @@ def test_a_page_says_what_cannot_be_read(finished: Path, tmp_path: Path, kind: s
         )
         pinned = json.loads((run / "corpus.json").read_text()) | {"place": "/nowhere"}
         (run / "corpus.json").write_text(json.dumps(pinned))
-    warnings = report([run], tmp_path / "page.html")["warnings"]
-    assert any(expected in warning for warning in warnings)
-    assert "<h2>Warnings" in (tmp_path / "page.html").read_text("utf-8")
+    if kind in {"missing", "no corpus"}:
+        found = report([run], tmp_path / "page.html")["warnings"]
+        assert "<h2>Warnings" in (tmp_path / "page.html").read_text("utf-8")
+    else:
+        found = alerts(read_run(run, "mine"))
+    assert any(expected in warning for warning in found)
 
 
 def test_several_runs_are_drawn_over_one_another(finished: Path, tmp_path: Path) -> None:
@@ -254,7 +264,7 @@ def test_without_the_packages_the_message_names_the_extra(
 
 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium")
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_browser_without_a_network_draws_every_chart(
     finished: Path, tmp_path: Path, width: int
 ) -> None:
@@ -284,3 +294,13 @@ def test_a_browser_without_a_network_draws_every_chart(
     drawn = re.sub(r"<(script|noscript)>.*?</\1>", "", shown.stdout, flags=re.S)
     assert len(re.findall(r'<svg[^>]*class="marks"', drawn)) == charts
     assert "cannot be drawn" not in drawn
+
+
+def test_a_picture_has_fewer_points_and_ends_where_the_line_ends() -> None:
+    points = [(step, float(step)) for step in range(1, 251)]
+    chart = line_chart("a", "a", [Series("train", points)], "loss")
+    assert chart
+    fewer = values_of(_with_fewer_points(chart.spec, 60))
+    assert len(fewer) == 50
+    assert fewer[-1] == {"step": 250, "value": 250.0, "series": "train"}
+    assert len(svg(chart, most=60)) < len(svg(chart))

@@ -157,3 +157,19 @@ def test_text_can_be_added_later_and_a_tokenizer_given(alone: Path, tmp_path: Pa
     assert added["labelled"] == built["labelled"]
     shown = result_of("inspect", "knowledge_masking", "--corpus", corpus, "--samples", "1")
     assert len(shown) == 1
+
+
+def test_a_corpus_with_other_classes_is_named_as_such(alone: Path, tmp_path: Path) -> None:
+    rows = [
+        {"sentence": f"The road {number} is long.", "label": number % 3} for number in range(60)
+    ]
+    table = write_rows(tmp_path / "cola.jsonl", rows)
+    result_of(
+        *("prepare", "--output", tmp_path / "other", "--language", "en", "--processes", "1"),
+        *("--tokenizer", alone / "tokenizer", f"--labelled=cola={table}"),
+        "labelled.cola.columns={sentence: text, label: class}",
+    )
+    result_of("pretrain", settings_of(tmp_path, alone, "cola"))
+    message = mistake("evaluate", tmp_path / "run", "--corpus", tmp_path / "other")
+    assert "doesnothavetheclassesthatrun" in message
+    assert "preparewithrowsofeveryclass" in message.replace("prepareit", "prepare")
