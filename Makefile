@@ -32,6 +32,7 @@ $(QUICK)/corpus/manifest.json: | install
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs configs benchmarks ernie_cmtl pretrain_tasks
 	$(BIN)/mypy
 
 test: check

@@ -1,4 +1,4 @@
-"""The tables of docs/tasks.md: `tasks check` on prepared corpora, as rows of Markdown.
+"""`tasks check` on prepared corpora, as rows of Markdown for benchmarks/results.
 
 python benchmarks/task_checks.py --corpus EN ZH --tasks capitalization sentence_reordering [--length
 128 512]

@@ -33,9 +33,9 @@ class TaskConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: str | None = None
-    """Name of the task; none: the name of the instance."""
+    """Name of the registered task. none: the name of the instance."""
     loss_weight: float = Field(1.0, gt=0)
-    """Factor of the task's loss, beside its share of the step."""
+    """Factor of the task's loss, in addition to its share of the step."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -54,20 +54,22 @@ class RunConfig(BaseModel):
     SHORTHANDS: ClassVar[tuple[str, ...]] = ("preset", "unit")
 
     run: Path
-    """Folder that the run writes; in the configuration that a run wrote, its own folder, whatever
-    stands here.
+    """Folder of the run. In the `config.yaml` of a run folder this value is ignored: it is that
+    folder.
     """
     corpus: Path
-    """Folder that `prepare` wrote; in the configuration that a run wrote, seen from its folder."""
+    """Folder that `prepare` wrote. In the `config.yaml` of a run folder, a relative path starts
+    there.
+    """
     seed: int = Field(1, ge=0)
-    """Decides weights, samples and dropout: the same seed gives the same run."""
+    """Random seed of weights, samples and dropout. The same seed gives the same run."""
     mixture: dict[str, float] | None = None
-    """Source of the corpus -> part of the tokens that training draws from it, summing to 1; none:
-    the corpus's own mixture.
+    """Source of the corpus -> its share of the training tokens; shares sum to 1. none: the corpus's
+    own mixture.
     """
     spans: tuple[str, ...] | None = None
-    """Span layers that tasks mask by which name none (`masking.spans`); none: all that the corpus
-    has when the run begins.
+    """Span layers for tasks without their own `masking.spans`. none: all that the corpus has when
+    the run begins.
     """
     tasks: dict[str, TaskConfig] = {}
     """Instance name -> type and options; a task of the stage table that is not listed has its
@@ -75,12 +77,12 @@ class RunConfig(BaseModel):
     """
     stages: list[Stage] = Field(min_length=1)
     mode: Mode = "mixed"
-    """mixed: every step carries all tasks of its stage; one_task: a step serves one task, as in the
-    paper.
+    """mixed: every step trains all tasks of its stage. one_task: each step trains one task, as in
+    the paper.
     """
     feedback: FeedbackConfig | None = None
-    """Moves budgets within a stage by what is measured on held-out examples; none: the stage table
-    stays as it is.
+    """Adjusts budgets within a stage, based on held-out scores. none: the stage table does not
+    change.
     """
     data: DataConfig = DataConfig()
     encoder: EncoderConfig = EncoderConfig()

@@ -122,22 +122,18 @@ class MaskingOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: float = Field(0.15, gt=0, lt=1)
-    """Part of the tokens that is masked and predicted."""
+    """Fraction of the tokens that is masked and predicted."""
     final_rate: float | None = Field(None, gt=0, lt=1)
-    """Part that it moves to in a straight line over the first `samples` samples of the task; none:
-    it stays.
-    """
+    """Rate that is reached linearly over the task's first `samples` samples. none: constant."""
     samples: int = Field(100_000, ge=1)
-    """Samples over which the part moves to `final_rate`."""
+    """Samples over which the rate moves to `final_rate`."""
     units: Literal["knowledge", "word", "token"] = "knowledge"
-    """knowledge: spans and words; word: whole words only; token: each token alone."""
+    """Units to mask. knowledge: spans and words. word: whole words. token: single tokens."""
     single_tokens: float = Field(0.0, ge=0, le=1)
-    """Part of the samples in which each token is a unit of its own, whatever the units of the
-    others; drawn for each sample.
-    """
+    """Fraction of the samples in which each token is its own unit; drawn for each sample."""
     spans: tuple[str, ...] | None = None
-    """Span layers whose spans are units; where they overlap, the first named wins. None: all that
-    the corpus has.
+    """Span layers whose spans are units. If spans overlap, the layer named first wins. none: all
+    that the corpus has.
     """
 
     def rate_at(self, sample: int) -> float:
@@ -162,15 +158,11 @@ class TaskOptions(BaseModel):
     """Option of an earlier version -> what it is now; no task has an option of an old name."""
 
     maximum_length: int | None = Field(None, ge=8)
-    """Longest example in tokens; none means the row length."""
+    """Maximum tokens of an example. none: the row length."""
     table: str | None = None
-    """Table of labelled rows that the samples come from, by its name in the corpus; none: the
-    running text.
-    """
+    """Name of the labelled table in the corpus that gives the samples. none: the running text."""
     masked_tokens: bool = False
-    """Mask units of every example too, whatever the task, and predict them with the masked-token
-    head.
-    """
+    """Also mask units of every example and predict them with the masked-token head."""
     masking: MaskingOptions = MaskingOptions()
 
     @classmethod

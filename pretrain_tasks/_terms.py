@@ -25,7 +25,7 @@ class TermOptions(TaskOptions):
     """Which tokens of a window are terms."""
 
     minimum_idf: float = Field(2.0, ge=0)
-    """Smallest inverse document frequency of a term, in nats; 2 leaves out what stands in one of
+    """Minimum inverse document frequency of a term, in nats. 2 excludes tokens that occur in one of
     7.4 documents or more.
     """
 

@@ -29,10 +29,10 @@ class DiscourseRelationOptions(TaskOptions):
     """Where the pairs come from, and how often a marker may come."""
 
     label: str = "label"
-    """Column of the marker, where the pairs come from a table (`table`)."""
+    """Column of the marker, if the pairs come from a table (`table`)."""
     most_of_median: float = Field(4.0, ge=1)
-    """A marker comes at most so many times as often as the median one; the rest of its pairs,
-    evenly spread, is left out.
+    """Maximum frequency of a marker, as a multiple of the median one. Its other pairs, evenly
+    spread, are left out.
     """
 
 

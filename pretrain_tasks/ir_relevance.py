@@ -36,17 +36,17 @@ class IrRelevanceOptions(TaskOptions):
     """How long query and passage are, and what the columns of a log say."""
 
     query_tokens: int = Field(32, ge=4)
-    """Most tokens of a query."""
+    """Maximum tokens of a query."""
     passage_tokens: int = Field(96, ge=8)
-    """Most tokens of a passage."""
+    """Maximum tokens of a passage."""
     grade: str = "grade"
-    """Column of the grade, where the pairs come from a table (`table`); not read where that has
+    """Column of the grade, if the pairs come from a table (`table`). Not read if the table has
     `shown` and `clicked`.
     """
     grades: dict[str, Literal["strong", "weak", "irrelevant"]] = Field(
         {"2": "strong", "1": "weak", "0": "irrelevant"}
     )
-    """What each grade is called in the paper's three classes."""
+    """Grade in the table -> one of the paper's three classes."""
 
 
 class IrRelevance(PretrainTask):

@@ -18,7 +18,9 @@ class QuickThoughtsOptions(TaskOptions):
     """How many sentences there are to choose from."""
 
     candidates: int = Field(3, ge=2, le=8)
-    """The one that follows, one from elsewhere in the document, the others from other documents."""
+    """Number of candidates: the one that follows, one from elsewhere in the document, the others
+    from other documents.
+    """
 
 
 class QuickThoughts(PretrainTask):

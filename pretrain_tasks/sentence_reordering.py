@@ -18,7 +18,7 @@ class SentenceReorderingOptions(TaskOptions):
     """How finely a paragraph is cut."""
 
     segments: int = Field(3, ge=2, le=4)
-    """At most so many segments; the classes are all orders of 1, 2, ... segments: 9 for 3, 33 for
+    """Maximum number of segments. The classes are all orders of 1, 2, ... segments: 9 for 3, 33 for
     4.
     """
 

@@ -12,7 +12,7 @@ class SupervisedOptions(TaskOptions):
     """Which column holds the label; `table` names the labelled rows."""
 
     label: str = "label"
-    """A column of classes makes a classification, one of numbers a regression."""
+    """Column of the label. Classes make a classification, numbers a regression."""
 
 
 class Supervised(PretrainTask):

@@ -21,13 +21,13 @@ class SupervisedRankingOptions(TaskOptions):
     label: str = "grade"
     """Column of grades: numbers, or classes whose names are numbers."""
     candidates: int = Field(4, ge=2, le=16)
-    """One, and others of the same query with lower grades."""
+    """Number of candidates: one, and others of the same query with lower grades."""
     reach: int = Field(32, ge=1)
-    """Rows before and after the one whose candidates may be drawn."""
+    """Number of rows before and after a row from which candidates may be drawn."""
     query_tokens: int = Field(16, ge=1)
-    """Most tokens of a query."""
+    """Maximum tokens of a query."""
     candidate_tokens: int = Field(32, ge=1)
-    """Most tokens of a candidate."""
+    """Maximum tokens of a candidate."""
 
 
 class SupervisedRanking(PretrainTask):

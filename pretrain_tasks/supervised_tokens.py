@@ -16,7 +16,7 @@ class SupervisedTokensOptions(TaskOptions):
     """Which column holds the tags; `table` names the labelled rows."""
 
     label: str = "tags"
-    """A column of tags, one a word."""
+    """Column of tags, one tag per word."""
 
 
 class SupervisedTokens(PretrainTask):

@@ -49,11 +49,11 @@ def _options(
     show_version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and end."
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
-    """Continual multi-task pretraining of encoders: raw text in, a BERT-size encoder out."""
+    """Pretrain BERT-size encoders from raw text with several tasks."""
 
 
 tasks_app = typer.Typer()

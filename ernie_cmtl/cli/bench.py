@@ -26,14 +26,20 @@ def bench(
     config: ConfigFile,
     overrides: Overrides = None,
     corpus: CorpusFolder = None,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 20,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps before.")] = 3,
-    peak_tflops: Annotated[float | None, typer.Option(help="Peak of the device, for MFU.")] = None,
-    data_only: Annotated[bool, typer.Option("--data-only", help="Only make the batches.")] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Number of timed steps.")] = 20,
+    warmup: Annotated[
+        int, typer.Option(min=0, help="Number of steps before the timing starts.")
+    ] = 3,
+    peak_tflops: Annotated[
+        float | None, typer.Option(help="Peak TFLOP/s of the device, for MFU.")
+    ] = None,
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Make the batches without training.")
+    ] = False,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Time the steps of a run without writing anything."""
+    """Measure the speed of training steps, without writing anything."""
     from ernie_cmtl.run.open import read_config
     from ernie_cmtl.verbs.bench import bench as measure
 

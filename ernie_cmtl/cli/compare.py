@@ -25,51 +25,49 @@ def compare(
         list[str],
         typer.Argument(
             metavar="MODEL... [KEY=VALUE...]",
-            help="Runs, exports, kept models or models of transformers; then settings of the "
-            "recipes as key.sub=value. The others are compared with the first model.",
+            help="Runs, exports, kept models or transformers models, then recipe settings as "
+            "key.sub=value. The first model is the baseline.",
             show_default=False,
         ),
     ],
     task: Annotated[
         list[Path] | None, typer.Option("--task", help="YAML file of a recipe; may be repeated.")
     ] = None,
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder that the files of the recipes are relative to.")
-    ] = Path(),
+    data: Annotated[Path, typer.Option("--data", help="Folder of the recipes' files.")] = Path(),
     pairs: Annotated[
         Path | None,
         typer.Option(
             "--pairs",
             "--minimal-pairs",
-            help="JSONL of good and bad sentences, or a folder of such.",
+            help="JSONL file of good and bad sentences, or a folder of such files.",
         ),
     ] = None,
     rest_of_word: Annotated[
-        bool, typer.Option("--rest-of-word", help="Mask a token with the rest of its word.")
+        bool,
+        typer.Option("--rest-of-word", help="Mask each token together with the rest of its word."),
     ] = False,
     sts: Annotated[
-        Path | None, typer.Option("--sts", help="TSV or JSONL of sentence1, sentence2, score.")
+        Path | None,
+        typer.Option("--sts", help="TSV or JSONL file with sentence1, sentence2, score."),
     ] = None,
     random: Annotated[
         bool,
         typer.Option(
             "--random",
-            help="Compare with an encoder of the first model's size that learned nothing, too.",
+            help="Also compare with random weights, at the size of the first model.",
         ),
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="Folder for the result as JSON and its picture."),
+        typer.Option("--output", help="Folder for the result as JSON and as a plot."),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="File for the picture, .svg or .png.")
+        Path | None, typer.Option("--figure", help="File for the plot, .svg or .png.")
     ] = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Judge several models alike, by recipes, minimal pairs and similarity, and say how far each is
-    from the first one, with 95 % intervals.
-    """
+    """Compare models by recipes, minimal pairs and similarity, with 95 % intervals."""
     from ernie_cmtl.finetuning.sets.recipe import Recipe
     from ernie_cmtl.settings import load
     from ernie_cmtl.verbs.compare import Judging

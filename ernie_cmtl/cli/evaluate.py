@@ -14,33 +14,38 @@ from ernie_cmtl.cli.terminal import styled
 from ernie_cmtl.errors import UserError
 
 LAYERS = 2
-"""Upper layers whose gradients are compared, unless a number is given."""
+"""Default number of upper layers whose gradients are compared."""
 EXAMPLE = "Example: ernie-cmtl evaluate runs/quickstart/run training.heldout.samples=64"
 
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="Folder of a run, or a model of transformers.", show_default=False)
+        str, typer.Argument(help="Folder of a run, or a transformers model.", show_default=False)
     ],
     settings: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Of held-out examples, as tasks.NAME.OPTION=value.", show_default=False
+            help="Task options for the held-out examples, as tasks.NAME.OPTION=value.",
+            show_default=False,
         ),
     ] = None,
-    step: Annotated[int | None, typer.Option(help="A checkpoint's step.")] = None,
+    step: Annotated[
+        int | None, typer.Option(help="Step of the checkpoint; default: the newest.")
+    ] = None,
     corpus: CorpusFolder = None,
     minimal_pairs: Annotated[
-        Path | None, typer.Option(help="JSONL of good and bad sentences, or a folder of such.")
+        Path | None,
+        typer.Option(help="JSONL file of good and bad sentences, or a folder of such files."),
     ] = None,
     rest_of_word: Annotated[
-        bool, typer.Option("--rest-of-word", help="Mask a token with the rest of its word.")
+        bool,
+        typer.Option("--rest-of-word", help="Mask each token together with the rest of its word."),
     ] = False,
     sts: Annotated[
-        Path | None, typer.Option(help="TSV or JSONL of sentence1, sentence2, score.")
+        Path | None, typer.Option(help="TSV or JSONL file with sentence1, sentence2, score.")
     ] = None,
     sources: Annotated[
-        bool, typer.Option("--sources/--no-sources", help="Held-out tasks by source too.")
+        bool, typer.Option("--sources/--no-sources", help="Also score each source of the text.")
     ] = True,
     relatedness: Annotated[
         bool, typer.Option("--relatedness", help="Compare the gradients of a run's tasks.")
@@ -48,15 +53,13 @@ def evaluate(
     layers: Annotated[
         int | None,
         typer.Option(
-            help=f"Upper layers whose gradients --relatedness compares; {LAYERS} if not given."
+            help=f"Number of upper layers that --relatedness compares; default: {LAYERS}."
         ),
     ] = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the held-out tasks of a run; judge it, or any model, on minimal pairs and on
-    similarity without training.
-    """
+    """Score a run on its held-out tasks, or any model on minimal pairs and similarity."""
     from ernie_cmtl.verbs.evaluate import Measures
     from ernie_cmtl.verbs.evaluate import evaluate as measure
 

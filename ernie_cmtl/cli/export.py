@@ -20,7 +20,7 @@ EXAMPLE = "Example: ernie-cmtl export runs/quickstart/run --output runs/mine/exp
 
 def export(
     run: RunFolder,
-    output: Annotated[Path, typer.Option("--output", help="Folder for the model.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the exported model.")],
     settings: Annotated[
         list[str] | None,
         typer.Argument(help="Options of the format as key=value.", show_default=False),
@@ -29,24 +29,24 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="hf: transformers; bert: BERT's layout; sentence-transformers; onnx; or the name "
-            "of a plug-in.",
+            help="hf (transformers), bert (BERT's layout), sentence-transformers, onnx, or the "
+            "name of a plug-in.",
         ),
     ] = "hf",
     task: Annotated[
         str | None,
         typer.Option(
             "--task",
-            help="Task whose view the export holds, where its class takes no task ids; default: "
-            "the first that masks tokens.",
+            help="Task whose view is exported, if the exported class takes no task ids; default: "
+            "the first task that masks tokens.",
         ),
     ] = None,
     view: Annotated[
         str | None,
         typer.Option(
             "--view",
-            help="Group or task whose layers are exported, where tasks have layers of their own; "
-            "mean: of softly shared ones; default: the trunk.",
+            help="Group or task whose own layers are exported; mean: the average of softly "
+            "shared layers; default: the trunk.",
         ),
     ] = None,
     head: Annotated[
@@ -54,20 +54,22 @@ def export(
         typer.Option(
             "--head",
             metavar="TASK/HEAD",
-            help="Head of a task that is exported with the encoder, as the class of transformers "
-            "that scores the same.",
+            help="Also export this trained head, as the transformers class that gives the same "
+            "scores.",
         ),
     ] = None,
     step: Annotated[
-        int | None, typer.Option(help="A checkpoint's step; default: the newest.")
+        int | None, typer.Option(help="Step of the checkpoint; default: the newest.")
     ] = None,
     license: Annotated[
-        str | None, typer.Option("--license", help="License on the card, such as apache-2.0.")
+        str | None, typer.Option("--license", help="License on the model card, such as apache-2.0.")
     ] = None,
     dataset: Annotated[
         list[str] | None,
         typer.Option(
-            "--dataset", help="Data set on the card, by its name on the Hub.", show_default=False
+            "--dataset",
+            help="Dataset on the model card, by its name on the Hub.",
+            show_default=False,
         ),
     ] = None,
     push: Annotated[
@@ -75,18 +77,18 @@ def export(
         typer.Option(
             "--push",
             metavar="ORG/NAME",
-            help="Also upload the export to the Hugging Face Hub, in one commit; the token is the "
-            "variable HF_TOKEN.",
+            help="Also upload the export to the Hugging Face Hub, in one commit; set the token "
+            "in the variable HF_TOKEN.",
         ),
     ] = None,
     private: Annotated[
-        bool, typer.Option("--private", help="The repository of --push is private.")
+        bool, typer.Option("--private", help="Make the repository of --push private.")
     ] = False,
     corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Write the encoder for other programs, reload it as they do and compare."""
+    """Export the encoder, reload it with stock classes and compare the outputs."""
     from ernie_cmtl.export.push import HubPlace
     from ernie_cmtl.verbs.export import export_run
 

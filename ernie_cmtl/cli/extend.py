@@ -24,32 +24,34 @@ def extend(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Options of the task as key=value, settings as key.sub=value.", show_default=False
+            help="Options of the task as key=value, settings of the run as key.sub=value.",
+            show_default=False,
         ),
     ] = None,
     type: Annotated[
-        str | None, typer.Option("--type", help="Which task it is; default: its name.")
+        str | None, typer.Option("--type", help="Registered task, if it has another name.")
     ] = None,
     budget: Annotated[
-        int | None, typer.Option(help="Its iterations; default: the most that an old task has.")
+        int | None,
+        typer.Option(help="Iterations of the new task; default: the largest total of an old task."),
     ] = None,
     review: Annotated[
         float | None,
         typer.Option(
-            help="Part of its iterations that each old task does again; default: 1/(old tasks + 2)."
+            help="Share of its total that each old task reviews; default: 1/(old tasks + 2)."
         ),
     ] = None,
     stage_name: Annotated[
-        str | None, typer.Option(help="Name of the new stage; default: that of the task.")
+        str | None, typer.Option(help="Name of the new stage; default: the task's name.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the table of stages.")
+        bool, typer.Option("--dry-run", help="Show the stage table without training.")
     ] = False,
     corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Add a task to a finished run, in a stage of its own at the end, and train on to there."""
+    """Add a task to a finished run and train it in a new stage."""
     from ernie_cmtl.cli.plan import plan_table
     from ernie_cmtl.cli.training_view import train
     from ernie_cmtl.verbs.extend import Extension, extended_config

@@ -22,7 +22,7 @@ from ernie_cmtl.cli.terminal import Terminal, console, styled
 
 EXAMPLE = (
     "Example: ernie-cmtl finetune runs/quickstart/run --task configs/finetune/cola.yaml --data "
-    "sets train.max_steps=100. In sets/ lie the files that the recipe names."
+    "sets train.max_steps=100. The folder sets/ holds the files of the recipe."
 )
 _SPLITS = ("dev", "test")
 
@@ -30,37 +30,30 @@ _SPLITS = ("dev", "test")
 def finetune(
     model: Annotated[
         str,
-        typer.Argument(help="A run, an export, or a model of transformers.", show_default=False),
+        typer.Argument(help="A run, an export, or a transformers model.", show_default=False),
     ],
     task: Annotated[Path, typer.Option("--task", help="YAML file of a recipe.")],
     overrides: Overrides = None,
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder that the files of the recipe are relative to.")
-    ] = Path(),
+    data: Annotated[Path, typer.Option("--data", help="Folder of the recipe's files.")] = Path(),
     random: Annotated[
         bool,
-        typer.Option(
-            "--random", help="Begin with an encoder of the same size that learned nothing."
-        ),
+        typer.Option("--random", help="Start from random weights instead of the model's."),
     ] = False,
     step: Annotated[
-        int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")
+        int | None, typer.Option(help="Step of a run's checkpoint; default: the newest.")
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
-            help="Folder for the best model: of the chosen learning rate, the seed that does best "
-            "on dev.",
+            help="Folder for the best model: the best seed on dev, at the chosen learning rate.",
         ),
     ] = None,
     corpus: CorpusFolder = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune an encoder on a labelled set with several seeds, report mean and spread of its
-    scores, and keep the best model.
-    """
+    """Fine-tune an encoder on a labelled set with several seeds; optionally keep the best."""
     from ernie_cmtl.finetuning.sets.recipe import Recipe
     from ernie_cmtl.settings import load
     from ernie_cmtl.verbs.finetune import finetune as finetune_model

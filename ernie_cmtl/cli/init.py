@@ -24,23 +24,25 @@ def init(
     size: Annotated[
         str | None,
         typer.Option(
-            "--size", help="tiny, small, medium or base; default: as the corpus suggests."
+            "--size", help="tiny, small, medium or base; default: chosen by the size of the corpus."
         ),
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option("--tokens", min=1, help="Tokens of training; default: as the size suggests."),
+        typer.Option(
+            "--tokens", min=1, help="Training tokens; default: chosen by the size of the encoder."
+        ),
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option("--run", help="Folder of the run; default: runs/NAME of the file."),
+        typer.Option("--run", help="Folder of the run; default: runs/NAME, with the file's name."),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List the shipped configurations.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a commented configuration that fits a corpus, or a copy of a shipped one."""
+    """Write a commented configuration that fits a corpus, or copy a shipped one."""
     if listed:
         from ernie_cmtl.shipped_configs import shipped_configs
 

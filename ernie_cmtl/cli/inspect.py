@@ -25,13 +25,13 @@ def inspect(
     task: Annotated[str, typer.Argument(help="Name of a task.", show_default=False)],
     corpus: Annotated[Path, typer.Option(help="Folder of a corpus.")],
     options: TaskOptions = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many examples.")] = 3,
-    length: Annotated[int, typer.Option(min=16, help="Row length.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Number of examples.")] = 3,
+    length: Annotated[int, typer.Option(min=16, help="Row length in tokens.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the samples.")] = 1,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a task does to the text: sentences, units, input and labels."""
+    """Show samples of a task: sentences, units, input and labels."""
     from ernie_cmtl.config import TaskConfig
     from ernie_cmtl.settings import validate
     from ernie_cmtl.verbs.inspect import inspect as draw

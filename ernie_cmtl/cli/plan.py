@@ -34,20 +34,23 @@ def plan(
     overrides: Overrides = None,
     corpus: CorpusFolder = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Show what each of so many workers gets.")
+        int, typer.Option(min=1, help="Show the share of each of this number of workers.")
     ] = 1,
-    gpus: Annotated[int, typer.Option(min=1, help="Devices, for the hours.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="Number of devices, to estimate the hours.")] = 1,
     peak_tflops: Annotated[
-        float | None, typer.Option(min=1e-6, help="Peak of one device, for the hours.")
+        float | None,
+        typer.Option(min=1e-6, help="Peak TFLOP/s of one device, to estimate the hours."),
     ] = None,
     mfu: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=1, help="Part of the peak that is reached, for the hours."),
+        typer.Option(
+            min=1e-6, max=1, help="Fraction of the peak that is reached, to estimate the hours."
+        ),
     ] = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Show the stage table of a run and what it costs, before anything runs."""
+    """Show the stage table of a run and its cost, without training."""
     from ernie_cmtl.run.open import read_config
     from ernie_cmtl.verbs.plan import plan as describe_plan
 

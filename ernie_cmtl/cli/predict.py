@@ -30,14 +30,14 @@ def predict(
     model: Annotated[
         str,
         typer.Argument(
-            help="A model that finetune kept, an export, a run, or a model of transformers.",
+            help="A model that finetune kept, an export, a run, or a transformers model.",
             show_default=False,
         ),
     ],
     input: Annotated[
         Path,
         typer.Option(
-            "--input", help="Rows: .tsv, .csv, .jsonl, .parquet, or .txt with a text on each line."
+            "--input", help="Rows: .tsv, .csv, .jsonl, .parquet, or .txt with one text per line."
         ),
     ],
     output: Annotated[
@@ -47,7 +47,7 @@ def predict(
     format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="jsonl or tsv; default: that of the ending of --output, else jsonl."
+            "--format", help="jsonl or tsv; default: by the ending of --output, otherwise jsonl."
         ),
     ] = None,
     columns: Annotated[
@@ -58,14 +58,12 @@ def predict(
         ),
     ] = None,
     step: Annotated[
-        int | None, typer.Option(help="A checkpoint's step, of a run; default: the newest.")
+        int | None, typer.Option(help="Step of a run's checkpoint; default: the newest.")
     ] = None,
     corpus: CorpusFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Answer every row of a file, one answer a row: classes with probabilities, labels of words,
-    scores, answers to questions; of an encoder without a head: embeddings.
-    """
+    """Predict each row of a file: classes, word labels, scores, answers or embeddings."""
     from ernie_cmtl.prediction.lines import answer_lines
     from ernie_cmtl.verbs.predict import predict as answer
 

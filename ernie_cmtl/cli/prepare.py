@@ -34,7 +34,7 @@ def prepare(
         typer.Option("--corpus", help="Add to this corpus: text, layers, labelled rows."),
     ] = None,
     language: Annotated[
-        str | None, typer.Option("--language", help="en or zh; of a new corpus.")
+        str | None, typer.Option("--language", help="Language of a new corpus: en or zh.")
     ] = None,
     inputs: Annotated[
         list[str] | None,
@@ -45,33 +45,34 @@ def prepare(
         typer.Argument(help="More inputs, and settings as key.sub=value.", show_default=False),
     ] = None,
     layers: Annotated[
-        list[str] | None, typer.Option("--layers", help="Layers, in place of the language's own.")
+        list[str] | None, typer.Option("--layers", help="Layers; default: those of the language.")
     ] = None,
     labelled: Annotated[
         list[str] | None,
-        typer.Option("--labelled", help="NAME=PATH: labelled rows, beside the text or alone."),
+        typer.Option("--labelled", help="NAME=PATH: labelled rows, with or without running text."),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="A fast tokenizer of transformers; default: train one.")
+        str | None, typer.Option(help="Fast tokenizer of transformers; default: train one.")
     ] = None,
     vocabulary_size: Annotated[
-        int | None, typer.Option(help="Size of the trained vocabulary; default 30,522.")
+        int | None, typer.Option(help="Size of the trained vocabulary; default: 30,522.")
     ] = None,
     documents: Annotated[
-        str | None, typer.Option(help="In .txt: file (default) or blank_line separates documents.")
+        str | None,
+        typer.Option(help="How .txt is split into documents: file (default) or blank_line."),
     ] = None,
     layer_module: Annotated[
-        list[str] | None, typer.Option(help="Python module of a layer of your own.")
+        list[str] | None, typer.Option(help="Python module of your own layer.")
     ] = None,
-    processes: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one a core.")] = 0,
+    processes: Annotated[
+        int, typer.Option(min=0, help="Number of worker processes; 0: one per core.")
+    ] = 0,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Give up an unfinished build in the folder.")
+        bool, typer.Option("--restart", help="Discard an unfinished build in the folder.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make an annotated corpus out of raw text, add to one, or go on with a build that was broken
-    off.
-    """
+    """Make an annotated corpus from raw text, or add to one; resume an interrupted build."""
     from ernie_cmtl.corpus.layers import add_layer_module
     from ernie_cmtl.verbs.prepare import PrepareArguments
     from ernie_cmtl.verbs.prepare import prepare as build

@@ -28,13 +28,13 @@ def pretrain(
         str,
         typer.Option(
             "--workers",
-            help="Processes that share the work on this machine: a number; auto: one a GPU.",
+            help="Number of worker processes on this machine; auto: one per GPU.",
         ),
     ] = "1",
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Train a run; if its folder holds a checkpoint, go on from there."""
+    """Train a run; resume if its folder holds a checkpoint."""
     from ernie_cmtl.cli.training_view import train
     from ernie_cmtl.run.open import read_config
 

@@ -8,8 +8,8 @@ import typer
 from ernie_cmtl.cli.shared import Json, PluginModules, add_plugins, print_result
 
 EXAMPLE = (
-    "Example: ernie-cmtl report runs/quickstart/run --output report.html. Several runs are drawn "
-    "over one another."
+    "Example: ernie-cmtl report runs/quickstart/run --output report.html. Several runs share "
+    "the charts."
 )
 
 
@@ -17,22 +17,23 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders of runs, also of one that trains; or one folder that finetune --output "
-            "or compare --output has written.",
+            help="Folders of runs, finished or training; or one folder that finetune --output or "
+            "compare --output wrote.",
             show_default=False,
         ),
     ],
     output: Annotated[Path, typer.Option("--output", help="HTML file to write.")],
     figures: Annotated[
-        Path | None, typer.Option("--figures", help="Write each chart as SVG into this folder too.")
+        Path | None,
+        typer.Option("--figures", help="Also write each chart as SVG into this folder."),
     ] = None,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Write one page of a run, a fine-tuning or a comparison: warnings, learning curves, retention,
-    speed, corpus and settings; or scores with their spread.
+    """Write an HTML report of runs, of a fine-tuning or of a comparison.
 
-    The page is a single file that needs no network.
+    A run's page shows warnings, learning curves, retention, speed, corpus and settings. The page
+    is a single file that needs no network.
     """
     from ernie_cmtl.verbs.report import report as write
 

@@ -13,9 +13,10 @@ EXAMPLE = "Example: ernie-cmtl settings optimizer"
 
 def settings(
     prefix: Annotated[
-        str, typer.Argument(help="Show those whose name begins so.", show_default=False)
+        str,
+        typer.Argument(help="Show only settings whose name begins with this.", show_default=False),
     ] = "",
-    markdown: Annotated[bool, typer.Option("--markdown", help="Write a page of Markdown.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print as a Markdown page.")] = False,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:

@@ -22,16 +22,14 @@ from ernie_cmtl.printable import json_line, printable
 
 Parameters = ParamSpec("Parameters")
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one machine-readable result on standard output.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON result on standard output.")]
 PluginModules = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
         "--task-module",
-        help="Python module, that can be imported, of a task, encoder architecture, head kind, "
-        "loss weighting or export format of your own.",
+        help="Importable Python module with your own task, encoder architecture, head kind, "
+        "loss weighting or export format.",
         show_default=False,
     ),
 ]
@@ -45,7 +43,7 @@ CorpusFolder = Annotated[
     Path | None,
     typer.Option(
         "--corpus",
-        help="Use this corpus in place of the config's, as where a run's corpus has moved.",
+        help="Use this corpus instead of the configured one, for example if it has moved.",
     ),
 ]
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file of a run.", show_default=False)]

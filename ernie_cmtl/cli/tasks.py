@@ -11,7 +11,7 @@ EXAMPLE = "Example: ernie-cmtl tasks --json. For one of them: ernie-cmtl tasks c
 
 
 def tasks(context: typer.Context, plugin: PluginModules = None, as_json: Json = False) -> None:
-    """List the registered pretraining tasks; `tasks check` looks for faults and leaks in one."""
+    """List the registered pretraining tasks; `tasks check` validates one."""
     from ernie_cmtl.verbs.tasks import tasks as list_tasks
 
     add_plugins(plugin)

@@ -28,15 +28,15 @@ def tasks_check(
     task: Annotated[str, typer.Argument(help="Name of a task.", show_default=False)],
     corpus: Annotated[Path, typer.Option(help="Folder of a corpus.")],
     options: TaskOptions = None,
-    length: Annotated[int, typer.Option(min=16, help="Row length.")] = 512,
+    length: Annotated[int, typer.Option(min=16, help="Row length in tokens.")] = 512,
     samples: Annotated[
-        int, typer.Option(min=2, help="Training samples; half as many are held out.")
+        int, typer.Option(min=2, help="Number of training samples; half as many held-out samples.")
     ] = 4000,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the samples.")] = 1,
     plugin: PluginModules = None,
     as_json: Json = False,
 ) -> None:
-    """Does a task keep its contract, are its labels spread, and do cheap baselines fail on it?"""
+    """Validate a task: contract, label balance, and whether trivial baselines can solve it."""
     from ernie_cmtl.config import TaskConfig
     from ernie_cmtl.corpus.store.corpus import Corpus
     from ernie_cmtl.settings import validate

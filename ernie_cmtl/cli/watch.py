@@ -19,13 +19,15 @@ _MOST_WARNINGS = 8
 
 def watch(
     run: RunFolder,
-    every: Annotated[float, typer.Option("--every", min=0.5, help="Seconds between looks.")] = 5.0,
-    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=0.5, help="Seconds between updates.")
+    ] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the run once and exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how far a run is, until it ends: step, time left, speed, each head, warnings.
+    """Follow a running training: step, time left, speed, scores, warnings.
 
-    In a pipe, and with --json, it is shown once. Control-C ends the view, not the run.
+    In a pipe, and with --json, the run is shown once. Ctrl-C ends the view, not the run.
     """
     from ernie_cmtl.verbs.watch import watch as look
 

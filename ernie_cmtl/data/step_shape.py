@@ -13,15 +13,15 @@ class DataConfig(BaseModel):
     row_length: int = Field(128, ge=16)
     """Tokens of a row."""
     maximum_length: int | None = Field(None, ge=8)
-    """Tokens of the longest sample; None: as many as a row has. Rows of several times that length
-    have few places left over.
+    """Maximum tokens of a sample. none: the row length. Rows that are several times longer than the
+    samples have little padding.
     """
     rows: int = Field(32, ge=1)
     """Rows of a step, over all workers."""
     rows_per_group: int = Field(32, ge=1)
-    """Rows that go through the encoder at once: a matter of memory and speed, never of data."""
+    """Rows that the encoder processes at once. It affects memory and speed, not the data."""
     loader_workers: int = Field(0, ge=0)
-    """Processes that prepare steps ahead; 0 prepares them in the training process."""
+    """Processes that prepare batches in advance. 0: the training process prepares them."""
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> "DataConfig":

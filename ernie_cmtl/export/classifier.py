@@ -145,9 +145,10 @@ class Classifier:
             )
         spec, layers = self.spec, self.trained.model.family.config.layers
         # Inner states are counted from 0, what the first layer takes.
-        config.num_hidden_layers = (
-            layers if spec.encoder_layer == -1 else range(layers)[spec.encoder_layer]
-        )
+        count = layers if spec.encoder_layer == -1 else range(layers)[spec.encoder_layer]
+        config.num_hidden_layers = count
+        if kinds := getattr(config, "layer_types", None):
+            config.layer_types = kinds[:count]
         if self.kind.candidates(spec) is None:
             named = len({*spec.class_names}) == spec.classes
             names = spec.class_names if named else [f"LABEL_{n}" for n in range(spec.classes)]

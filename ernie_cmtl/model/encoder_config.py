@@ -61,7 +61,9 @@ class EncoderConfig(BaseModel):
     the whole sequence.
     """
     global_every: int | None = Field(None, ge=1)
-    """With local attention, the first of every so many layers sees the whole sequence."""
+    """With local attention: layers per global layer, which comes first and sees the whole
+    sequence.
+    """
     local_rotary_base: float | None = Field(None, gt=0)
     """The rotary base of local layers. None: that of the others."""
     activation: str = "gelu"

@@ -38,15 +38,17 @@ class FeedbackConfig(BaseModel):
     every: int = Field(ge=1)
     """Steps between decisions, counted from the start of each stage."""
     policy: Literal["forgetting", "bandit"] = "forgetting"
-    """forgetting: more for tasks that forget or still learn; bandit: more for tasks with a high
-    loss.
+    """forgetting: more steps for tasks that forget or still learn. bandit: more steps for tasks
+    with a high loss.
     """
     floor: float = Field(0.5, gt=0, le=1)
-    """A task's part of the steps that are left is never less than this times its part of the stage
+    """Minimum share of a task in the remaining steps, as a multiple of its share in the stage
     table.
     """
     cap: float = Field(2.0, ge=1)
-    """Nor more than this times that part."""
+    """Maximum share of a task in the remaining steps, as a multiple of its share in the stage
+    table.
+    """
 
 
 class Policy(ABC):

@@ -18,9 +18,9 @@ class PresetTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     budget: StrictInt | None = None
-    """All that it gets over the stages; None: the preset's."""
+    """The task's budget over all stages. none: the preset's."""
     review: float | None = Field(None, ge=0, lt=1)
-    """Part of it that each later stage gets; None: the preset's."""
+    """Share of the budget in each later stage. none: the preset's."""
 
 
 class Preset(BaseModel):
@@ -35,12 +35,12 @@ class Preset(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: PresetName = "continual_multitask_mlm"
-    """How tasks are spread over stages."""
+    """How tasks are distributed over stages."""
     budget: StrictInt | None = None
-    """Of each task that has none of its own."""
+    """Budget of each task without its own budget."""
     review: float | None = Field(None, ge=0, lt=1)
-    """Part of a task's budget that each stage gets after the one that adds it; None: 1 / (tasks +
-    1), the paper's.
+    """Share of a task's budget in each stage after the one that adds it. none: 1 / (tasks + 1), as
+    in the paper.
     """
     tasks: dict[str, PresetTask] = Field(min_length=1)
     """Task instances in order of introduction."""

@@ -27,21 +27,21 @@ class Stage(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
-    """Name of the stage, in logs and tables."""
+    """Name of the stage in logs and tables."""
     budgets: dict[str, StrictInt]
-    """Task instance -> iterations in this stage; an iteration is one step of the whole run. In a
-    file, `steps` and `mixing` may write them.
+    """Task instance -> iterations in this stage. One iteration is one step of the whole run. In a
+    file, `steps` and `mixing` can replace it.
     """
     row_length: int | None = Field(None, ge=16)
-    """Tokens of a row in this stage; None, here and below: as in the run's `data`."""
+    """Tokens of a row in this stage. none, here and below: as in the run's `data`."""
     maximum_length: int | None = Field(None, ge=8)
-    """Tokens of the longest sample in this stage."""
+    """Maximum tokens of a sample in this stage."""
     rows: int | None = Field(None, ge=1)
-    """Rows of a step in this stage."""
+    """Rows of a step in this stage, over all workers."""
     rows_per_group: int | None = Field(None, ge=1)
-    """Rows that go through the encoder at once in this stage."""
+    """Rows that the encoder processes at once in this stage."""
     restart_schedule: bool = False
-    """Begin the learning rate anew, warm-up and decay, over this stage and what follows it."""
+    """Restart the learning rate schedule (warm-up and decay) over this stage and the later ones."""
 
     @model_validator(mode="before")
     @classmethod

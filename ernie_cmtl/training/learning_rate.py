@@ -16,23 +16,21 @@ class LearningRateConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schedule: Schedule = "linear"
-    """linear, cosine: down to the last step; wsd: flat, then linear down in the last part; noam:
-    inverse square root, as in ERNIE; constant: flat. All of them after a linear warm-up.
+    """Shape of the learning rate after a linear warm-up. linear, cosine: decay until the last step.
+    wsd: constant, then linear decay. noam: inverse square root, as in ERNIE. constant: no decay.
     """
     learning_rate: float = Field(1e-4, gt=0)
-    """Peak."""
+    """Peak learning rate."""
     warmup_steps: int = Field(0, ge=0)
-    """Steps in which the rate climbs from zero to its peak."""
+    """Steps in which the learning rate rises from zero to its peak."""
     final_fraction: float = Field(0.0, ge=0, le=1)
-    """Part of the peak that is left at the end; of linear, cosine and wsd."""
+    """Final learning rate as a fraction of the peak, for linear, cosine and wsd."""
     decay_fraction: float = Field(0.1, gt=0, le=1)
-    """Part of the run's steps in which wsd decays."""
+    """Fraction of the run's steps in which wsd decays."""
     rewarm_steps: int = Field(0, ge=0)
-    """Steps in which the rate climbs back to its schedule after each stage's start but the first;
-    0: it never leaves it.
-    """
+    """Steps of a new warm-up at the start of each stage except the first. 0: no new warm-up."""
     rewarm_from: float = Field(0.1, ge=0, le=1)
-    """Part of the schedule's rate that a re-warmed stage starts with."""
+    """Learning rate at the start of such a warm-up, as a fraction of the schedule's rate."""
 
     @model_validator(mode="after")
     def _noam_warms_up(self) -> "LearningRateConfig":

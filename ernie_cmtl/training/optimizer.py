@@ -17,21 +17,21 @@ class OptimizerConfig(LearningRateConfig):
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
-    """muon: for the matrices of the encoder's layers, with AdamW for all else and at the learning
-    rate of AdamW.
+    """Optimizer. muon: Muon for the matrices of the encoder's layers and AdamW for all other
+    weights, with AdamW's learning rate.
     """
     beta1: float = Field(0.9, ge=0, lt=1)
-    """Decay of the mean of the gradients in AdamW."""
+    """AdamW's decay rate for the mean of the gradients."""
     beta2: float = Field(0.98, ge=0, lt=1)
-    """Decay of the mean of their squares in AdamW."""
+    """AdamW's decay rate for the mean of the squared gradients."""
     epsilon: float = Field(1e-6, gt=0)
-    """Added to the denominator of AdamW."""
+    """AdamW's epsilon, added to the denominator."""
     weight_decay: float = Field(0.01, ge=0)
-    """Not on biases and layer norms."""
+    """Weight decay. Biases and layer norms have none."""
     momentum: float = Field(0.95, ge=0, lt=1)
-    """Of Muon."""
+    """Momentum of Muon."""
     clip_norm: float = Field(1.0, gt=0)
-    """Largest norm of the whole gradient."""
+    """Maximum norm of the whole gradient; a larger gradient is scaled down."""
 
 
 class Optimizers:

@@ -20,12 +20,12 @@ class CheckpointsConfig(BaseModel):
     every: int = Field(1000, ge=1)
     """Steps between checkpoints."""
     keep: int = Field(2, ge=1)
-    """Newest checkpoints that stay; with 1 there is none to fall back to if it is damaged."""
+    """Number of newest checkpoints to keep. With 1 there is no fallback for a damaged one."""
     keep_every: int | None = Field(None, ge=1)
-    """Steps between checkpoints that are kept for good; none: no such checkpoints."""
+    """Steps between checkpoints that are kept permanently. none: no such checkpoints."""
     asynchronous: bool = False
-    """Train while a checkpoint is written, from a copy in the memory of the main worker's
-    machine.
+    """Continue training while a checkpoint is written. This needs memory for a copy on the main
+    worker's machine.
     """
 
 
@@ -35,9 +35,9 @@ class HeldoutConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every: int = Field(0, ge=0)
-    """Steps between held-out evaluations inside a stage; 0: only at each stage's end."""
+    """Steps between held-out evaluations inside a stage. 0: only at each stage's end."""
     samples: int = Field(512, ge=1)
-    """Held-out samples of each task."""
+    """Held-out samples per task."""
 
 
 class SkippingConfig(BaseModel):
@@ -48,13 +48,13 @@ class SkippingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     limit: int = Field(10, ge=1)
-    """Skipped steps in a row after which a run ends."""
+    """Number of consecutive skipped steps after which the run stops."""
     spike_window: int | None = Field(None, ge=2)
-    """Skip a step whose gradient norm is `spike_sigma` above the mean of this number of steps of
-    its stage before; none: skip none.
+    """Skip a step if its gradient norm is `spike_sigma` above the mean of this number of preceding
+    steps of its stage. none: skip none.
     """
     spike_sigma: float = Field(6.0, gt=0)
-    """Standard deviations of the norms in the window."""
+    """Threshold of a spike, in standard deviations of the norms in the window."""
 
 
 class TrainingConfig(BaseModel):
@@ -77,37 +77,35 @@ class TrainingConfig(BaseModel):
     """Key of an earlier version -> the dotted key that it is now."""
 
     precision: Precision = "auto"
-    """auto: bf16 autocast where the hardware is fast at it, fp32 elsewhere."""
+    """auto: bf16 autocast if the hardware has fast bf16 instructions, otherwise fp32."""
     gradient_checkpointing: bool = False
-    """Compute the activations of each layer again in the backward pass: less memory, more time, the
-    same result.
+    """Recompute each layer's activations in the backward pass: less memory, more time, the same
+    result.
     """
     compile: bool = False
-    """Compile the layers of the encoder, apart from attention: meant for GPUs, at the cost of a
-    slow first step.
-    """
+    """Compile the encoder's layers except attention. Meant for GPUs; the first step is slow."""
     reduce_precision: ReducePrecision = "fp32"
-    """Of the gradients that workers add up; bf16 halves what goes over the wires."""
+    """Precision of the gradients that workers exchange. bf16 halves the traffic."""
     sharding: Sharding = "none"
-    """none: each worker has all weights, gradients and moments; full: its part of them, and gathers
-    layers as it needs them.
+    """none: each worker holds all weights, gradients and moments. full: each worker holds a part
+    and gathers layers when it needs them.
     """
     log_every: int = Field(10, ge=1)
-    """Steps between lines of the log."""
+    """Steps between log lines."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     heldout: HeldoutConfig = HeldoutConfig()
     skipping: SkippingConfig = SkippingConfig()
     worker_timeout_seconds: float = Field(600, gt=0)
-    """How long a worker waits for another before it ends the run; longer than the longest save
-    takes.
+    """Seconds that a worker waits for another before it stops the run. Must be longer than the
+    longest save.
     """
     max_hours: float | None = Field(None, gt=0)
-    """Hours after which a run saves and stops; the same command continues it. None: train to the
+    """Hours after which the run saves and stops; the same command resumes it. none: train to the
     end.
     """
     trackers: list[str] = ["tensorboard"]
-    """Where metrics go besides `metrics.jsonl`; any that accelerate knows and that are
-    installed.
+    """Trackers that receive metrics in addition to `metrics.jsonl`: any installed tracker that
+    accelerate supports.
     """
 
     @field_validator("trackers")

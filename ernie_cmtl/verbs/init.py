@@ -74,9 +74,9 @@ preset:
 {tasks}
 data:
   row_length: {size.row_length} # Samples are packed into rows of this length.
-  maximum_length: {size.maximum_length} # Most tokens of a sample.
-  rows: {size.rows} # Of a step: {step:,} tokens. Half the rows, half the time of a step.
-  rows_per_group: {size.rows_per_group} # That one worker takes at once; workers share the groups.
+  maximum_length: {size.maximum_length} # Maximum tokens of a sample.
+  rows: {size.rows} # Rows per step ({step:,} tokens). Half the rows take half the time.
+  rows_per_group: {size.rows_per_group} # Rows that a worker processes at once.
 encoder: # {name}: {parameters:.1f}M parameters with {vocabulary:,} entries in the vocabulary
   positions: rotary # Learns in a tenth of the tokens of learned positions.
   layers: {size.layers}

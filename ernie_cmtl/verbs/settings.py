@@ -90,10 +90,9 @@ def settings_page(found: Mapping[str, Any]) -> str:
 
 
 _INTRODUCTION = """\
-Every setting with its type, default and meaning. `ernie-cmtl settings --markdown` writes this page
-from the program, and a test compares them. `ernie-cmtl settings optimizer` shows those that begin
-with a word.
+Every setting with its type, default and meaning. `ernie-cmtl settings --markdown` generates this
+page. `ernie-cmtl settings optimizer` shows only the settings that begin with `optimizer`.
 
-In YAML, `training.heldout.every` is the key `every` in `heldout` in `training`. On a command line
-it is the word `training.heldout.every=500`. `NAME` is a name of your own, as that of a task; `N` is
-a number in a list, from 0. An unknown key is an error that lists the accepted ones."""
+In YAML, `training.heldout.every` is the key `every` in `heldout` in `training`. On the command
+line, write `training.heldout.every=500`. `NAME` is a name of your choice, such as a task's; `N` is
+an index of a list, from 0. An unknown key is an error that lists the accepted keys."""

@@ -23,12 +23,12 @@ class LabelledConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
-    """`.tsv` or `.csv` with a header line, `.jsonl`, `.parquet`, words with their tags (`.conll`,
-    `.bio`, `.iob`, `.txt`), or a folder of class folders.
+    """File of the table: `.tsv` or `.csv` with a header line, `.jsonl`, `.parquet`, tagged words
+    (`.conll`, `.bio`, `.iob`, `.txt`), or a folder of class folders.
     """
     columns: dict[str, Kind] | None = None
-    """Column -> text, class, number or tags; columns that are not named are left out. None: every
-    column, its kind guessed.
+    """Column -> text, class, number or tags; other columns are left out. none: use every column and
+    guess its kind.
     """
 
     def stamp(self) -> tuple[int, ...]:

@@ -35,23 +35,23 @@ class PrepareConfig(BaseModel):
     reader: ReaderConfig = ReaderConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     layers: dict[str, dict[str, Any]] | None = None
-    """Layers and their options; none: those of the language. Where spans overlap, the layer that
-    was named first wins.
+    """Layers and their options. none: those of the language. If spans overlap, the layer named
+    first wins.
     """
     mixture: dict[str, float] | None = None
-    """Source -> part of the tokens that training draws from it, summing to 1; none: as much as
-    there is.
+    """Source -> its share of the training tokens; shares sum to 1. none: in proportion to the size
+    of each source.
     """
     labelled: dict[str, LabelledConfig] = {}
     """Name -> labelled rows that are stored beside the text."""
     heldout_fraction: float = Field(0.01, ge=0, lt=1)
-    """Part of the documents of each source that is held out, chosen by the hash of their text."""
+    """Held-out fraction of the documents of each source, chosen by the hash of their text."""
     heldout_minimum: int = Field(16, ge=1)
-    """At least so many documents of each source are held out, but never more than a quarter."""
+    """Minimum number of held-out documents per source, but never more than a quarter."""
     warn_unknown_rate: float = Field(0.01, ge=0, le=1)
-    """A source of whose tokens a larger part is unknown to the vocabulary is warned of."""
+    """Warn about a source if a larger fraction of its tokens is unknown."""
     shard_bytes: int = Field(16 << 20, ge=1)
-    """Text of one shard, in UTF-8."""
+    """Bytes of UTF-8 text in one shard."""
 
     @field_validator("labelled")
     @classmethod

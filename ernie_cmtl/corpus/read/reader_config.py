@@ -23,40 +23,40 @@ class ReaderConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text_documents: Literal["file", "blank_line"] = "file"
-    """In `.txt`: a file is one document, or blank lines separate documents."""
+    """In `.txt`: each file is one document, or blank lines separate documents."""
     text_field: str = "text"
-    """In every other format: the key or column that holds the text."""
+    """In all other formats: the key or column that holds the text."""
     title_field: str | None = None
-    """In every format but `.txt`: a key or column that holds the title, kept beside the text; a
-    document may have none.
+    """In all formats except `.txt`: the key or column that holds the title. Titles are stored apart
+    from the text; a document may have none.
     """
     maximum_characters: int = Field(1_000_000, ge=1_000)
-    """A longer document is cut into parts at a paragraph, line or space; each part counts as a
-    document.
+    """Maximum characters of a document. A longer one is split at a paragraph, line or space; each
+    part counts as a document.
     """
     maximum_line_bytes: int = Field(MAXIMUM_LINE_BYTES, ge=1_000)
-    """A longer line of `.jsonl` or `.tsv`, or row of `.csv`, is rejected without being held in
-    memory.
+    """Maximum bytes of a line of `.jsonl` or `.tsv`, or a row of `.csv`. A longer one is rejected
+    without loading it.
     """
     encoding: Encoding = UTF8
-    """Of files that are not UTF-8 throughout: the name of an encoding, or `auto`, which finds out
-    for each file and stops the build where that is not sure.
+    """Encoding of files that are not valid UTF-8: its name, or `auto` to detect it for each file.
+    If the detection is uncertain, the build stops.
     """
     source_encodings: dict[str, Encoding] = {}
-    """Source -> what it has in place of `encoding`."""
+    """Source -> its own value of `encoding`."""
     errors: ErrorPolicy = "skip"
-    """A document that cannot be used: skip rejects it, strict stops the build, repair puts U+FFFD
-    where bytes are no text and rejects it only if more than that is wrong.
+    """Handling of a document that cannot be used. skip: reject it. strict: stop the build. repair:
+    replace invalid bytes by U+FFFD, and reject it only if it has other errors.
     """
     source_errors: dict[str, ErrorPolicy] = {}
-    """Source -> what it has in place of `errors`."""
+    """Source -> its own value of `errors`."""
     lost_files: Literal["strict", "skip"] = "strict"
-    """A file of which nothing can be used, or that is in another encoding: strict stops the build
-    after the first reading, skip rejects its documents like any other.
+    """Handling of a file that is in another encoding or has nothing usable. strict: stop the build
+    after the first pass. skip: reject its documents.
     """
     maximum_reject_rate: float = Field(0.5, ge=0, le=1)
-    """A source of which a larger part is rejected stops the build, once it has a hundred
-    documents.
+    """Maximum rejected share of a source. A source with at least a hundred documents and a larger
+    share stops the build.
     """
 
     @property

@@ -42,13 +42,13 @@ class TokenizerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name_or_path: str | None = None
-    """A fast tokenizer of transformers; none means that a WordPiece is trained on the corpus."""
+    """Fast tokenizer of transformers. none: train a WordPiece tokenizer on the corpus."""
     vocabulary_size: int = Field(30_522, ge=100)
-    """Most entries of a trained vocabulary."""
+    """Maximum entries of a trained vocabulary."""
     minimum_frequency: int = Field(2, ge=1)
-    """A trained piece occurs at least so often in the sample."""
+    """Minimum number of occurrences of a trained piece in the sample."""
     sample_bytes: int = Field(128 << 20, ge=1)
-    """Most text, in UTF-8, that it is trained on."""
+    """Maximum bytes of UTF-8 text to train the tokenizer on."""
 
 
 def train_wordpiece(texts: Sequence[str], config: TokenizerConfig) -> "PreTrainedTokenizerBase":

@@ -29,8 +29,8 @@ class RankingOptions(BaseModel):
     model_config = STRICT
 
     candidates: int = Field(16, ge=2)
-    """Most candidates of a list; those of a longer query are dealt out to several lists, each with
-    every grade where it can.
+    """Maximum candidates per list. A longer query is split into several lists, each with every
+    grade where possible.
     """
 
 

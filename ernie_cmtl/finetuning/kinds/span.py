@@ -22,13 +22,13 @@ class SpanOptions(BaseModel):
     model_config = STRICT
 
     match: Match = "squad"
-    """squad: words without articles; cmrc: Chinese characters, and the longest common run for
-    F1.
+    """How answers are compared. squad: words without articles. cmrc: Chinese characters, with the
+    longest common run for F1.
     """
     stride: int = Field(128, ge=0)
     """Tokens that two windows of a long passage share; at most a quarter of a window."""
     answer_tokens: int = Field(30, ge=1)
-    """Longest answer that is looked for."""
+    """Maximum tokens of an answer."""
 
 
 @dataclass(frozen=True, slots=True)

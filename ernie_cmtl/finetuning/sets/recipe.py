@@ -19,13 +19,15 @@ class RowsConfig(BaseModel):
     model_config = STRICT
 
     train: Source
-    """File, or files, of training rows."""
+    """File or files with the training rows."""
     dev: Part | Source | None = None
-    """Chooses the learning rate; what is reported where there is no test split."""
+    """Development rows: a file, files, or a fraction of the training rows. They choose the learning
+    rate; without a test split, their scores are reported.
+    """
     test: Part | Source | None = None
-    """What is reported."""
+    """Test rows, whose scores are reported: a file, files, or a fraction of the training rows."""
     limit: int | None = Field(None, ge=1)
-    """Most examples of a split, taken at even distances; of ranking, queries."""
+    """Maximum examples of a split (for ranking: queries), taken at even distances."""
 
     @model_validator(mode="after")
     def _judged(self) -> "RowsConfig":
@@ -45,14 +47,14 @@ class ColumnsConfig(BaseModel):
     model_config = STRICT
 
     text: str
-    """The text; of ranking the query, of token labels the words, of spans the question."""
+    """Column of the text; for ranking the query, for tokens the words, for span the question."""
     text_pair: str | None = None
-    """The second text; of ranking the candidate, of spans the passage."""
+    """Column of the second text; for ranking the candidate, for span the passage."""
     label: str
-    """Class, score, grade, list of labels, or list of answers."""
+    """Column of the class, score, grade, list of labels, or list of answers."""
     group: str | None = None
-    """Rows with the same value stay in one split, and of ranking are one query; by default those
-    with the same text.
+    """Column of a group. Rows with the same value stay in one split; for ranking they are one
+    query. Default: the text.
     """
 
 
@@ -62,19 +64,19 @@ class TrainConfig(BaseModel):
     model_config = STRICT
 
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
-    """The one with the highest mean on dev is reported."""
+    """Learning rates to try. The one with the highest mean on dev is reported."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
-    """Each learning rate is trained with each of these."""
+    """Seeds. Each learning rate is trained with each seed."""
     epochs: float = Field(3, gt=0)
-    """Rounds through the training rows."""
+    """Passes over the training rows."""
     max_steps: int | None = Field(None, ge=1)
-    """Most steps, whatever the epochs."""
+    """Maximum number of steps, regardless of the epochs."""
     batch_size: int = Field(32, ge=1)
-    """Examples of a step; of ranking, lists of candidates."""
+    """Examples per step; for ranking, lists of candidates."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """Part of the steps."""
+    """Fraction of the steps with linear warm-up."""
     weight_decay: float = Field(0.0, ge=0)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
 
     @field_validator("learning_rates", "seeds")
     @classmethod
@@ -90,22 +92,22 @@ class Recipe(BaseModel):
     model_config = STRICT
 
     kind: KindName
-    """What the labels are."""
+    """Kind of the labels."""
     data: RowsConfig
     columns: ColumnsConfig
     labels: tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...] | None = None
-    """The classes, the positive one of two last; by default those of the training rows, sorted."""
+    """Classes; of two, the positive one is last. Default: those of the training rows, sorted."""
     metric: str | None = None
-    """What chooses and is reported first; by default the first of the kind."""
+    """Metric that chooses the learning rate and is reported first. Default: the kind's first."""
     maximum_length: int = Field(128, ge=8)
-    """Tokens of the longest input; longer ones are cut."""
+    """Maximum tokens of an input; longer inputs are truncated."""
     train: TrainConfig
     task_row: Annotated[int, Field(ge=0)] | Literal["mean", "fresh"] | None = None
-    """Which task embedding all inputs get: a row, the mean of the rows that pretraining filled, or
-    a random one. None: the row that an export has folded in, or else the first.
+    """Task embedding of all inputs: a row number, the mean of the rows that pretraining used, or a
+    fresh random row. none: the row that an export has folded in, otherwise the first.
     """
     init: Literal["pretrained", "random"] = "pretrained"
-    """random: an encoder of the same size that has learned nothing."""
+    """random: start from random weights, with an encoder of the same size."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the kind."""
 

@@ -25,7 +25,7 @@ class SharingConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     mode: str = "hard"
-    """A file of `model/sharing`, or a plug-in."""
+    """How tasks share layers: the name of a file in `model/sharing`, or of a plug-in."""
 
 
 class SharingOptions(BaseModel):
@@ -52,11 +52,11 @@ class Splitting:
     """When and how groups of tasks are split while a run trains."""
 
     every: int
-    """Steps between two decisions; the start of each stage is a decision too."""
+    """Steps between decisions. Each stage also starts with one."""
     threshold: float
     """Parts of a group stay together while the mean cosine of their gradients is at least this."""
     samples: int
-    """Held-out samples of each task that a decision measures."""
+    """Held-out samples per task for each decision."""
 
 
 @dataclass(frozen=True)

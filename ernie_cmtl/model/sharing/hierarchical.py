@@ -18,11 +18,12 @@ class HierarchicalOptions(SharingOptions):
     """Which layer the heads of each task read, and whether predictions go up."""
 
     levels: Literal["family"] | dict[str, PositiveInt] = "family"
-    """family: lexical a third of the way up, syntactic two thirds, semantic the last layer; or task
-    -> layer, counted from 1, where a task that is not named reads the last one.
+    """Encoder layer that each task reads. family: lexical tasks a third of the way up, syntactic
+    two thirds, semantic the last layer. Or task -> layer, counted from 1; other tasks read the last
+    one.
     """
     feed: bool = False
-    """What a task predicts is added, as a label embedding, to the states of the tasks above it."""
+    """Add each task's predictions, as label embeddings, to the states of the tasks above it."""
 
 
 class Hierarchical(SharingMode):

@@ -22,12 +22,14 @@ class PartialOptions(SharingOptions):
     """Which tasks share a branch, and how many layers a branch has."""
 
     layers: int | None = Field(None, ge=1)
-    """So many of the last layers are a group's own; none: the last one, with a rank all."""
+    """Number of last layers that each group has for itself. none: 1, or all layers if `rank` is
+    set.
+    """
     rank: int | None = Field(None, ge=1)
-    """In place of copies, a group has two factors of this rank beside each matrix (LoRA)."""
+    """Give each group two factors of this rank beside each matrix (LoRA) instead of copies."""
     groups: Literal["family", "task"] | dict[str, list[str]] = "family"
-    """family: lexical, syntactic, semantic; task: every task; or group -> its tasks, where a task
-    that is not named is on the trunk.
+    """Groups of tasks. family: lexical, syntactic, semantic. task: one group per task. Or group ->
+    its tasks; other tasks use the trunk.
     """
 
 

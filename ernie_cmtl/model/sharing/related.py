@@ -22,13 +22,13 @@ class RelatedOptions(SharingOptions):
     """How many layers tasks may part in, and when they do."""
 
     layers: int = Field(1, ge=1)
-    """Number of the last layers that a group has for itself once it has parted."""
+    """Number of last layers that a group has for itself after a split."""
     every: int = Field(2000, ge=1)
-    """Steps between two decisions; the start of each stage is a decision too."""
+    """Steps between decisions. Each stage also starts with one."""
     threshold: float = Field(0.0, ge=-1, le=1)
-    """Tasks part where the mean cosine of their gradients is below this."""
+    """Tasks are split if the mean cosine of their gradients is below this."""
     samples: int = Field(256, ge=2)
-    """Held-out samples of each task that a decision measures."""
+    """Held-out samples per task for each decision."""
 
 
 class Related(SharingMode):

@@ -22,9 +22,11 @@ class SoftOptions(SharingOptions):
     """How many layers are copied, and how strong the pull is."""
 
     layers: PositiveInt | Literal["all"] = "all"
-    """Number of the last layers that every task has a copy of."""
+    """Number of last layers that every task has its own copy of."""
     strength: float = Field(0.01, ge=0)
-    """Factor of the sum of squared distances between the copies of a layer and their mean."""
+    """Factor of the penalty: the sum of squared distances between the copies of a layer and their
+    mean.
+    """
 
 
 class Soft(SharingMode):

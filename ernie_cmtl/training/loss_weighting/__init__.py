@@ -23,7 +23,7 @@ class LossWeightingConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     rule: str = "manual"
-    """A file of `training/loss_weighting`, or a plug-in."""
+    """How losses are weighted: the name of a file in `training/loss_weighting`, or of a plug-in."""
 
 
 class WeightingOptions(BaseModel):

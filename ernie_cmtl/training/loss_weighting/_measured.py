@@ -27,9 +27,9 @@ class Bounds(WeightingOptions):
     """How far a weight may be from the one by hand."""
 
     floor: float = Field(0.5, gt=0, le=1)
-    """A loss never weighs less than this times its weight by hand."""
+    """Minimum weight of a loss, as a multiple of its manual weight."""
     cap: float = Field(2.0, ge=1, allow_inf_nan=False)
-    """Nor more than this times that weight."""
+    """Maximum weight of a loss, as a multiple of its manual weight."""
 
 
 @dataclass(frozen=True)

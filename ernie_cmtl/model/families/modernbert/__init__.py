@@ -11,6 +11,7 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM, ModernBertMode
 from transformers.models.modernbert.modeling_modernbert import ModernBertPredictionHead
 
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.head_kinds import StockHead
 from ernie_cmtl.head_kinds.vocabulary import VocabularyHead
 from ernie_cmtl.model.encoder import EncoderFamily, LayerWeights
 from ernie_cmtl.model.encoder_config import EncoderConfig
@@ -178,6 +179,21 @@ class ModernBert(EncoderFamily):
     def stock_model(self, head: VocabularyHead, task_row: int) -> ModernBertForMaskedLM:
         """Return that class with the weights of encoder and head."""
         return stock.model_of(self.stock_config(), self.stock_state(head, task_row))
+
+    def stock_classifier(self, kind: StockHead, linear: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of a linear head as the stock classes name them.
+
+        Raises:
+            UserError: It is a head of tokens: the class puts `head` before it, which no head of
+                tokens here reads through.
+        """
+        if kind == "TokenClassification":
+            raise UserError(
+                "encoder.architecture 'modernbert': ModernBertForTokenClassification has a dense "
+                "layer and a norm before the labels, and a head of tokens reads the states without "
+                "them; accepted with --head are heads of sequences"
+            )
+        return super().stock_classifier(kind, linear)
 
 
 def _inner(config: EncoderConfig) -> int:
