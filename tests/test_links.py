@@ -291,7 +291,7 @@ def extending(copy: Path) -> object:
     return pretrain(extended_config(copy, Extension("sentence_order", budget=1)), Observer())
 
 
-@pytest.mark.parametrize("train", [going_on, extending])
+@pytest.mark.parametrize("train", [pytest.param(going_on, marks=pytest.mark.slow), extending])
 def test_a_run_is_not_trained_through_links(
     run: Path, tmp_path: Path, train: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def test_plan_counts_the_family_s_own_operations(english: Corpus, tmp_path: Path
     assert found == same > 0
 
 
+@pytest.mark.slow
 def test_two_workers_started_from_the_command_line_share_it_in_shards(
     finished: Path, english: Corpus, tmp_path: Path
 ) -> None:

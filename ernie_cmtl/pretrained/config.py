@@ -35,7 +35,7 @@ def read_settings(name: str, what: str) -> dict[str, Any]:
     what: how messages call the checkpoint, such as "model 'bert-base-uncased'".
 
     Raises:
-        UserError: There is no config, or a size in it is out of bounds.
+        UserError: There is no config, a size in it is out of bounds, or its classes have no names.
     """
     # What the library raises about a config that is none has no common type.
     try:
@@ -53,6 +53,12 @@ def read_settings(name: str, what: str) -> dict[str, Any]:
                     f"{what} cannot be loaded: its config has {key} {value}; accepted are 0 to "
                     f"{most:,}"
                 )
+    classes = found.get("architectures") or []
+    if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
+        raise UserError(
+            f"{what} cannot be loaded: its config has architectures {classes!r}; accepted is a "
+            "list of names of classes"
+        )
     return {key: value for key, value in found.items() if key not in _NAMES_CODE}
 
 

@@ -33,6 +33,7 @@ SUITES = sorted(path for path in SCALES.parent.glob("*.yaml") if path != SCALES)
 COLA = Path(__file__).parents[2] / "configs/finetune/cola.yaml"
 
 
+@pytest.mark.slow
 def test_a_suite_goes_on_after_its_first_cell(
     english: Corpus,
     tmp_path: Path,

@@ -91,6 +91,10 @@ REFUSED_MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
         r"its config has num_hidden_layers 10000000; accepted are 0 to 1,000",
     ),
     "a negative size": (edit("config.json", vocab_size=-1), "its config has vocab_size -1"),
+    "classes without names": (
+        edit("config.json", architectures=[["BertForMaskedLM"]]),
+        r"its config has architectures \[\['BertForMaskedLM'\]\]; accepted is a list of names",
+    ),
     "a config of a larger model": (
         edit("config.json", vocab_size=9 * 10**6, hidden_size=4096),
         r"the config describes 3[\d,]+ weights, and the files hold \d\d,\d\d\d",

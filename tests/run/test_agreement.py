@@ -87,7 +87,7 @@ def unbroken(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return config.run
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_two_machines_of_which_one_is_killed_end_as_if_nothing_had_been(
     english: Corpus, unbroken: Path, tmp_path: Path, shared: bool
 ) -> None:
@@ -211,7 +211,7 @@ def test_a_main_worker_that_lost_the_checkpoint_does_not_begin_anew(
 
 
 @pytest.mark.parametrize("sharding", ["none", "full"])
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
+@pytest.mark.parametrize("kind", ["adamw", pytest.param("muon", marks=pytest.mark.slow)])
 def test_a_worker_without_the_checkpoint_goes_on_bit_equal(
     english: Corpus, tmp_path: Path, sharding: str, kind: str
 ) -> None:

@@ -231,6 +231,7 @@ def test_accelerate_starts_several_workers_on_cpus(english: Corpus, tmp_path: Pa
     assert json.loads(several.stdout)["finished"]
 
 
+@pytest.mark.slow
 def test_the_option_workers_names_one_that_was_killed(english: Corpus, tmp_path: Path) -> None:
     config = long_run(english, tmp_path / "run")
     command, environment = pretrain_command(config, tmp_path)

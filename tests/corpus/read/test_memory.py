@@ -134,6 +134,7 @@ def test_a_giant_line_of_text_is_cut_and_kept_in_bounded_memory(
     assert memory <= MOST
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_a_table_that_names_few_long_values_often_takes_bounded_memory(tmp_path: Path) -> None:
     """Two thousand rows of a megabyte each stand in a file of a few hundred kilobytes."""
