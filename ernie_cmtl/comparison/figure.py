@@ -2,16 +2,15 @@
 model.
 """
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from ernie_cmtl.charts import Chart, Dot, altair, dot_chart
 from ernie_cmtl.comparison.measures import Measure
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.pictures import one_picture
 
 FORMATS = ("svg", "png")
-_POINTS_PER_INCH = 200
 
 
 def check_drawing(figure: Path | None) -> None:
@@ -25,64 +24,21 @@ def check_drawing(figure: Path | None) -> None:
             f"--figure {figure}: its ending is none of {', '.join(f'.{name}' for name in FORMATS)}"
         )
     try:
-        import altair  # noqa: F401
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"a picture needs an extra: pip install 'ernie-cmtl[report]' ({error}); without "
-            "--output and --figure there is none"
-        ) from error
+        altair()
+    except UserError as error:
+        raise UserError(f"{error}; without --output and --figure there is no picture") from None
 
 
 def draw(measures: Sequence[Measure], format: str) -> bytes:
     """Return the picture as a file of a format, svg or png."""
-    chart = _chart(measures)
-    if format == "png":
-        stream = io.BytesIO()
-        chart.save(stream, format="png", ppi=_POINTS_PER_INCH)
-        return stream.getvalue()
-    text = io.StringIO()
-    chart.save(text, format="svg")
-    return text.getvalue().encode()
+    return one_picture(measure_charts(measures), format)
 
 
-def _chart(measures: Sequence[Measure]) -> Any:
-    import altair
-
-    return altair.vconcat(*(_panel(measure) for measure in measures)).configure_view(stroke="#ddd")
-
-
-def _panel(measure: Measure) -> Any:
-    import altair
-
-    rows = [
-        {"model": name, "value": one.value, "low": low, "high": high}
-        for name, one in measure.models.items()
-        for low, high in [one.interval or (one.value, one.value)]
-    ]
-    data = altair.InlineData(values=rows)
-    models = altair.Y("model:N", sort=list(measure.models), title=None, axis=_AXIS)
-    scale = altair.Scale(zero=False, nice=True)
-    points = (
-        altair.Chart(data)
-        .mark_point(filled=True, size=60, color="black")
-        .encode(x=altair.X("value:Q", scale=scale, title=None), y=models)
-    )
-    intervals = (
-        altair.Chart(data)
-        .mark_rule(color="black")
-        .encode(x=altair.X("low:Q", scale=scale, title=None), x2="high:Q", y=models)
-    )
-    layers = [intervals, points]
-    if measure.reference is not None:
-        place = altair.InlineData(values=[{"reference": measure.reference}])
-        line = altair.Chart(place).mark_rule(color="grey", strokeDash=[4, 4])
-        layers.insert(0, line.encode(x=altair.X("reference:Q", scale=scale, title=None)))
-    return altair.layer(*layers).properties(
-        title=altair.Title(f"{measure.name} (95 %, {measure.count})", anchor="start", fontSize=11),
-        width=480,
-        height={"step": 24},
-    )
-
-
-_AXIS: dict[str, Any] = {"labelLimit": 400}
+def measure_charts(measures: Sequence[Measure]) -> list[Chart]:
+    """Return a chart of each measure: the value of each model with its interval."""
+    found = []
+    for number, measure in enumerate(measures):
+        dots = [Dot(model, one.value, one.interval) for model, one in measure.models.items()]
+        title = f"{measure.name} (95 %, {measure.count})"
+        found.append(dot_chart(f"measure-{number}", title, dots, "score", measure.reference))
+    return [chart for chart in found if chart]

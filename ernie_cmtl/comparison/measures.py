@@ -19,6 +19,9 @@ from ernie_cmtl.evaluation.minimal_pairs import Pair, accuracy_of
 from ernie_cmtl.evaluation.similarity import ScoredPair, correlate
 from ernie_cmtl.records import Array
 
+RESULT = "comparison.json"
+"""File of a comparison in the folder that keeps it."""
+
 
 @dataclass(frozen=True)
 class Estimate:

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ernie_cmtl.charts import Chart, Dot, dot_chart
+from ernie_cmtl.comparison.figure import measure_charts
+from ernie_cmtl.comparison.measures import RESULT, Estimate, Measure
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.finetuning.kept import KEPT, Kept
 from ernie_cmtl.foreign_files import checked
-from ernie_cmtl.report.charts import Dot, dot_chart
-from ernie_cmtl.report.parts import Chart, Page, Section, Table
-
-FINETUNING, COMPARISON = "finetuning.json", "comparison.json"
+from ernie_cmtl.report.parts import Page, Section, Table
 
 
 class _Model(BaseModel):
@@ -44,32 +45,9 @@ class _Result(BaseModel):
     runs: list[_Model]
 
 
-class _FineTuning(BaseModel):
-    task: str
-    base_model: str
-    labels: list[str] = []
-    kept: _Model
-    all_models: _Result
-    recipe: dict[str, Any] = {}
-
-
-class _Estimate(BaseModel):
-    value: float
-    interval: tuple[float, float] | None = None
-    difference: float | None = None
-    difference_interval: tuple[float, float] | None = None
-
-
-class _Measure(BaseModel):
-    name: str
-    count: str
-    reference: float | None = None
-    models: dict[str, _Estimate]
-
-
 class _Comparison(BaseModel):
     models: list[str]
-    measures: list[_Measure]
+    measures: list[Measure]
 
 
 def judgement_page(folder: Path) -> Page | None:
@@ -78,9 +56,9 @@ def judgement_page(folder: Path) -> Page | None:
     Raises:
         UserError: Its file is not as the verb writes it.
     """
-    if (path := folder / FINETUNING).is_file():
-        return _finetuning_page(checked(_read(path), _FineTuning, str(path)))
-    if (path := folder / COMPARISON).is_file():
+    if (path := folder / KEPT).is_file():
+        return _finetuning_page(checked(_read(path), Kept, str(path)))
+    if (path := folder / RESULT).is_file():
         return _comparison_page(checked(_read(path), _Comparison, str(path)), folder.name)
     return None
 
@@ -95,15 +73,16 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _finetuning_page(about: _FineTuning) -> Page:
-    result = about.all_models
+def _finetuning_page(about: Kept) -> Page:
+    result = checked(about.all_models, _Result, f"all_models of {KEPT}")
+    kept = checked(about.kept, _Model, f"kept of {KEPT}")
     spread = "" if result.std is None else f" ± {result.std:.4f}"
     facts = [
         ("base model", about.base_model),
         ("kind", f"{result.kind}; labels {', '.join(about.labels) or 'none'}"),
         ("rows", ", ".join(f"{split} {count:,}" for split, count in result.examples.items())),
         ("result", f"{result.metric} on {result.split} {result.mean:.4f}{spread}"),
-        ("kept", f"learning rate {about.kept.learning_rate:g}, seed {about.kept.seed}"),
+        ("kept", f"learning rate {kept.learning_rate:g}, seed {kept.seed}"),
     ]
     warnings = [
         f"learning rate {run.learning_rate:g}, seed {run.seed}: one answer to all rows of {split}"
@@ -112,7 +91,8 @@ def _finetuning_page(about: _FineTuning) -> Page:
     ]
     if result.std is None:
         warnings.append("one seed: the score has no spread")
-    settings = [[key, json.dumps(value, ensure_ascii=False)] for key, value in about.recipe.items()]
+    recipe = about.recipe.model_dump(mode="json")
+    settings = [[key, json.dumps(value, ensure_ascii=False)] for key, value in recipe.items()]
     sections = [
         Section("Scores", charts=_score_charts(result), tables=[_scores(result)]),
         Section("Models", tables=[_models(result)]),
@@ -175,11 +155,6 @@ def _models(result: _Result) -> Table:
 
 
 def _comparison_page(result: _Comparison, name: str) -> Page:
-    charts = []
-    for number, measure in enumerate(result.measures):
-        dots = [Dot(model, found.value, found.interval) for model, found in measure.models.items()]
-        title = f"{measure.name} ({measure.count})"
-        charts.append(dot_chart(f"measure-{number}", title, dots, "score", measure.reference))
     rows = [
         [measure.name, model, f"{found.value:.4f}", _interval(found.interval), *_difference(found)]
         for measure in result.measures
@@ -188,13 +163,13 @@ def _comparison_page(result: _Comparison, name: str) -> Page:
     columns = ["measure", "model", "value", "95 % interval", "difference", "95 % interval"]
     facts = [("models", ", ".join(result.models)), ("compared with", result.models[0])]
     sections = [
-        Section("Measures", charts=[chart for chart in charts if chart]),
+        Section("Measures", charts=measure_charts(result.measures)),
         Section("Values", tables=[Table(columns, rows)]),
     ]
     return Page(name, facts, [], sections)
 
 
-def _difference(found: _Estimate) -> tuple[str, str]:
+def _difference(found: Estimate) -> tuple[str, str]:
     value = "-" if found.difference is None else f"{found.difference:+.4f}"
     return value, _interval(found.difference_interval)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ernie_cmtl import __version__
 from ernie_cmtl.atomic_files import write_text
-from ernie_cmtl.report.charts import altair, svg
-from ernie_cmtl.report.parts import Chart, Page
+from ernie_cmtl.charts import Chart, altair
+from ernie_cmtl.pictures import svg
+from ernie_cmtl.report.parts import Page
 
 GENERATOR = '<meta name="generator" content="ernie_cmtl report">'
 """Stands at the beginning of each page."""

@@ -2,17 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart of Vega-Lite."""
-
-    name: str
-    """Name of its file among the figures."""
-    title: str
-    spec: dict[str, Any]
+from ernie_cmtl.charts import Chart
 
 
 @dataclass(frozen=True)

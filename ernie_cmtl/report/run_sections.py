@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeVar
 
-from ernie_cmtl.report.alerts import alerts
-from ernie_cmtl.report.charts import (
+from ernie_cmtl.charts import (
+    Chart,
     Marks,
     Series,
     area_chart,
@@ -14,7 +14,8 @@ from ernie_cmtl.report.charts import (
     line_chart,
     thinned,
 )
-from ernie_cmtl.report.parts import Chart, Page, Section, Table
+from ernie_cmtl.report.alerts import alerts
+from ernie_cmtl.report.parts import Page, Section, Table
 from ernie_cmtl.report.runs import HeldoutLine, ReportedRun, Score, TrainLine
 from ernie_cmtl.report.tables import (
     corpus_tables,

@@ -10,6 +10,7 @@ from typing import Any
 from ernie_cmtl.atomic_files import new_file, write_text
 from ernie_cmtl.comparison.figure import FORMATS, check_drawing, draw
 from ernie_cmtl.comparison.measures import (
+    RESULT,
     Measure,
     pairs_measure,
     recipe_measure,
@@ -25,8 +26,8 @@ from ernie_cmtl.finetuning.finetune import finetune
 from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.verbs.finetune import as_pretrained
 
-RESULT, PICTURE = "comparison.json", "comparison"
-"""Names of the files in the output folder; the picture has the ending of each format."""
+PICTURE = "comparison"
+"""Name of the picture in the output folder, without the ending of its format."""
 Report = Callable[[str, str, dict[str, Any] | None], None]
 """Is told of each model and measure that begins, and of each model that was fine-tuned."""
 

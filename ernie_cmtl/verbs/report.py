@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ernie_cmtl.atomic_files import write_text
+from ernie_cmtl.charts import altair
 from ernie_cmtl.config import TaskConfig
 from ernie_cmtl.corpus.build.summary import summary
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.report.charts import altair
 from ernie_cmtl.report.judgements import judgement_page
 from ernie_cmtl.report.page import GENERATOR, html, write_figures
 from ernie_cmtl.report.parts import Page

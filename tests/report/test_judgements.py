@@ -27,7 +27,13 @@ FINETUNING: dict[str, Any] = {
         **{"kind": "classification", "examples": {"train": 90, "test": 10}, "runs": MODELS},
         "majority": {"test": {"accuracy": 0.3}},
     },
-    "recipe": {"kind": "classification"},
+    "maximum_length": 64,
+    "recipe": {
+        "kind": "classification",
+        "data": {"train": "train.tsv", "dev": "dev.tsv"},
+        "columns": {"text": "text", "label": "kind"},
+        "train": {"learning_rates": [1e-4, 1e-3]},
+    },
 }
 COMPARISON: dict[str, Any] = {
     "models": ["one", "two"],
@@ -37,7 +43,10 @@ COMPARISON: dict[str, Any] = {
             "count": "6 pairs",
             "reference": 0.5,
             "models": {
-                "one": {"value": 0.8, "interval": [0.7, 0.9]},
+                "one": {
+                    **{"value": 0.8, "interval": [0.7, 0.9]},
+                    **{"difference": None, "difference_interval": None},
+                },
                 "two": {
                     **{"value": 0.9, "interval": [0.8, 0.95]},
                     **{"difference": 0.1, "difference_interval": [-0.05, 0.25]},

@@ -10,16 +10,10 @@ from typing import Any
 
 import pytest
 
+from ernie_cmtl.charts import MOST_POINTS, Series, line_chart, thinned
 from ernie_cmtl.errors import UserError
+from ernie_cmtl.pictures import _with_fewer_points, svg
 from ernie_cmtl.report.alerts import alerts
-from ernie_cmtl.report.charts import (
-    MOST_POINTS,
-    Series,
-    _with_fewer_points,
-    line_chart,
-    svg,
-    thinned,
-)
 from ernie_cmtl.report.runs import read_run
 from ernie_cmtl.verbs.report import report
 

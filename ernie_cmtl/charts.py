@@ -1,4 +1,4 @@
-"""Charts of values over steps, and heat maps, by Altair."""
+"""Charts of values over steps, heat maps and values with intervals, by Altair."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import Any
 
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.report.parts import Chart
 
 MOST_POINTS = 250
 """Of a line; where there are more, each point is the mean over a bin."""
@@ -31,6 +30,16 @@ def altair() -> Any:
             f"charts need {error.name}, which is not installed: pip install 'ernie-cmtl[report]'"
         ) from None
     return altair
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of Vega-Lite."""
+
+    name: str
+    """Name of its file among the figures."""
+    title: str
+    spec: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -165,13 +174,11 @@ def heat_map(
     rows: Sequence[str],
     columns: Sequence[str],
     values: Mapping[tuple[str, str], float],
-    ends: tuple[float, float] | None = None,
     percent: bool = True,
 ) -> Chart | None:
     """Return a heat map with a number in each cell, or None where there is none.
 
-    values: (row, column) -> value; ends: of the colours where they part at zero; None means from
-    the smallest to the largest.
+    values: (row, column) -> value.
     """
     alt = altair()
     cells = [
@@ -183,18 +190,14 @@ def heat_map(
     if not cells:
         return None
     form = ".1%" if percent else ".2f"
-    scale = (
-        alt.Scale(scheme="redblue", domain=list(ends), domainMid=0)
-        if ends
-        else alt.Scale(scheme="blues", nice=False)
-    )
+    scale = alt.Scale(scheme="blues", nice=False)
     base = alt.Chart(alt.Data(values=cells)).encode(
         x=alt.X("column:N", sort=list(columns), title=None, axis=alt.Axis(labelAngle=-30)),
         y=alt.Y("row:N", sort=list(rows), title=None, axis=alt.Axis(labelLimit=220)),
         tooltip=["row:N", "column:N", alt.Tooltip("value:Q", format=form)],
     )
     middle = (min(values.values()) + max(values.values())) / 2
-    ink = "abs(datum.value) > 0.6" if ends else f"datum.value > {middle}"
+    ink = f"datum.value > {middle}"
     layers = (
         base.mark_rect().encode(color=alt.Color("value:Q", scale=scale, legend=None)),
         base.mark_text(fontSize=11).encode(
@@ -210,29 +213,6 @@ def _spec(chart: Any, height: int) -> dict[str, Any]:
     found: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
     # The page sets colours for light and dark; a theme of Altair's would overrule them.
     found.pop("config", None)
-    return found
-
-
-def svg(chart: Chart, width: int = 460, most: int = MOST_POINTS) -> str:
-    """Return a chart as SVG, without a browser; most: points of a line."""
-    altair()
-    import vl_convert
-
-    spec = _with_fewer_points(chart.spec, most) | {"width": width, "background": "white"}
-    return str(vl_convert.vegalite_to_svg(spec))
-
-
-def _with_fewer_points(spec: dict[str, Any], most: int) -> dict[str, Any]:
-    """Return a chart whose lines have at most so many points; the last one of each stays."""
-    found = dict(spec)
-    if "layer" in spec:
-        found["layer"] = [_with_fewer_points(layer, most) for layer in spec["layer"]]
-    if "series" in next(iter(rows := spec.get("data", {}).get("values", [])), {}):
-        lines: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            lines.setdefault(row["series"], []).append(row)
-        kept = [line[:: -max(1, -(-len(line) // most))][::-1] for line in lines.values()]
-        found["data"] = {"values": [row for line in kept for row in line]}
     return found
 
 
