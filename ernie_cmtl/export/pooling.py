@@ -1,10 +1,8 @@
-"""How the states of the tokens of a sentence become one vector."""
+"""The files in which servers look for the pooling of an export."""
 
 import json
 from pathlib import Path
 from typing import Literal
-
-from torch import Tensor
 
 Pooling = Literal["mean", "cls"]
 POOLING_CONFIG = Path("1_Pooling", "config.json")
@@ -13,17 +11,6 @@ _NAMES: dict[Pooling, str] = {
     "cls": "pooling_mode_cls_token",
 }
 """What text-embeddings-inference and sentence-transformers before 6 call it."""
-
-
-def pooled(states: Tensor, inside: Tensor, pooling: Pooling) -> Tensor:
-    """Return a vector for each sequence; [N, hidden].
-
-    states: [N, L, hidden]; inside: is there a token, bool [N, L].
-    """
-    if pooling == "cls":
-        return states[:, 0]
-    weights = inside[..., None].to(states)
-    return (states * weights).sum(1) / weights.sum(1)
 
 
 def write_pooling(folder: Path, pooling: Pooling) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel
-from torch import Tensor
 from transformers import AutoModel, DataCollatorWithPadding, PretrainedConfig
 
 from ernie_cmtl.errors import UserError
@@ -15,6 +14,7 @@ from ernie_cmtl.finetuning.kinds.pairs import encode_texts, texts_of
 from ernie_cmtl.finetuning.models import load_tokenizer
 from ernie_cmtl.finetuning.sets.rows import LabelledRow
 from ernie_cmtl.foreign_files import read_json
+from ernie_cmtl.model.pooling import pooled
 from ernie_cmtl.prediction.predictor import DEVICE, Answer, Predictor
 from ernie_cmtl.pretrained.weights import find_file, load_weights
 
@@ -87,20 +87,6 @@ class Embeddings(Predictor):
             for place, vector in zip(places, vectors.cpu().tolist(), strict=True):
                 found[place] = {"embedding": vector}
         return found
-
-
-def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """Return one vector for each text; [texts, hidden].
-
-    states: [texts, tokens, hidden]; mask: 1 where a token stands, 0 where it is padding; pooling:
-    mean, cls (the first token) or max.
-    """
-    if pooling == "cls":
-        return states[:, 0]
-    there = mask[:, :, None].bool()
-    if pooling == "max":
-        return states.masked_fill(~there, -torch.inf).amax(1)
-    return states.masked_fill(~there, 0).sum(1) / there.sum(1)
 
 
 def _pooling(name: str) -> tuple[str, bool]:

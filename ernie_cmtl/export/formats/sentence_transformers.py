@@ -13,11 +13,12 @@ from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.masked_lm import DEVICE, MaskedLanguageModel
 from ernie_cmtl.evaluation.similarity import ScoredPair, judge_similarity, scored_pairs
 from ernie_cmtl.export.card import CardFacts
-from ernie_cmtl.export.pooling import Pooling, pooled, write_pooling
+from ernie_cmtl.export.pooling import Pooling, write_pooling
 from ernie_cmtl.export.probe import Probe, check_close, largest
 from ernie_cmtl.export.stock_models import stock_model
 from ernie_cmtl.export.trained import TrainedModel
 from ernie_cmtl.export.writer import ExportFormat, FormatOptions
+from ernie_cmtl.model.pooling import pooled
 from ernie_cmtl.pretrained.weights import quiet_loading
 from ernie_cmtl.temporary_folder import temporary_folder
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from ernie_cmtl.finetuning.kinds.kind import Encoded, Kind, class_names, class_number, label_name
@@ -66,7 +67,7 @@ class Classification(Kind):
         return [
             {
                 "label": self.labels[guess],
-                "probabilities": dict(zip(self.labels, _softmax(values), strict=True)),
+                "probabilities": dict(zip(self.labels, _probabilities(values), strict=True)),
             }
             for guess, values in zip(_guesses(predicted), predicted, strict=True)
         ]
@@ -85,9 +86,8 @@ def _labels(examples: Sequence[Pair]) -> list[int]:
     return [int(example.label) for example in examples]
 
 
-def _softmax(values: Array) -> list[float]:
-    powers = np.exp(values.astype(np.float64) - values.max())
-    found: list[float] = (powers / powers.sum()).tolist()
+def _probabilities(scores: Array) -> list[float]:
+    found: list[float] = torch.from_numpy(scores).double().softmax(-1).tolist()
     return found
 
 
