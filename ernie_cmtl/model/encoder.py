@@ -119,6 +119,11 @@ class EncoderFamily(StockClasses):
         """The layers that may be told which places are read."""
         return [self.layers[-1], *(branch[-1] for branch in self.branches.values())]
 
+    def private_layers_of(self, group: str) -> list[nn.Module]:
+        """Return the layers that a group of tasks has for itself; the trunk's name is empty."""
+        last = self.layers[len(self.layers) - self.private_layers :]
+        return list(self.branches[group] if group else last)
+
     def branch_off(self, private_layers: int, names: Sequence[str]) -> None:
         """Give the encoder branches: copies of its last layers under these names."""
         self.private_layers = private_layers

@@ -10,6 +10,15 @@ from torch import Tensor
 from ernie_cmtl.errors import UserError
 
 
+class UnfitTensorError(UserError):
+    """A tensor of a file does not fit the model."""
+
+    def __init__(self, name: str, path: Path, problem: str) -> None:
+        """name: of the tensor; problem: how the message ends."""
+        super().__init__(f"{path} does not belong to this model: {problem}")
+        self.name = name
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
@@ -27,17 +36,18 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
     """Compare tensors of a file with those that a model has under the same names.
 
     Raises:
-        UserError: One is missing, unknown, or of another shape or kind of number.
+        UnfitTensorError: One is missing, unknown, or of another shape or kind of number.
     """
     if missing := sorted(expected.keys() - found.keys()):
-        raise UserError(f"{path} does not belong to this model: it lacks {missing[0]}")
+        raise UnfitTensorError(missing[0], path, f"it lacks {missing[0]}")
     if unknown := sorted(found.keys() - expected.keys()):
-        raise UserError(f"{path} does not belong to this model: it has {unknown[0]}")
+        raise UnfitTensorError(unknown[0], path, f"it has {unknown[0]}")
     for name, tensor in found.items():
         wanted = expected[name]
         floating = tensor.is_floating_point() == wanted.is_floating_point()
         if tensor.shape != wanted.shape or not floating:
-            raise UserError(
-                f"{path} does not belong to this model: {name} is {tensor.dtype} "
-                f"{list(tensor.shape)}, the model has {wanted.dtype} {list(wanted.shape)}"
+            own, ours = (
+                f"{tensor.dtype} {list(tensor.shape)}",
+                f"{wanted.dtype} {list(wanted.shape)}",
             )
+            raise UnfitTensorError(name, path, f"{name} is {own}, the model has {ours}")

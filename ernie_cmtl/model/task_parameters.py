@@ -1,6 +1,6 @@
 """Which parameters belong to which task: rows of the task embedding, and heads."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from ernie_cmtl.head_kinds import head_kind
 from ernie_cmtl.model.encoder import EncoderFamily
 from ernie_cmtl.model.feeding import feeds_of
 from ernie_cmtl.model.multitask import MultiTaskModel
-from ernie_cmtl.model.sharing import SharingTable
+from ernie_cmtl.model.sharing import TRUNK, SharingTable
 from ernie_cmtl.records import MASKED_TOKEN
 from ernie_cmtl.task import HeadSpec
 
@@ -62,13 +62,11 @@ def _idle_layers(model: MultiTaskModel, labelled: Tensor) -> list[nn.Parameter]:
             if number not in active
             for parameter in model.low_rank.of(group)
         ]
-    trunk = family.layers[len(family.layers) - family.private_layers :]
-    slices: list[Iterable[nn.Module]] = [trunk, *family.branches.values()]
     return [
         parameter
-        for number, layers in enumerate(slices)
+        for number, group in enumerate((TRUNK, *family.branches))
         if number not in active
-        for layer in layers
+        for layer in family.private_layers_of(group)
         for parameter in layer.parameters()
     ]
 

@@ -11,6 +11,7 @@ from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.heldout import HeadScore, heldout_scores
+from ernie_cmtl.model.foreign_tensors import UnfitTensorError
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.records import Ledger
 from ernie_cmtl.run.earlier_format import with_new_names
@@ -104,9 +105,9 @@ def open_run(
     model = Run(run.config.model_copy(update={"encoder": encoder})).make_model()
     try:
         load_weights(checkpoint, model)
-    except UserError as error:
+    except UnfitTensorError as error:
         # Classes of labelled rows come from the corpus.
-        if corpus and ": heads." in str(error):
+        if corpus and error.name.startswith("heads."):
             raise UserError(
                 f"corpus {corpus} does not have the classes that run {folder} was trained on "
                 f"({error}); prepare it with rows of every class, or leave the task out of it"

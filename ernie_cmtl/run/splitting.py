@@ -7,14 +7,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from torch import nn
 
 from ernie_cmtl.data.streams import SampleStream
 from ernie_cmtl.errors import UserError
 from ernie_cmtl.evaluation.related_parts import related_parts
 from ernie_cmtl.evaluation.relatedness import cosines, task_gradients
 from ernie_cmtl.foreign_files import checked
-from ernie_cmtl.model.encoder import EncoderFamily
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.sharing import TRUNK, Grouping, SharingTable
 from ernie_cmtl.records import Ledger
@@ -62,7 +60,8 @@ def split_groups(
         members = [name for name in names if groups[name] == group and name in trained]
         if len(members) < 2:
             continue
-        parameters = _parameters(model.family, group)
+        layers = model.family.private_layers_of(group)
+        parameters = [parameter for layer in layers for parameter in layer.parameters()]
         compared = [(s, parameters) for s in streams if s.instance.name in members]
         samples, pad_id = table.splitting.samples, run.corpus.vocabulary.pad_id
         found = cosines(task_gradients(model, compared, samples, run.config.data, pad_id, workers))
@@ -77,16 +76,6 @@ def split_groups(
         "reliability": reliability,
         "cosine": cosine,
     }
-
-
-def _parameters(family: EncoderFamily, group: str) -> list[nn.Parameter]:
-    """Return the parameters of the layers that a group has for itself."""
-    layers = (
-        list(family.layers)[len(family.layers) - family.private_layers :]
-        if group == TRUNK
-        else family.branches[group]
-    )
-    return [parameter for layer in layers for parameter in layer.parameters()]
 
 
 def sharing_state(table: SharingTable) -> dict[str, Any]:

@@ -221,9 +221,10 @@ def _size_for(text_tokens: int) -> str:
 
 def _tokens_for(parameters: int, text_tokens: int, step: int) -> tuple[int, str]:
     """Return how many tokens to train on, and why."""
-    wanted, most = TOKENS_PER_PARAMETER * parameters, MOST_EPOCHS * text_tokens
-    if max(wanted, most) < LEAST_STEPS * step or most < LEAST_STEPS * step:
-        return LEAST_STEPS * step, f"{LEAST_STEPS} steps; the text is small for an encoder"
+    least, most = LEAST_STEPS * step, MOST_EPOCHS * text_tokens
+    wanted = TOKENS_PER_PARAMETER * parameters
+    if min(wanted, most) < least:
+        return least, f"{LEAST_STEPS} steps; encoder or text is small"
     if wanted <= most:
         return wanted, f"{TOKENS_PER_PARAMETER} for each parameter of the encoder"
     return most, f"{MOST_EPOCHS} rounds through the text; more teach little"

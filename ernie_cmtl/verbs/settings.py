@@ -18,11 +18,9 @@ from ernie_cmtl.task import TaskOptions
 from ernie_cmtl.task_registry import find_task, task_names
 from ernie_cmtl.training.loss_weighting import LOSS_WEIGHTINGS
 
-_OF_RUN = {"run": "pretrain, plan, bench, extend: the YAML file of a run, and key.sub=value"}
-_OF_OTHERS = {
-    "prepare": "prepare: key.sub=value after the inputs",
-    "recipe": "finetune: the YAML file of a recipe, and key.sub=value",
-}
+_OF_RUN = "pretrain, plan, bench, extend: the YAML file of a run, and key.sub=value"
+_OF_PREPARE = "prepare: key.sub=value after the inputs"
+_OF_RECIPE = "finetune: the YAML file of a recipe, and key.sub=value"
 
 
 def settings(prefix: str = "") -> dict[str, list[dict[str, str]]]:
@@ -46,7 +44,7 @@ def settings(prefix: str = "") -> dict[str, list[dict[str, str]]]:
 
 def _parts() -> Iterator[tuple[str, list[Setting]]]:
     """Yield each part of the settings with what it holds."""
-    yield _OF_RUN["run"], [*settings_of(RunConfig)]
+    yield _OF_RUN, [*settings_of(RunConfig)]
     yield "preset: in place of stages", [*settings_of(Preset, "preset")]
     for mode, options in _options(
         {name: SHARING_MODES.find(name).Options for name in SHARING_MODES.names()}
@@ -62,8 +60,8 @@ def _parts() -> Iterator[tuple[str, list[Setting]]]:
         own = [one for one in settings_of(options, "tasks.NAME") if one not in common]
         if own:
             yield f"task {task}", [replace(one, name=_of_task(one.name, task)) for one in own]
-    yield _OF_OTHERS["prepare"], [*settings_of(PrepareConfig)]
-    yield _OF_OTHERS["recipe"], [*settings_of(Recipe)]
+    yield _OF_PREPARE, [*settings_of(PrepareConfig)]
+    yield _OF_RECIPE, [*settings_of(Recipe)]
     for kind, options in _options({name: found.Options for name, found in KINDS.items()}):
         yield f"recipe of kind {kind}", [*settings_of(options, "options")]
 
