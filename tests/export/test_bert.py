@@ -21,19 +21,18 @@ from transformers import (
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.task_views import choose_task
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.task_embedding import fold_task_row
 from ernie_cmtl.model.task_parameters import task_table
 from ernie_cmtl.run.observer import Observer
-from ernie_cmtl.run.open import open_run
 from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.models import largest_difference, sentences, vocabulary_scores
-from tests.support.runs import finished_run, tiny_settings
+from tests.support.runs import TINY_TASKS, finished_run, tiny_settings
+from tests.support.tuning import recipe
 
-TASKS = ("knowledge_masking", "capitalization", "sentence_reordering")
+TASKS = TINY_TASKS
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +43,6 @@ def run_folder(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Pat
     settings["optimizer"] |= {"learning_rate": 0.02}
     pretrain(RunConfig.model_validate(settings), Observer())
     return folder
-
-
-@pytest.fixture(scope="module")
-def trained(run_folder: Path) -> MultiTaskModel:
-    return open_run(run_folder)[1].train(False)
 
 
 @pytest.mark.parametrize("row", range(len(TASKS)))
@@ -138,20 +132,11 @@ def test_a_fine_tuning_takes_another_row_from_the_rows_beside_the_model(
 ) -> None:
     for task in TASKS[:2]:
         export_run(run_folder, tmp_path / task, None, "bert", task=task)
-    recipe = Recipe.model_validate(
-        {
-            "kind": "classification",
-            "data": {"train": "train.tsv", "dev": 0.1},
-            "columns": {"text": "text", "label": "label"},
-            "train": {"learning_rates": [1e-3], "epochs": 1, "batch_size": 8},
-            "task_row": 1,
-        }
-    )
 
     def types(task: str, rows: bool) -> torch.Tensor:
         made = AutoModelForSequenceClassification.from_pretrained(tmp_path / task)
         if rows:
-            assert choose_task(made, str(tmp_path / task), recipe) == 1
+            assert choose_task(made, str(tmp_path / task), recipe(task_row=1)) == 1
         return made.bert.embeddings.token_type_embeddings.weight.detach()
 
     torch.testing.assert_close(types(TASKS[0], True), types(TASKS[1], False), atol=1e-6, rtol=0)

@@ -59,11 +59,6 @@ def run_folder(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def trained(run_folder: Path) -> MultiTaskModel:
-    return open_run(run_folder)[1].train(False)
-
-
-@pytest.fixture(scope="module")
 def report(run_folder: Path) -> dict[str, Any]:
     return export_run(run_folder, run_folder.parent / "export", None)
 

@@ -22,14 +22,11 @@ from transformers import (
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.task_views import choose_task
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.task_parameters import task_table
-from ernie_cmtl.run.open import open_run
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.evaluate import masked_lm_of_run
-from ernie_cmtl.verbs.export import export_run
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.encoders import ENCODERS
 from tests.support.models import (
@@ -39,9 +36,10 @@ from tests.support.models import (
     start_from,
     vocabulary_scores,
 )
-from tests.support.runs import Watcher, tiny_settings
+from tests.support.runs import TINY_TASKS, Watcher, tiny_settings
+from tests.support.tuning import recipe
 
-TASKS = ("knowledge_masking", "capitalization", "sentence_reordering")
+TASKS = TINY_TASKS
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +51,6 @@ def run_folder(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Pat
     settings["optimizer"] |= {"learning_rate": 0.02}
     pretrain(RunConfig.model_validate(settings), Watcher())
     return folder
-
-
-@pytest.fixture(scope="module")
-def trained(run_folder: Path) -> MultiTaskModel:
-    return open_run(run_folder)[1].train(False)
-
-
-@pytest.fixture(scope="module")
-def exports(run_folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        task: export_run(run_folder, run_folder.parent / task, None, task=task) for task in TASKS
-    }
-
-
-def recipe_of(task_row: int | str | None, **changes: Any) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "kind": "classification",
-            "data": {"train": "train.tsv", "dev": 0.1},
-            "columns": {"text": "text", "label": "label"},
-            "train": {"learning_rates": [1e-3], "epochs": 1, "batch_size": 8},
-            "task_row": task_row,
-        }
-        | changes
-    )
 
 
 def log_probabilities(scores: list[Tensor]) -> list[Tensor]:
@@ -145,7 +118,7 @@ def test_all_rows_are_kept_and_lead_to_every_other_view(
 
     def words(task: str, row: int | str | None) -> Tensor:
         made = AutoModelForSequenceClassification.from_pretrained(exports[task]["path"])
-        assert choose_task(made, exports[task]["path"], recipe_of(row)) == (
+        assert choose_task(made, exports[task]["path"], recipe(task_row=row)) == (
             TASKS.index(task) if row is None else row
         )
         return made.model.embeddings.tok_embeddings.weight.detach()

@@ -23,11 +23,9 @@ from transformers import (
 from ernie_cmtl.config import RunConfig
 from ernie_cmtl.corpus.store.corpus import Corpus
 from ernie_cmtl.errors import UserError
-from ernie_cmtl.finetuning.sets.recipe import Recipe
 from ernie_cmtl.finetuning.task_views import choose_task
 from ernie_cmtl.model.multitask import MultiTaskModel
 from ernie_cmtl.model.task_parameters import task_table
-from ernie_cmtl.run.open import open_run
 from ernie_cmtl.run.run import Run
 from ernie_cmtl.verbs.evaluate import masked_lm_of_run
 from ernie_cmtl.verbs.export import export_run
@@ -39,9 +37,10 @@ from tests.support.models import (
     start_from,
     vocabulary_scores,
 )
-from tests.support.runs import Watcher, tiny_settings
+from tests.support.runs import TINY_TASKS, Watcher, tiny_settings
+from tests.support.tuning import recipe
 
-TASKS = ("knowledge_masking", "capitalization", "sentence_reordering")
+TASKS = TINY_TASKS
 
 
 @pytest.fixture(scope="module")
@@ -53,30 +52,6 @@ def run_folder(english: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Pat
     settings["optimizer"] |= {"learning_rate": 0.05}
     pretrain(RunConfig.model_validate(settings), Watcher())
     return folder
-
-
-@pytest.fixture(scope="module")
-def trained(run_folder: Path) -> MultiTaskModel:
-    return open_run(run_folder)[1].train(False)
-
-
-@pytest.fixture(scope="module")
-def exports(run_folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        task: export_run(run_folder, run_folder.parent / task, None, task=task) for task in TASKS
-    }
-
-
-def recipe_of(task_row: int | str | None) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "kind": "classification",
-            "data": {"train": "train.tsv", "dev": 0.1},
-            "columns": {"text": "text", "label": "label"},
-            "train": {"learning_rates": [1e-3], "epochs": 1, "batch_size": 8},
-            "task_row": task_row,
-        }
-    )
 
 
 def test_the_view_of_masked_tokens_is_the_default(run_folder: Path, tmp_path: Path) -> None:
@@ -153,7 +128,7 @@ def test_all_rows_are_kept_and_lead_to_every_other_view(
 
     def types(task: str, row: int | str | None) -> torch.Tensor:
         made = AutoModelForSequenceClassification.from_pretrained(exports[task]["path"])
-        assert choose_task(made, exports[task]["path"], recipe_of(row)) == (
+        assert choose_task(made, exports[task]["path"], recipe(task_row=row)) == (
             TASKS.index(task) if row is None else row
         )
         return made.roberta.embeddings.token_type_embeddings.weight.detach()
@@ -243,4 +218,4 @@ def test_rows_that_do_not_belong_to_the_model_are_refused(
     (tmp_path / "pretraining.json").write_text((Path(path) / "pretraining.json").read_text())
     save_file({"rows": torch.zeros(3, 7)}, tmp_path / "task_embedding.safetensors")
     with pytest.raises(UserError, match=r"rows of the shape \[3, 7\]"):
-        choose_task(made, str(tmp_path), recipe_of(1))
+        choose_task(made, str(tmp_path), recipe(task_row=1))

@@ -23,6 +23,9 @@ from ernie_cmtl.training.metrics import read_metrics
 from ernie_cmtl.verbs.pretrain import pretrain
 from tests.support.workers import Worker
 
+TINY_TASKS = ("knowledge_masking", "capitalization", "sentence_reordering")
+"""Of a tiny run, in the order of their rows."""
+
 
 def tiny_settings(corpus: Corpus, run: Path) -> dict[str, Any]:
     """Settings of a run of a 2x32 encoder: two stages, three tasks, 12 steps of 8 rows of 64
