@@ -1,5 +1,5 @@
-"""CPU time of a step with learned and with rotary positions: both on the same batches, in turn, in
-one process.
+"""CPU time of a step with learned and with rotary positions and with ModernBERT: all on the same
+batches, in turn, in one process.
 
     python benchmarks/positions_speed.py --corpus corpora/bench_en [--turns 21] [--threads 1]
 
@@ -24,12 +24,22 @@ from ernie_cmtl.run.run import Run
 from ernie_cmtl.training.distributed import Workers
 from ernie_cmtl.training.trainer import Trainer
 
+ENCODERS: dict[str, dict[str, Any]] = {
+    "learned": {"positions": "learned"},
+    "rotary": {"positions": "rotary"},
+    "modernbert": {"architecture": "modernbert"},
+    "modernbert, window of 32": {
+        "architecture": "modernbert",
+        "local_attention": 32,
+        "global_every": 2,
+    },
+}
 SIZES = {"2x128": (2, 128, 2), "4x256": (4, 256, 4)}
 UNCOUNTED = 3
 
 
-def run_of(corpus: Path, size: str, positions: str, steps: int) -> Run:
-    """Return a run of one size with one kind of positions."""
+def run_of(corpus: Path, size: str, encoder_of: str, steps: int) -> Run:
+    """Return a run of one size with one encoder."""
     layers, hidden, heads = SIZES[size]
     encoder: dict[str, Any] = {
         "layers": layers,
@@ -37,7 +47,7 @@ def run_of(corpus: Path, size: str, positions: str, steps: int) -> Run:
         "attention_heads": heads,
         "dropout": 0.0,
         "maximum_positions": 128,
-        "positions": positions,
+        **ENCODERS[encoder_of],
     }
     settings = {
         "run": "unused",
@@ -51,9 +61,9 @@ def run_of(corpus: Path, size: str, positions: str, steps: int) -> Run:
 
 
 def seconds(corpus: Path, size: str, turns: int) -> dict[str, list[float]]:
-    """Return the CPU seconds of each turn for both kinds of positions."""
+    """Return the CPU seconds of each turn for each encoder."""
     steps = turns + UNCOUNTED
-    runs = {name: run_of(corpus, size, name, steps) for name in ("learned", "rotary")}
+    runs = {name: run_of(corpus, size, name, steps) for name in ENCODERS}
     workers = Workers()
     trainers: dict[str, Trainer] = {
         name: run.new_trainer(run.new_model(), workers) for name, run in runs.items()
@@ -87,18 +97,16 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     print(f"{date.today()}, {platform.machine()}, {given.threads} thread(s), {versions}")
-    print("\n| encoder | learned ms | rotary ms | ratio of medians | median of paired ratios |")
-    print("|---|---:|---:|---:|---:|")
+    print("\n| size | encoder | ms | beside learned, median of paired turns | quartiles |")
+    print("|---|---|---:|---:|---|")
     for size in SIZES:
         found = seconds(given.corpus, size, given.turns)
-        learned, rotary = (1000 * statistics.median(found[name]) for name in ("learned", "rotary"))
-        paired = statistics.median(
-            other / one for one, other in zip(found["learned"], found["rotary"], strict=True)
-        )
-        print(
-            f"| {size} | {learned:.1f} | {rotary:.1f} | {rotary / learned:.3f} | {paired:.3f} |",
-            flush=True,
-        )
+        for name, own in found.items():
+            ratios = [one / other for one, other in zip(own, found["learned"], strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            milliseconds = 1000 * statistics.median(own)
+            spread = f"{low:.2f} to {high:.2f}"
+            print(f"| {size} | {name} | {milliseconds:.1f} | {middle:.2f} | {spread} |", flush=True)
 
 
 if __name__ == "__main__":
